@@ -1,0 +1,26 @@
+// What both kernels of the hyperspherical step share: params and operands.
+#slot x @binding(1)      // [rows, len]
+#slot h @binding(2)      // [rows, len]
+#slot alpha @binding(3)  // [len]
+#slot scaler @binding(4) // [len]
+#slot y @binding(5)      // [rows, len]
+
+struct hypersphere_Params {
+    fold: u32,
+    rows: u32,
+    len: u32,
+    x0: u32,      // where each operand begins in its binding, in elements
+    h0: u32,
+    alpha0: u32,
+    scaler0: u32,
+    y0: u32,
+    eps: f32,     // no norm is taken smaller
+    gain: f32,    // alpha is multiplied by it (a scaler's init / scale)
+}
+@group(0) @binding(0) var<uniform> hypersphere_params: hypersphere_Params;
+
+// 1 / max(norm, eps), where a NaN stays one.
+fn hypersphere_factor(squares: f32) -> f32 {
+    let norm = sqrt(squares);
+    return 1.0 / select(norm, hypersphere_params.eps, norm < hypersphere_params.eps);
+}

@@ -1,0 +1,139 @@
+// What all norms share: their params, their operands, and the way from a stored element to a value and back.
+//
+//   value  = pre(x + residual)                     rounded to the storage of x where a residual is added
+//   h      = (value − mean) · factor               mean and factor: the row's statistics (slot stat)
+//   y      = h · (weight + weight_offset) + bias   by feature, or by channel where CHANNELS
+//
+// A row is `len` numbers that are adjacent, or where STRIDED, `inner` apart. An operand that is absent is
+// a filling without a binding (zero, one, none), which compilers fold away.
+#const RESIDUAL = false         // a residual is added
+#const CAST_BEFORE_WEIGHT = false // h is rounded to the storage of x before the weight (Llama)
+#const CHANNELS = false         // weight and bias by channel: feature i of a row belongs to channel (row % period)·stride + i / run
+#const PHI = false              // the weight is divided by sqrt(phi + eps) (PowerNorm, stored variances)
+#const STRIDED = false          // rows along an axis that is not the last
+
+struct norm_Params {
+    fold: u32,      // the grid's x, to which long grids are folded
+    rows: u32,      // rows of this dispatch
+    row0: u32,      // the number of its first row in the tensor
+    len: u32,       // numbers in a row
+    stat_len: u32,  // of which the first stat_len make the statistics
+    inner: u32,     // distance of a row's neighbours
+    period: u32,    // channels: see CHANNELS
+    stride: u32,
+    run: u32,
+    slices: u32,    // slices of a row, for the kernels that split rows
+    x0: u32,        // where each operand begins in its binding, in elements
+    residual0: u32,
+    weight0: u32,
+    bias0: u32,
+    phi0: u32,
+    mean0: u32,
+    y0: u32,
+    sum0: u32,
+    stats0: u32,
+    scale0: u32,
+    count: f32,     // stat_len
+    eps: f32,
+    weight_offset: f32,
+    floor: f32,     // codes: the smallest largest magnitude; elementwise: what is added last
+    pre0: vec4<u32>,
+    pre_run: u32,   // pre: feature i of a row belongs to channel (row % period)·(len / pre_run) + i / pre_run
+    pre_eps: f32,
+    relu: u32,      // elementwise: negative values become zero
+    pad: u32,
+}
+
+@group(0) @binding(0) var<uniform> norm_params: norm_Params;
+#slot x @binding(1)         // [rows, len]
+#slot residual @binding(2)  // [rows, len]
+#slot weight @binding(3)    // [len] or [channels]
+#slot bias @binding(4)      // [len] or [channels]
+#slot phi @binding(5)       // [len] or [channels]
+#slot y @binding(6)         // [rows, len]
+#slot sum @binding(7)       // [rows, len]
+#slot pre @binding(10)      // [channels] each
+
+// The place of feature i of a row among the elements of a row-shaped operand.
+fn norm_at(row: u32, i: u32) -> u32 {
+    if (STRIDED) {
+        let inner = norm_params.inner;
+        return (row / inner * norm_params.len + i) * inner + row % inner;
+    }
+    return row * norm_params.len + i;
+}
+
+fn norm_channel(row: u32, i: u32) -> u32 {
+    let last = min(i, norm_params.len - 1u);
+    return (row + norm_params.row0) % norm_params.period * norm_params.stride + last / norm_params.run;
+}
+
+fn norm_pre_channel(row: u32, i: u32) -> u32 {
+    let last = min(i, norm_params.len - 1u);
+    return (row + norm_params.row0) % norm_params.period * (norm_params.len / norm_params.pre_run) + last / norm_params.pre_run;
+}
+
+// How many of the four features from i on are in the row.
+fn norm_within(i: u32) -> u32 {
+    return min(norm_params.len - i, 4u);
+}
+
+// Which of the four features from i on count for the statistics.
+fn norm_counts(i: u32) -> vec4<bool> {
+    return vec4<u32>(i, i + 1u, i + 2u, i + 3u) < vec4<u32>(norm_params.stat_len);
+}
+
+// Four values from feature i on, of which the first n are real; also stores them where the sum is wanted and `live`.
+fn norm_value4(row: u32, i: u32, n: u32, live: bool) -> vec4<f32> {
+    let at = norm_at(row, i);
+    var v = x_load4(norm_params.x0 + at, n);
+    if (RESIDUAL) {
+        v = x_round4(v + residual_load4(norm_params.residual0 + at, n));
+        if (live) { sum_store4(norm_params.sum0 + at, v, n); }
+    }
+    return pre_apply(v, row, i);
+}
+
+// Four outputs from four normalised values.
+fn norm_affine4(normalised: vec4<f32>, row: u32, i: u32, n: u32) -> vec4<f32> {
+    var h = normalised;
+    if (CAST_BEFORE_WEIGHT) { h = x_round4(h); }
+    var w: vec4<f32>;
+    var b: vec4<f32>;
+    var phi: vec4<f32>;
+    if (CHANNELS) {
+        let c = vec4<u32>(norm_channel(row, i), norm_channel(row, i + 1u), norm_channel(row, i + 2u), norm_channel(row, i + 3u));
+        let wc = c + norm_params.weight0;
+        let bc = c + norm_params.bias0;
+        let pc = c + norm_params.phi0;
+        w = vec4<f32>(weight_load1(wc.x), weight_load1(wc.y), weight_load1(wc.z), weight_load1(wc.w));
+        b = vec4<f32>(bias_load1(bc.x), bias_load1(bc.y), bias_load1(bc.z), bias_load1(bc.w));
+        phi = vec4<f32>(phi_load1(pc.x), phi_load1(pc.y), phi_load1(pc.z), phi_load1(pc.w));
+    } else {
+        w = weight_load4(norm_params.weight0 + i, n);
+        b = bias_load4(norm_params.bias0 + i, n);
+        phi = phi_load4(norm_params.phi0 + i, n);
+    }
+    if (PHI) { w *= inverseSqrt(phi + norm_params.eps); }
+    return h * (w + norm_params.weight_offset) + b;
+}
+
+// The largest magnitude among the first n, as bits: they order like the numbers, and a NaN is above all.
+fn norm_magnitude(v: vec4<f32>, n: u32) -> u32 {
+    let bits = bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu);
+    let real = select(vec4<u32>(), bits, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(n));
+    return max(max(real.x, real.y), max(real.z, real.w));
+}
+
+// The scale of a row of codes, from its largest magnitude.
+fn norm_scale(magnitude: u32) -> f32 {
+    return bitcast<f32>(max(magnitude, bitcast<u32>(norm_params.floor))) / 127.0;
+}
+
+fn norm_codes(v: vec4<f32>, scale: f32) -> vec4<f32> {
+    return clamp(round(v / scale), vec4<f32>(-128.0), vec4<f32>(127.0));
+}
+
+fn norm_add4(v: vec4<f32>) -> f32 {
+    return (v.x + v.y) + (v.z + v.w);
+}

@@ -1,0 +1,51 @@
+// norm/hypersphere: SimbaV2's LERP residual on the unit sphere, y = l2n(x + alpha ⊙ (l2n(scaler ⊙ h) − x)), in one dispatch.
+//
+// Both rows stay in registers (h becomes the value), so x and h are read once; the unfused way is three dispatches and seven
+// passes over memory. LANES, ROWS, CHUNKS as in norm/row; rows of up to 8,192 numbers.
+// Two reductions: 2 to 4 barriers.
+#const LANES = 256u
+#const ROWS = 1u
+#const CHUNKS = 1u
+#const SUBGROUP = 4u
+const LANE_COUNT = LANES * ROWS;
+#slot reduce
+#import hypersphere
+
+@compute @workgroup_size(LANE_COUNT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = (group.x + group.y * hypersphere_params.fold) * ROWS;
+    if (first >= hypersphere_params.rows) { return; }
+    // Lanes past the last row repeat it and store nothing: barriers need them all.
+    let live = first + lane / LANES < hypersphere_params.rows;
+    let row = min(first + lane / LANES, hypersphere_params.rows - 1u);
+    let start = lane % LANES * 4u;
+
+    var v: array<vec4<f32>, CHUNKS>;
+    var squares = 0.0;
+    for (var c = 0u; c < CHUNKS; c++) {
+        let i = start + c * LANES * 4u;
+        if (i < hypersphere_params.len) {
+            let n = min(hypersphere_params.len - i, 4u);
+            v[c] = h_load4(hypersphere_params.h0 + row * hypersphere_params.len + i, n) * scaler_load4(hypersphere_params.scaler0 + i, n);
+            squares += dot(v[c], v[c]);
+        }
+    }
+    var factor = hypersphere_factor(reduce_sum2(vec2<f32>(squares, 0.0), lane).x);
+    squares = 0.0;
+    for (var c = 0u; c < CHUNKS; c++) {
+        let i = start + c * LANES * 4u;
+        if (i < hypersphere_params.len) {
+            let n = min(hypersphere_params.len - i, 4u);
+            let x = x_load4(hypersphere_params.x0 + row * hypersphere_params.len + i, n);
+            v[c] = x + alpha_load4(hypersphere_params.alpha0 + i, n) * hypersphere_params.gain * (v[c] * factor - x);
+            squares += dot(v[c], v[c]);
+        }
+    }
+    factor = hypersphere_factor(reduce_sum2(vec2<f32>(squares, 0.0), lane).x);
+    for (var c = 0u; c < CHUNKS; c++) {
+        let i = start + c * LANES * 4u;
+        if (live && i < hypersphere_params.len) {
+            y_store4(hypersphere_params.y0 + row * hypersphere_params.len + i, v[c] * factor, min(hypersphere_params.len - i, 4u));
+        }
+    }
+}

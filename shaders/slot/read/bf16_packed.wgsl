@@ -1,0 +1,15 @@
+// Reads bfloat16 packed two to a word; rows begin at multiples of four elements: 8 bytes a load.
+#import half
+@group(0) @binding(0) var<storage, read> slot_data: array<vec2<u32>>; // [elements / 4]
+
+fn slot_load4(i: u32, n: u32) -> vec4<f32> {
+    return half_load4_bf16(slot_data[i >> 2u]);
+}
+
+fn slot_load1(i: u32) -> f32 {
+    return bitcast<f32>((slot_data[i >> 2u][(i >> 1u) & 1u] >> ((i & 1u) * 16u)) << 16u);
+}
+
+fn slot_round4(v: vec4<f32>) -> vec4<f32> {
+    return half_round4_bf16(v);
+}

@@ -1,0 +1,17 @@
+// Reads f32 at any alignment: four loads of 4 bytes.
+@group(0) @binding(0) var<storage, read> slot_data: array<f32>; // [elements]
+
+fn slot_load1(i: u32) -> f32 {
+    return slot_data[i];
+}
+
+// The first n elements from i on, then zeros; n is at least 1.
+fn slot_load4(i: u32, n: u32) -> vec4<f32> {
+    let last = i + n - 1u;
+    let v = vec4<f32>(slot_load1(i), slot_load1(min(i + 1u, last)), slot_load1(min(i + 2u, last)), slot_load1(min(i + 3u, last)));
+    return select(vec4<f32>(), v, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(n));
+}
+
+fn slot_round4(v: vec4<f32>) -> vec4<f32> {
+    return v;
+}

@@ -1,0 +1,12 @@
+// An absent operand that is multiplied by: ones, and no binding.
+fn slot_load4(i: u32, n: u32) -> vec4<f32> {
+    return vec4<f32>(1.0);
+}
+
+fn slot_load1(i: u32) -> f32 {
+    return 1.0;
+}
+
+fn slot_round4(v: vec4<f32>) -> vec4<f32> {
+    return v;
+}

@@ -1,0 +1,7 @@
+// RMS norm: 1 / sqrt(mean square + eps).
+const slot_CENTER = false; // subtract the mean?
+
+// What a row is multiplied by, from the sum and the sum of squares of its `count` numbers.
+fn slot_factor(squares: f32, sum: f32, count: f32, eps: f32) -> f32 {
+    return inverseSqrt(squares / count + eps);
+}

@@ -1,0 +1,18 @@
+// Writes bfloat16 packed two to a word at any alignment. A word at a row's end may belong to two rows, whose invocations may
+// run at the same time: each clears and sets its own half, atomically.
+#import half
+@group(0) @binding(0) var<storage, read_write> slot_data: array<atomic<u32>>; // [elements / 2]
+
+fn slot_store1(i: u32, v: f32) {
+    let shift = (i & 1u) * 16u;
+    atomicAnd(&slot_data[i >> 1u], ~(0xffffu << shift));
+    atomicOr(&slot_data[i >> 1u], half_bf16_from_f32(v) << shift);
+}
+
+// The first n of four elements from i on; n is at least 1.
+fn slot_store4(i: u32, v: vec4<f32>, n: u32) {
+    slot_store1(i, v.x);
+    if (n > 1u) { slot_store1(i + 1u, v.y); }
+    if (n > 2u) { slot_store1(i + 2u, v.z); }
+    if (n > 3u) { slot_store1(i + 3u, v.w); }
+}

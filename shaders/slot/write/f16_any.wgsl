@@ -1,0 +1,17 @@
+// Writes native f16 at any alignment: four stores of 2 bytes.
+// The value is rounded before it is narrowed, because how a device rounds there is its own affair.
+enable f16;
+#import half
+@group(0) @binding(0) var<storage, read_write> slot_data: array<f16>; // [elements]
+
+fn slot_store1(i: u32, v: f32) {
+    slot_data[i] = f16(half_f32_from_f16(half_f16_from_f32(v)));
+}
+
+// The first n of four elements from i on; n is at least 1.
+fn slot_store4(i: u32, v: vec4<f32>, n: u32) {
+    slot_store1(i, v.x);
+    if (n > 1u) { slot_store1(i + 1u, v.y); }
+    if (n > 2u) { slot_store1(i + 2u, v.z); }
+    if (n > 3u) { slot_store1(i + 3u, v.w); }
+}

@@ -1,0 +1,122 @@
+//! What the device complains about, turned into values.
+//!
+//! Natively an error scope answers at once. A browser answers later and carries on with zeros
+//! meanwhile, so there the answers are kept and asked for before any result is read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+#[cfg(target_arch = "wasm32")]
+type Answer = std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>;
+
+/// The faults of one device. Cloning shares them.
+#[derive(Clone, Default)]
+pub(crate) struct Faults {
+    /// Why the device is lost, once it is.
+    lost: Arc<Mutex<Option<String>>>,
+    /// An error that no scope caught, until it is told.
+    raised: Arc<Mutex<Option<Error>>>,
+    #[cfg(target_arch = "wasm32")]
+    answers: std::rc::Rc<std::cell::RefCell<Vec<Answer>>>,
+}
+
+/// A poisoned lock means that a thread panicked while it held it; what it guards are plain values.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Faults {
+    /// Hears of loss and of stray errors from a device that is ours alone. A caller's device keeps the caller's ears.
+    pub fn listen(&self, device: &wgpu::Device) {
+        let lost = self.lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the last handle is no loss that anyone could still hear of.
+            lock(&lost).get_or_insert_with(|| format!("{reason:?}: {message}"));
+        });
+        let raised = self.raised.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&raised).get_or_insert_with(|| Error::Device { what: "device".into(), message: error.to_string() });
+        }));
+    }
+
+    /// From now on every call says that the device is lost.
+    pub fn lose(&self, reason: impl Into<String>) {
+        lock(&self.lost).get_or_insert_with(|| reason.into());
+    }
+
+    /// An error where the device is lost, or where an error has been raised that nobody has been told of.
+    pub fn check(&self) -> Result<()> {
+        if let Some(reason) = lock(&self.lost).clone() {
+            return Err(Error::Lost { reason });
+        }
+        lock(&self.raised).take().map_or(Ok(()), Err)
+    }
+
+    /// Runs `work` inside error scopes. Natively its errors come back here; on the web they come back from
+    /// [`Faults::settle`].
+    pub fn scoped<T>(
+        &self,
+        device: &wgpu::Device,
+        what: impl Fn(wgpu::Error) -> Error + Clone + 'static,
+        work: impl FnOnce() -> T,
+    ) -> Result<T> {
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let done = work();
+        // The scopes are a stack: the last pushed is popped first.
+        let validation = validation.pop();
+        let internal = internal.pop();
+        let memory = memory.pop();
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            use futures::FutureExt as _;
+            let first = [validation.now_or_never(), internal.now_or_never(), memory.now_or_never()]
+                .into_iter()
+                .find_map(Option::flatten);
+            match first {
+                None => Ok(done),
+                Some(error) => Err(self.classify(error, &what)),
+            }
+        }
+        #[cfg(target_arch = "wasm32")]
+        {
+            let faults = self.clone();
+            self.answers.borrow_mut().push(Box::pin(async move {
+                let first = [validation.await, internal.await, memory.await].into_iter().find_map(|e| e);
+                first.map(|e| faults.classify(e, &what))
+            }));
+            Ok(done)
+        }
+    }
+
+    fn classify(&self, error: wgpu::Error, what: &impl Fn(wgpu::Error) -> Error) -> Error {
+        // wgpu has no error of its own for a call on a lost device; it says so in words.
+        let message = error.to_string();
+        if message.contains("device is lost") || message.contains("Device is lost") {
+            self.lose(message.lines().last().unwrap_or_default().trim());
+        }
+        match self.check() {
+            Err(lost @ Error::Lost { .. }) => lost,
+            _ => what(error),
+        }
+    }
+
+    /// Waits for the answers of all scopes so far, and gives the first error.
+    pub async fn settle(&self) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        {
+            let answers = std::mem::take(&mut *self.answers.borrow_mut());
+            let mut first = None;
+            for answer in answers {
+                let error = answer.await;
+                first = first.or(error);
+            }
+            if let Some(error) = first {
+                return Err(error);
+            }
+        }
+        self.check()
+    }
+}

@@ -1,0 +1,219 @@
+//! The recorder: many ops, one compute pass, one submission.
+
+use std::borrow::BorrowMut;
+
+use crate::dispatch::uniforms::Chunk;
+use crate::dispatch::{Dispatcher, Ready};
+use crate::error::{Error, Result};
+use crate::ops::{Op, Operand, Problem};
+use crate::plan::{Access, Source};
+
+/// Records ops, one after the other, into an encoder of its own ([`Dispatcher::record`]) or into a caller's
+/// ([`Dispatcher::record_into`]). All go into one compute pass; each sees what those before it wrote.
+///
+/// An op that returns an error records nothing; the recorder can be used on.
+#[must_use = "nothing runs before `submit` or `finish`"]
+pub struct Recorder<E: BorrowMut<wgpu::CommandEncoder>> {
+    gpu: Dispatcher,
+    // The pass is closed before the encoder is finished; see `close`.
+    pass: Option<wgpu::ComputePass<'static>>,
+    encoder: Option<E>,
+    timestamps: Option<(wgpu::QuerySet, wgpu::Buffer)>,
+    chunks: Vec<Chunk>,
+    written: usize,
+    dispatches: usize,
+}
+
+impl<E: BorrowMut<wgpu::CommandEncoder>> Recorder<E> {
+    pub(crate) fn new(gpu: Dispatcher, encoder: E) -> Self {
+        Self {
+            gpu,
+            pass: None,
+            encoder: Some(encoder),
+            timestamps: None,
+            chunks: Vec::new(),
+            written: 0,
+            dispatches: 0,
+        }
+    }
+
+    /// Writes timestamps 0 and 1 of the set where the pass begins and ends, and resolves them into `resolved` (16
+    /// bytes, `QUERY_RESOLVE`). Call it before the first op.
+    pub fn time_with(&mut self, set: &wgpu::QuerySet, resolved: &wgpu::Buffer) {
+        self.timestamps = Some((set.clone(), resolved.clone()));
+    }
+
+    /// The number of dispatches recorded so far.
+    pub fn dispatches(&self) -> usize {
+        self.dispatches
+    }
+
+    /// Records an op by its best plan.
+    ///
+    /// # Errors
+    /// Operands that do not fit (see the op), an output that shares its buffer with another operand, a limit of
+    /// the device, a shader that the device rejects, no memory for scratch, or a lost device.
+    pub fn run(&mut self, op: impl Op) -> Result<()> {
+        let ready = self.gpu.ready(&op.problem()?)?;
+        self.record(&ready, &op.operands())
+    }
+
+    /// Records an op by the plan of this name: for tests and benchmarks, and for the curious.
+    ///
+    /// # Errors
+    /// As [`Recorder::run`], and a name that is not among [`Dispatcher::plans`].
+    pub fn run_plan(&mut self, op: impl Op, name: &str) -> Result<()> {
+        let ready = self.gpu.ready_named(&op.problem()?, name)?;
+        self.record(&ready, &op.operands())
+    }
+
+    fn record(&mut self, ready: &Ready, operands: &[Operand<'_>]) -> Result<()> {
+        let op = ready.plan.op;
+        self.gpu.check()?;
+        check_buffers(&self.gpu, ready, operands)?;
+        let scratch = self.gpu.scratch(&ready.plan.scratch_bytes)?;
+        // All that can fail comes before the first dispatch, so that an error leaves nothing half recorded.
+        let mut steps = Vec::with_capacity(ready.plan.steps.len());
+        for (step, pipeline) in ready.plan.steps.iter().zip(&ready.pipelines) {
+            let (page, offset) = self.params(op, &step.params)?;
+            let group = self.gpu.bind_group(op, step, pipeline, &self.chunks[page], operands, &scratch)?;
+            steps.push((pipeline, group, offset, step.grid));
+        }
+        if steps.is_empty() {
+            return Ok(());
+        }
+        if self.pass.is_none() {
+            let Some(encoder) = self.encoder.as_mut() else { return Ok(()) };
+            let timestamp_writes = self.timestamps.as_ref().map(|(query_set, _)| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: Some(0),
+                end_of_pass_write_index: Some(1),
+            });
+            let pass = encoder
+                .borrow_mut()
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("gristmill"), timestamp_writes });
+            self.pass = Some(pass.forget_lifetime());
+        }
+        let Some(pass) = self.pass.as_mut() else { return Ok(()) };
+        for (pipeline, group, offset, [x, y, z]) in steps {
+            pass.set_pipeline(&pipeline.raw);
+            pass.set_bind_group(0, &group, &[offset]);
+            pass.dispatch_workgroups(x, y, z);
+            self.dispatches += 1;
+        }
+        Ok(())
+    }
+
+    /// Puts params into the ring: the number of the chunk among ours, and the offset in its page.
+    fn params(&mut self, op: &'static str, params: &[u8]) -> Result<(usize, u32)> {
+        let most = crate::dispatch::uniforms::SLOT_BYTES as usize;
+        if params.len() > most {
+            return Err(Error::Limit { op, limit: "params bytes", need: params.len() as u64, have: most as u64 });
+        }
+        if let Some(offset) = self.chunks.last_mut().and_then(|c| c.push(params)) {
+            return Ok((self.chunks.len() - 1, offset));
+        }
+        let mut chunk = self.gpu.take_chunk()?;
+        let offset = chunk.push(params).unwrap_or_default();
+        self.chunks.push(chunk);
+        Ok((self.chunks.len() - 1, offset))
+    }
+
+    /// Ends the pass and sends the params on their way.
+    fn close(&mut self) {
+        self.pass = None;
+        for chunk in &mut self.chunks[self.written..] {
+            chunk.flush(self.gpu.queue());
+        }
+        self.written = self.chunks.len();
+        if let (Some((set, resolved)), Some(encoder)) = (&self.timestamps, self.encoder.as_mut()) {
+            encoder.borrow_mut().resolve_query_set(set, 0..2, resolved, 0);
+        }
+    }
+}
+
+impl Recorder<wgpu::CommandEncoder> {
+    /// Submits all that was recorded, without waiting for it.
+    ///
+    /// # Errors
+    /// What the device says of the commands (in a browser it says so at the next read), or a lost device.
+    pub fn submit(mut self) -> Result<()> {
+        let gpu = self.gpu.clone();
+        gpu.check()?;
+        gpu.scoped("submit", || {
+            self.close();
+            if let Some(encoder) = self.encoder.take() {
+                gpu.queue().submit([encoder.finish()]);
+            }
+        })
+    }
+}
+
+impl Recorder<&mut wgpu::CommandEncoder> {
+    /// Ends our pass in the caller's encoder. The caller goes on with the encoder and submits it on the
+    /// dispatcher's queue; dropping the recorder does the same.
+    pub fn finish(self) {}
+}
+
+impl<E: BorrowMut<wgpu::CommandEncoder>> Drop for Recorder<E> {
+    fn drop(&mut self) {
+        self.pass = None;
+        // After `submit` there is no encoder, and the chunks may go back at once. Else the caller's encoder still refers to
+        // them until its commands are done. An encoder of our own that is dropped unsubmitted frees them with it.
+        if self.encoder.is_some() && !self.chunks.is_empty() {
+            self.close();
+            let loans: Vec<_> = std::mem::take(&mut self.chunks).into_iter().map(Chunk::into_loan).collect();
+            if let Some(encoder) = self.encoder.as_mut() {
+                encoder.borrow_mut().on_submitted_work_done(move || drop(loans));
+            }
+        }
+    }
+}
+
+/// Every operand is this dispatcher's, and a buffer that a step writes is not bound twice in that step.
+fn check_buffers(gpu: &Dispatcher, ready: &Ready, operands: &[Operand<'_>]) -> Result<()> {
+    let op = ready.plan.op;
+    for (name, tensor) in operands {
+        if tensor.is_some_and(|t| t.allocation.is_none()) {
+            return Err(Error::Outline { op, operand: (*name).to_owned() });
+        }
+        if tensor.is_some_and(|t| !gpu.owns(t)) {
+            return Err(Error::Foreign { op, operand: (*name).to_owned() });
+        }
+    }
+    let operand = |s: Source| match s {
+        Source::Operand(i) => operands.get(i).and_then(|(name, t)| Some((*name, (*t)?.allocation.as_ref()?.id))),
+        Source::Scratch(_) => None,
+    };
+    for step in &ready.plan.steps {
+        for (i, written) in step.binds.iter().enumerate().filter(|(_, b)| b.access == Access::Write) {
+            let Some((output, id)) = operand(written.source) else { continue };
+            let same = step.binds.iter().enumerate().filter(|(j, _)| *j != i).filter_map(|(_, b)| operand(b.source));
+            if let Some((other, _)) = same.into_iter().find(|(_, other)| *other == id) {
+                return Err(Error::Shared { op, output: output.to_owned(), other: other.to_owned() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Records one op and submits it: for the single op outside any stream.
+impl Dispatcher {
+    /// Runs one op by its best plan, in a submission of its own.
+    ///
+    /// # Errors
+    /// As [`Recorder::run`] and [`Recorder::submit`].
+    pub fn run(&self, op: impl Op) -> Result<()> {
+        let mut recorder = self.record()?;
+        recorder.run(op)?;
+        recorder.submit()
+    }
+
+    /// The plans of an op on this device, best first.
+    ///
+    /// # Errors
+    /// Operands that do not fit, or a limit that no plan stays under.
+    pub fn plans(&self, op: impl Op) -> Result<Vec<crate::Plan>> {
+        op.problem()?.plans(self.caps())
+    }
+}

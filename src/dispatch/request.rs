@@ -1,0 +1,115 @@
+//! Finding a device.
+
+use crate::dispatch::Dispatcher;
+use crate::error::{Error, Result};
+
+/// What [`Dispatcher::request_with`] looks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// A part of the adapter's or driver's name, whatever the case; `none` asks for no adapter at all.
+    /// `GRISTMILL_ADAPTER` where this is `None`.
+    pub adapter: Option<String>,
+    /// Act as the least device: [`Caps::narrowed`](crate::Caps::narrowed). Also with `GRISTMILL_CAPS=baseline`.
+    pub baseline: bool,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+#[cfg(target_arch = "wasm32")]
+fn variable(_: &str) -> Option<String> {
+    None
+}
+
+/// Features that are asked for where the adapter has them: none is needed.
+fn wanted() -> wgpu::Features {
+    wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP
+        | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::PIPELINE_CACHE
+}
+
+impl Dispatcher {
+    /// A dispatcher on the best adapter: a discrete GPU before an integrated one, before software.
+    /// `GRISTMILL_ADAPTER=substring` chooses another.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] with the reason, or what the driver says when the device is made.
+    pub async fn request() -> Result<Self> {
+        Self::request_with(Request::default()).await
+    }
+
+    /// As [`Dispatcher::request`], with choices.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::request`].
+    pub async fn request_with(request: Request) -> Result<Self> {
+        let name = request.adapter.or_else(|| variable("GRISTMILL_ADAPTER"));
+        let baseline = request.baseline || variable("GRISTMILL_CAPS").as_deref() == Some("baseline");
+        if name.as_deref() == Some("none") {
+            return Err(Error::NoAdapter { reason: "GRISTMILL_ADAPTER=none asks for none".into() });
+        }
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            flags: wgpu::InstanceFlags::empty().with_env(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let adapter = adapter(&instance, name.as_deref()).await?;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("gristmill"),
+            required_features: adapter.features() & wanted(),
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        let made = adapter.request_device(&descriptor);
+        #[cfg(target_arch = "wasm32")]
+        let (made, subgroups) = super::web::asking_for_subgroups(|| adapter.request_device(&descriptor));
+        let (device, queue) = made.await.map_err(|e| Error::Device {
+            what: format!("making a device of {}", adapter.get_info().name),
+            message: e.to_string(),
+        })?;
+        let gpu = Self::made(&adapter, device, queue, baseline);
+        #[cfg(target_arch = "wasm32")]
+        if !baseline {
+            return super::web::with_proved_subgroups(gpu, subgroups).await;
+        }
+        Ok(gpu)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+async fn adapter(instance: &wgpu::Instance, name: Option<&str>) -> Result<wgpu::Adapter> {
+    use wgpu::DeviceType as Kind;
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    adapters.sort_by_key(|a| match a.get_info().device_type {
+        Kind::DiscreteGpu => 0,
+        Kind::IntegratedGpu => 1,
+        Kind::VirtualGpu => 2,
+        Kind::Other => 3,
+        Kind::Cpu => 4,
+    });
+    let describe = |a: &wgpu::Adapter| format!("{} ({})", a.get_info().name, a.get_info().driver);
+    let all: Vec<String> = adapters.iter().map(describe).collect();
+    let fits = |a: &wgpu::Adapter| name.is_none_or(|n| describe(a).to_lowercase().contains(&n.to_lowercase()));
+    adapters.into_iter().find(fits).ok_or_else(|| Error::NoAdapter {
+        reason: match name {
+            _ if all.is_empty() => "no Vulkan, Metal or DX12 driver answers. On Debian and Ubuntu, \
+                `apt-get install mesa-vulkan-drivers` gives a software device"
+                .into(),
+            Some(name) => format!("none is named {name:?}; there are {}", all.join(", ")),
+            None => "every adapter was refused".into(),
+        },
+    })
+}
+
+#[cfg(target_arch = "wasm32")]
+async fn adapter(instance: &wgpu::Instance, _: Option<&str>) -> Result<wgpu::Adapter> {
+    let options =
+        wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
+    instance
+        .request_adapter(&options)
+        .await
+        .map_err(|e| Error::NoAdapter { reason: format!("this browser gives no WebGPU adapter: {e}") })
+}

@@ -1,0 +1,67 @@
+//! The ops: what can be computed. One file an op: its public struct, its params, its problem, its plans, in that order.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use crate::caps::Caps;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::tensor::Tensor;
+
+pub mod norm;
+pub mod params;
+pub(crate) mod step;
+
+/// An operand: its name, and the tensor where there is one.
+pub type Operand<'a> = (&'static str, Option<&'a Tensor>);
+
+/// Something to compute, with the tensors to compute it on.
+pub trait Op {
+    /// The op with its numbers.
+    type Problem: Problem;
+
+    /// Checks shapes and types. From here on there are only numbers, and no GPU is needed.
+    ///
+    /// # Errors
+    /// Operands that do not fit each other, or numbers outside their range.
+    fn problem(&self) -> Result<Self::Problem>;
+
+    /// The operands, in the order to which [`Source::Operand`](crate::plan::Source::Operand) refers.
+    fn operands(&self) -> Vec<Operand<'_>>;
+}
+
+impl<O: Op> Op for &O {
+    type Problem = O::Problem;
+
+    fn problem(&self) -> Result<Self::Problem> {
+        (*self).problem()
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        (*self).operands()
+    }
+}
+
+/// An op with its numbers: shapes, storage, switches; no tensors.
+pub trait Problem: Clone + Debug + Eq + Hash + Send + Sync + 'static {
+    /// The op's name, such as `rms_norm`.
+    fn op(&self) -> &'static str;
+
+    /// The plans that these caps allow, best first; the last always runs on [`Caps::baseline`].
+    ///
+    /// # Errors
+    /// A limit that no plan can stay under.
+    fn plans(&self, caps: &Caps) -> Result<Vec<Plan>>;
+
+    /// The first of [`Problem::plans`].
+    ///
+    /// # Errors
+    /// As [`Problem::plans`].
+    fn plan(&self, caps: &Caps) -> Result<Plan> {
+        let mut plans = self.plans(caps)?;
+        if plans.is_empty() {
+            return Err(crate::Error::NoPlan { op: self.op(), name: String::new(), known: "none".into() });
+        }
+        Ok(plans.swap_remove(0))
+    }
+}

@@ -1,0 +1,896 @@
+//! The norm family.
+//!
+//! | op | formula, over a row of `D` numbers |
+//! |---|---|
+//! | [`LayerNorm`] | `(x − mean) / sqrt(var + eps) · weight + bias` |
+//! | [`RmsNorm`] | `x / sqrt(mean(x²) + eps) · (weight + offset) + bias` |
+//! | [`CrmsNorm`] | RMS norm of a zero-mean row whose last number is not stored |
+//! | [`L2Norm`] | `x / max(‖x‖₂, eps)`, along any axis |
+//! | [`PowerNorm`] | RMS norm by groups of channels, then stored second moments |
+//! | [`GroupNorm`] | layer norm by groups of channels; instance norm with as many groups as channels |
+//! | [`BatchChannelNorm`] | batch norm with stored statistics, then group norm |
+//! | [`UnifiedNorm`], [`BatchNorm`], [`Scaler`] | elementwise, with stored statistics or none |
+//! | [`HypersphericalStep`] | `l2n(x + alpha ⊙ (l2n(h) − x))` |
+//!
+//! In the same dispatch, in any combination: add a residual first and also write the sum, write in another storage
+//! type, write int8 codes with a scale for each row. Statistics are f32 and stable: a row of mean 1e4 and deviation 1e-2
+//! comes out right, and a NaN stays in its row.
+//!
+//! All of them but the last lower to one [`NormProblem`], so that they share their kernels (`shaders/norm/`).
+
+use crate::caps::Caps;
+use crate::error::{Error, Result, shape_error};
+use crate::ops::params::params;
+use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::{Operand, Problem};
+use crate::plan::{Access, Const, Plan, Step, fold};
+use crate::shape::Shape;
+use crate::tensor::{Elem, Layout, Tensor, want_float};
+
+mod crms;
+mod group;
+mod hypersphere;
+mod l2;
+mod layer;
+mod power;
+mod rms;
+mod stored;
+
+pub use crms::CrmsNorm;
+pub use group::{BatchChannelNorm, GroupNorm};
+pub use hypersphere::{HypersphereParams, HypersphereProblem, HypersphericalStep};
+pub use l2::L2Norm;
+pub use layer::LayerNorm;
+pub use power::PowerNorm;
+pub use rms::RmsNorm;
+pub use stored::{BatchNorm, Scaler, UnifiedNorm};
+
+/// The longest row that a workgroup keeps in its registers: 256 lanes × 8 vec4s.
+pub const REGISTER_ROW: u64 = 8192;
+
+/// The longest row of the naive kernel, which walks it up to four times: lavapipe ends a shader, without a word, after 65,535
+/// turns of its loops.
+pub const NAIVE_ROW: u64 = 10_000;
+
+/// Codes: a row's largest magnitude is taken to be at least this, so that a row of zeros has a scale.
+pub const CODE_FLOOR: f32 = 1e-5;
+
+// The places of the operands among `Op::operands`.
+const X: usize = 0;
+const RESIDUAL: usize = 1;
+const WEIGHT: usize = 2;
+const BIAS: usize = 3;
+const Y: usize = 4;
+const SUM: usize = 5;
+const STATS: usize = 6;
+const SCALE: usize = 7;
+const PHI: usize = 8;
+const MEAN: usize = 9;
+const PRE: usize = 10;
+
+params! {
+    /// The params of the kernels under `shaders/norm/` that import `lib/norm.wgsl`, where each is explained.
+    NormParams {
+        /// The grid's x.
+        fold: u32,
+        /// Rows of this dispatch.
+        rows: u32,
+        /// The first of them.
+        row0: u32,
+        /// Numbers in a row.
+        len: u32,
+        /// Of which the first make the statistics.
+        stat_len: u32,
+        /// Distance of neighbours.
+        inner: u32,
+        /// Channels: `(row % period)·stride + i / run`.
+        period: u32,
+        /// See `period`.
+        stride: u32,
+        /// See `period`.
+        run: u32,
+        /// Slices of a row.
+        slices: u32,
+        /// First element of x.
+        x0: u32,
+        /// First element of the residual.
+        residual0: u32,
+        /// First element of the weight.
+        weight0: u32,
+        /// First element of the bias.
+        bias0: u32,
+        /// First element of phi.
+        phi0: u32,
+        /// First element of the stored mean.
+        mean0: u32,
+        /// First element of y.
+        y0: u32,
+        /// First element of the sum.
+        sum0: u32,
+        /// First element of the statistics.
+        stats0: u32,
+        /// First element of the scales.
+        scale0: u32,
+        /// `stat_len` as a number.
+        count: f32,
+        /// As in the op.
+        eps: f32,
+        /// Added to the weight.
+        weight_offset: f32,
+        /// Codes: [`CODE_FLOOR`]; elementwise: what is added last.
+        floor: f32,
+        /// First elements of the batch norm that comes before.
+        pre0: [u32; 4],
+        /// Its channels.
+        pre_run: u32,
+        /// Its eps.
+        pre_eps: f32,
+        /// Negative values become zero.
+        relu: u32,
+        /// Nothing.
+        pad: u32,
+    }
+}
+
+/// What is computed of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stat {
+    /// Mean and variance.
+    Center,
+    /// Root mean square, eps inside the root.
+    Rms,
+    /// Root mean square, eps outside.
+    RmsOutside,
+    /// Root mean square of a row that sums to zero with one number that is not stored.
+    Crms,
+    /// Euclidean norm.
+    L2,
+    /// Nothing: statistics are stored with the model.
+    Stored,
+}
+
+impl Stat {
+    fn filling(self) -> &'static str {
+        match self {
+            Self::Center => "slot/stat/center",
+            Self::Rms => "slot/stat/rms",
+            Self::RmsOutside => "slot/stat/rms_outside",
+            Self::Crms => "slot/stat/crms",
+            Self::L2 => "slot/stat/l2",
+            Self::Stored => "slot/stat/stored",
+        }
+    }
+}
+
+/// Which channel feature `i` of a row belongs to: `(row % period)·stride + i / run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Channels {
+    /// Rows after which the channels begin again.
+    pub period: u32,
+    /// Channels from a row to the next.
+    pub stride: u32,
+    /// Neighbouring features of one channel.
+    pub run: u32,
+}
+
+/// A norm with its numbers. Floats are kept as bits, so that problems can be hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NormProblem {
+    op: &'static str,
+    stat: Stat,
+    rows: u64,
+    len: u64,
+    stat_len: u64,
+    inner: u64,
+    channels: Option<Channels>,
+    eps: u32,
+    weight_offset: u32,
+    floor: u32,
+    pre_eps: u32,
+    pre_run: u32,
+    cast_before_weight: bool,
+    relu: bool,
+    x: Layout,
+    residual: Option<Layout>,
+    weight: Option<Layout>,
+    bias: Option<Layout>,
+    phi: Option<Layout>,
+    mean: Option<Layout>,
+    y: Layout,
+    sum: Option<Layout>,
+    stats: Option<Layout>,
+    scale: Option<Layout>,
+    pre: Option<[Layout; 4]>,
+}
+
+/// The operands of a norm, before they are checked.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    x: &'a Tensor,
+    x_name: &'static str,
+    y: &'a Tensor,
+    residual: Option<&'a Tensor>,
+    weight: Option<&'a Tensor>,
+    bias: Option<&'a Tensor>,
+    phi: Option<&'a Tensor>,
+    phi_name: &'static str,
+    mean: Option<&'a Tensor>,
+    sum: Option<&'a Tensor>,
+    stats: Option<&'a Tensor>,
+    scale: Option<&'a Tensor>,
+    pre: Option<[&'a Tensor; 4]>,
+}
+
+impl<'a> Operands<'a> {
+    fn new(x: &'a Tensor, y: &'a Tensor) -> Self {
+        Self {
+            x,
+            x_name: "x",
+            y,
+            residual: None,
+            weight: None,
+            bias: None,
+            phi: None,
+            phi_name: "phi",
+            mean: None,
+            sum: None,
+            stats: None,
+            scale: None,
+            pre: None,
+        }
+    }
+
+    fn list(&self) -> Vec<Operand<'a>> {
+        let mut list = vec![
+            (self.x_name, Some(self.x)),
+            ("residual", self.residual),
+            ("weight", self.weight),
+            ("bias", self.bias),
+            ("y", Some(self.y)),
+            ("sum", self.sum),
+            ("stats", self.stats),
+            ("scale", self.scale),
+            (self.phi_name, self.phi),
+            ("mean", self.mean),
+        ];
+        if let Some([mean, var, weight, bias]) = self.pre {
+            list.extend([
+                ("bn_mean", Some(mean)),
+                ("bn_var", Some(var)),
+                ("bn_weight", Some(weight)),
+                ("bn_bias", Some(bias)),
+            ]);
+        }
+        list
+    }
+}
+
+/// How an op lowers: its rows, its statistics, its numbers.
+#[derive(Clone, Copy)]
+struct Lowering {
+    op: &'static str,
+    stat: Stat,
+    rows: usize,
+    len: usize,
+    stat_len: usize,
+    inner: usize,
+    channels: Option<Channels>,
+    /// What weight, bias, phi and stored mean must have the shape of, and how to say so.
+    affine: (Shape, &'static str),
+    eps: f32,
+    weight_offset: f32,
+    floor: f32,
+    pre_eps: f32,
+    pre_run: u32,
+    cast_before_weight: bool,
+    relu: bool,
+}
+
+impl Lowering {
+    /// A row of `len` features that are adjacent, with weights by feature.
+    fn rows(op: &'static str, stat: Stat, rows: usize, len: usize, affine: (Shape, &'static str), eps: f32) -> Self {
+        Self {
+            op,
+            stat,
+            rows,
+            len,
+            stat_len: len,
+            inner: 1,
+            channels: None,
+            affine,
+            eps,
+            weight_offset: 0.0,
+            floor: CODE_FLOOR,
+            pre_eps: 0.0,
+            pre_run: 1,
+            cast_before_weight: false,
+            relu: false,
+        }
+    }
+
+    /// Checks the operands and keeps their numbers.
+    fn problem(&self, operands: &Operands<'_>) -> Result<NormProblem> {
+        let op = self.op;
+        let Operands { x, x_name, y, residual, weight, bias, phi, phi_name, mean, sum, stats, scale, pre } = *operands;
+        number(op, "eps", self.eps, |e| e >= 0.0, "it must be a number of at least 0")?;
+        number(op, "weight_offset", self.weight_offset, |_| true, "it must be a finite number")?;
+        if self.len == 0 && self.stat != Stat::Stored {
+            return Err(shape_error!(op, "{x_name} of shape {} has a normalised dimension of 0", x.shape()));
+        }
+        want_float(op, x_name, x)?;
+        same_shape(op, ("y", y), (x_name, x))?;
+        for (name, tensor) in [("residual", residual), ("sum", sum)] {
+            if let Some(tensor) = tensor {
+                want_float(op, name, tensor)?;
+                same_shape(op, (name, tensor), (x_name, x))?;
+            }
+        }
+        if let Some(sum) = sum {
+            if residual.is_none() {
+                return Err(shape_error!(op, "sum is given, but there is no residual to add"));
+            }
+            if sum.elem() != x.elem() {
+                return Err(Error::Storage { op, operand: "sum", have: sum.elem().name(), want: x.elem().name() });
+            }
+        }
+        let (want, whose) = self.affine;
+        for (name, tensor) in [("weight", weight), ("bias", bias), (phi_name, phi), ("mean", mean)] {
+            let Some(tensor) = tensor else { continue };
+            want_float(op, name, tensor)?;
+            if tensor.shape() != want {
+                return Err(shape_error!(op, "{name} has shape {}, but {whose} {want}", tensor.shape()));
+            }
+        }
+        for (name, tensor) in pre.iter().flat_map(|p| ["bn_mean", "bn_var", "bn_weight", "bn_bias"].into_iter().zip(p))
+        {
+            let channels = x.shape().dims().get(1).copied().unwrap_or_default();
+            if tensor.shape().dims() != [channels] {
+                return Err(shape_error!(
+                    op,
+                    "{name} has shape {}, but {x_name} has {channels} channels",
+                    tensor.shape()
+                ));
+            }
+            want_f32(op, name, tensor)?;
+        }
+        if let Some(stats) = stats {
+            want_f32(op, "stats", stats)?;
+            if stats.elements() != self.rows * 2 || stats.shape().dims().last() != Some(&2) {
+                let rows = self.rows;
+                return Err(shape_error!(
+                    op,
+                    "stats has shape {}, but there are {rows} rows of 2 numbers",
+                    stats.shape()
+                ));
+            }
+        }
+        match scale {
+            Some(scale) => {
+                want_f32(op, "scale", scale)?;
+                if y.elem() != Elem::I8 {
+                    return Err(Error::Storage {
+                        op,
+                        operand: "y",
+                        have: y.elem().name(),
+                        want: "i8 where scale is given",
+                    });
+                }
+                if scale.elements() != self.rows {
+                    return Err(shape_error!(
+                        op,
+                        "scale has shape {}, but there are {} rows",
+                        scale.shape(),
+                        self.rows
+                    ));
+                }
+            }
+            None if !y.elem().is_float() => {
+                let want = "f32, f16 or bf16 (or i8 with a scale)";
+                return Err(Error::Storage { op, operand: "y", have: y.elem().name(), want });
+            }
+            None => {}
+        }
+        let layout = |t: Option<&Tensor>| t.map(Tensor::layout);
+        Ok(NormProblem {
+            op,
+            stat: self.stat,
+            rows: self.rows as u64,
+            len: self.len as u64,
+            stat_len: self.stat_len as u64,
+            inner: self.inner as u64,
+            channels: self.channels,
+            eps: self.eps.to_bits(),
+            weight_offset: if weight.is_some() { self.weight_offset.to_bits() } else { 0 },
+            floor: self.floor.to_bits(),
+            pre_eps: self.pre_eps.to_bits(),
+            pre_run: self.pre_run,
+            cast_before_weight: self.cast_before_weight,
+            relu: self.relu,
+            x: x.layout(),
+            residual: layout(residual),
+            weight: layout(weight),
+            bias: layout(bias),
+            phi: layout(phi),
+            mean: layout(mean),
+            y: y.layout(),
+            sum: layout(sum),
+            stats: layout(stats),
+            scale: layout(scale),
+            pre: pre.map(|p| p.map(Tensor::layout)),
+        })
+    }
+}
+
+fn same_shape(op: &'static str, a: (&'static str, &Tensor), b: (&'static str, &Tensor)) -> Result<()> {
+    if a.1.shape() == b.1.shape() {
+        return Ok(());
+    }
+    Err(shape_error!(op, "{} has shape {}, but {} has {}", a.0, a.1.shape(), b.0, b.1.shape()))
+}
+
+fn want_f32(op: &'static str, operand: &'static str, tensor: &Tensor) -> Result<()> {
+    if tensor.elem() == Elem::F32 {
+        return Ok(());
+    }
+    Err(Error::Storage { op, operand, have: tensor.elem().name(), want: "f32" })
+}
+
+fn number(op: &'static str, name: &'static str, v: f32, ok: impl Fn(f32) -> bool, rule: &'static str) -> Result<()> {
+    if v.is_finite() && ok(v) {
+        return Ok(());
+    }
+    Err(Error::Value { op, name, value: v.to_string(), rule })
+}
+
+/// Rows, their length and the shape of their weights, where everything from `axis` to the last dimension is a row.
+fn from_axis(op: &'static str, x: &Tensor, axis: i32) -> Result<(usize, usize, (Shape, &'static str))> {
+    let shape = x.shape();
+    let axis = shape.axis(op, axis)?;
+    let (rows, len) = shape.split_at(axis);
+    Ok((rows, len, (Shape::new(&shape.dims()[axis..])?, "the normalised dimensions have")))
+}
+
+/// `groups` divides the channels of `x`: the channels, and the elements of each.
+fn grouped(op: &'static str, channels: usize, groups: usize) -> Result<usize> {
+    if groups == 0 || !channels.is_multiple_of(groups) {
+        return Err(Error::Value {
+            op,
+            name: "groups",
+            value: format!("{groups} for {channels} channels"),
+            rule: "it must divide the number of channels",
+        });
+    }
+    Ok(channels / groups)
+}
+
+/// Which lanes work on which rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tile {
+    lanes: u32,
+    rows: u32,
+    chunks: u32,
+}
+
+impl Tile {
+    /// The tile for rows that fit registers. Few rows take all lanes that they can use, for the shortest wait; many rows take
+    /// as few lanes as give each up to four loads of 16 bytes in flight, so that reductions stay inside subgroups.
+    fn of(len: u64, rows: u64, caps: &Caps) -> Self {
+        let most = 256.min(caps.invocations).max(1);
+        let most = if most.is_power_of_two() { most } else { most.next_power_of_two() / 2 };
+        let quads = len.div_ceil(4).max(1);
+        let wanted = if rows < 64 { quads } else { quads.div_ceil(4) };
+        let lanes = (wanted.next_power_of_two() as u32).clamp(1, most);
+        let rows = (most / lanes).min(rows.next_power_of_two().min(256) as u32).max(1);
+        let chunks = quads.div_ceil(u64::from(lanes)) as u32;
+        Self { lanes, rows, chunks }
+    }
+
+    fn set(self, step: &mut Builder) {
+        step.set("LANES", Const::U32(self.lanes));
+        step.set("ROWS", Const::U32(self.rows));
+        step.set("CHUNKS", Const::U32(self.chunks));
+    }
+}
+
+/// How sums are taken and f16 is read: the part of a plan that follows from caps alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Means {
+    /// The size up to which lanes shuffle, where subgroups are used.
+    subgroup: Option<u32>,
+    native_f16: bool,
+}
+
+impl Means {
+    /// What the caps allow, best first. The last is the baseline's.
+    fn all(caps: &Caps, f16: bool) -> Vec<Self> {
+        let subgroup = caps.subgroups.map(|s| s.min).filter(|s| *s >= 4 && s.is_power_of_two());
+        let native: &[bool] = if caps.f16 && f16 { &[true, false] } else { &[false] };
+        let mut sizes = vec![subgroup, None];
+        sizes.dedup();
+        sizes.into_iter().flat_map(|subgroup| native.iter().map(move |n| Self { subgroup, native_f16: *n })).collect()
+    }
+
+    fn name(self, kernel: &str) -> String {
+        let reduce = if self.subgroup.is_some() { "subgroup" } else { "tree" };
+        format!("{kernel}/{reduce}{}", self.f16())
+    }
+
+    fn f16(self) -> &'static str {
+        if self.native_f16 { "/f16" } else { "" }
+    }
+
+    /// Fills the reduce slot.
+    fn reduce(self, step: &mut Builder) {
+        match self.subgroup {
+            Some(size) => {
+                step.fill("reduce", "slot/reduce/subgroup");
+                step.set("SUBGROUP", Const::U32(size));
+            }
+            None => step.fill("reduce", "slot/reduce/tree"),
+        }
+    }
+}
+
+/// The rows that one dispatch takes, so that no binding passes the device's limit, in whole `unit`s.
+fn rows_at_once(op: &'static str, caps: &Caps, rows: u64, unit: u64, row_bytes: u64) -> Result<u64> {
+    // A binding begins up to one alignment before its first element. Kernels count elements in 32 bits.
+    let have = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES).min(i32::MAX as u64);
+    let unit_bytes = unit * row_bytes;
+    if unit_bytes > have {
+        return Err(Error::Limit {
+            op,
+            limit: "storage_binding_bytes",
+            need: unit_bytes,
+            have: caps.storage_binding_bytes,
+        });
+    }
+    Ok((have / unit_bytes.max(1) * unit).min(rows))
+}
+
+impl Problem for NormProblem {
+    fn op(&self) -> &'static str {
+        self.op
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        if self.rows * self.len == 0 {
+            return Ok(vec![self.plan_of("empty".into(), "there is nothing to compute", Vec::new(), Vec::new())]);
+        }
+        let mut plans = Vec::new();
+        let elementwise = self.stat == Stat::Stored && self.scale.is_none();
+        for means in Means::all(caps, self.has_f16()) {
+            if elementwise {
+                if means.subgroup.is_none() {
+                    let steps = self.each(caps, means, |s, m, r0, n| s.elementwise(caps, m, r0, n))?;
+                    let name = format!("elementwise{}", means.f16());
+                    plans.push(self.plan_of(name, "statistics are stored: one load and one store", steps, Vec::new()));
+                }
+            } else if self.inner > 1 {
+                if means.subgroup.is_none() {
+                    let steps = self.each(caps, means, |s, m, r0, n| s.axis(caps, m, r0, n))?;
+                    let name = format!("axis{}", means.f16());
+                    plans.push(self.plan_of(name, "rows lie along an inner axis", steps, Vec::new()));
+                }
+            } else if self.len <= REGISTER_ROW {
+                let steps = self.each(caps, means, |s, m, r0, n| s.row(caps, m, r0, n))?;
+                plans.push(self.plan_of(
+                    means.name("row"),
+                    "a row fits a workgroup's registers: one read",
+                    steps,
+                    Vec::new(),
+                ));
+            } else {
+                let (steps, scratch) = self.split(caps, means)?;
+                if steps.iter().all(|s| s.binds.len() <= caps.storage_buffers as usize) {
+                    plans.push(self.plan_of(
+                        means.name("split"),
+                        "rows too long for registers: slices",
+                        steps,
+                        scratch,
+                    ));
+                } else {
+                    // A batch norm with weight and bias: one binding more than the baseline has.
+                    let steps = self.each(caps, means, |s, m, r0, n| s.row(caps, m, r0, n))?;
+                    let why = "rows too long for registers, and too few bindings for slices: registers spill";
+                    plans.push(self.plan_of(means.name("row"), why, steps, Vec::new()));
+                }
+            }
+        }
+        if !elementwise && self.len <= NAIVE_ROW {
+            let means = Means { subgroup: None, native_f16: false };
+            let steps = self.each(caps, means, |s, m, r0, n| s.naive(caps, m, r0, n))?;
+            plans.push(self.plan_of("naive".into(), "one invocation a row, by the formula", steps, Vec::new()));
+        }
+        Ok(plans)
+    }
+}
+
+impl NormProblem {
+    fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
+        Plan { op: self.op, name, why, steps, scratch_bytes }
+    }
+
+    fn layouts(&self) -> impl Iterator<Item = Layout> {
+        [Some(self.x), Some(self.y), self.residual, self.sum, self.weight, self.bias, self.phi, self.mean]
+            .into_iter()
+            .flatten()
+    }
+
+    fn has_f16(&self) -> bool {
+        self.layouts().any(|l| l.elem == Elem::F16)
+    }
+
+    /// Every row of every operand begins at a multiple of four elements.
+    fn quads(&self) -> bool {
+        let even = |l: &Layout| (l.offset_bytes / l.elem.bytes() as u64).is_multiple_of(4);
+        // Weights by channel are read one by one, whatever their alignment.
+        let skip = if self.channels.is_some() { 4 } else { usize::MAX };
+        let rows = [Some(self.x), Some(self.y), self.residual, self.sum];
+        let affine = [self.weight, self.bias, self.phi, self.mean];
+        self.inner == 1
+            && self.len.is_multiple_of(4)
+            && rows.into_iter().chain(affine).take(skip).flatten().all(|l| even(&l))
+    }
+
+    fn rows_at_once(&self, caps: &Caps) -> Result<u64> {
+        let widest = self.layouts().map(|l| l.elem.bytes()).max().unwrap_or(4) as u64;
+        // Of the shortest rows, the statistics and scales are the longest binding.
+        let (stats, scale) = (self.stats.map_or(0, |_| 8), self.scale.map_or(0, |_| 4));
+        rows_at_once(self.op, caps, self.rows, self.inner, (self.len * widest).max(stats).max(scale))
+    }
+
+    /// A step for each part of the rows that fits a binding.
+    fn each(
+        &self,
+        caps: &Caps,
+        means: Means,
+        step: impl Fn(&Self, Means, u64, u64) -> Result<Step>,
+    ) -> Result<Vec<Step>> {
+        let most = self.rows_at_once(caps)?;
+        (0..self.rows.div_ceil(most)).map(|i| step(self, means, i * most, most.min(self.rows - i * most))).collect()
+    }
+
+    fn params(&self, row0: u64, rows: u64) -> NormParams {
+        let channels = self.channels.unwrap_or(Channels { period: 1, stride: 0, run: 1 });
+        NormParams {
+            rows: rows as u32,
+            row0: row0 as u32,
+            len: self.len as u32,
+            stat_len: self.stat_len as u32,
+            inner: self.inner as u32,
+            period: channels.period,
+            stride: channels.stride,
+            run: channels.run,
+            slices: 1,
+            count: self.stat_len as f32,
+            eps: f32::from_bits(self.eps),
+            weight_offset: f32::from_bits(self.weight_offset),
+            floor: f32::from_bits(self.floor),
+            pre_run: self.pre_run,
+            pre_eps: f32::from_bits(self.pre_eps),
+            relu: u32::from(self.relu),
+            ..Default::default()
+        }
+    }
+
+    fn grid(&self, caps: &Caps, groups: u64) -> Result<[u32; 3]> {
+        let most = u64::from(caps.workgroups).pow(2);
+        fold(groups, caps.workgroups).ok_or(Error::Limit { op: self.op, limit: "workgroups", need: groups, have: most })
+    }
+
+    fn consts(&self, step: &mut Builder) {
+        step.set("RESIDUAL", Const::Bool(self.residual.is_some()));
+        step.set("CAST_BEFORE_WEIGHT", Const::Bool(self.cast_before_weight));
+        step.set("CHANNELS", Const::Bool(self.channels.is_some()));
+        step.set("PHI", Const::Bool(self.phi.is_some()));
+        step.set("STRIDED", Const::Bool(self.inner > 1));
+    }
+
+    fn rows_of(&self, operand: usize, layout: Layout, row0: u64, rows: u64) -> Part {
+        Part { operand, layout, start: row0 * self.len, elements: rows * self.len }
+    }
+
+    /// Fills x, the residual, what comes before the norm, and the sum where it is written.
+    fn value(&self, step: &mut Builder, params: &mut NormParams, row0: u64, rows: u64, write_sum: bool) {
+        params.x0 = step.read("x", 1, Some(self.rows_of(X, self.x, row0, rows)), "slot/read/zero");
+        let residual = self.residual.map(|l| self.rows_of(RESIDUAL, l, row0, rows));
+        params.residual0 = step.read("residual", 2, residual, "slot/read/zero");
+        let sum = self.sum.filter(|_| write_sum).map(|l| self.rows_of(SUM, l, row0, rows));
+        params.sum0 = step.write("sum", 7, sum);
+        match self.pre {
+            None => step.fill("pre", "slot/pre/none"),
+            Some(layouts) => {
+                step.fill("pre", "slot/pre/batch_norm");
+                for (i, layout) in layouts.into_iter().enumerate() {
+                    params.pre0[i] = step.bind(10 + i as u32, Part::whole(PRE + i, layout), Access::Read);
+                }
+            }
+        }
+    }
+
+    fn affine(&self, step: &mut Builder, params: &mut NormParams, loads: Loads) {
+        let loads = Loads { quads: loads.quads && self.channels.is_none(), ..loads };
+        let whole = |i: usize, l: Option<Layout>| l.map(|l| Part::whole(i, l));
+        params.weight0 = step.read_as("weight", 3, whole(WEIGHT, self.weight), "slot/read/one", loads);
+        params.bias0 = step.read_as("bias", 4, whole(BIAS, self.bias), "slot/read/zero", loads);
+        params.phi0 = step.read_as("phi", 5, whole(PHI, self.phi), "slot/read/zero", loads);
+    }
+
+    fn no_affine(step: &mut Builder) {
+        step.fill("weight", "slot/read/one");
+        step.fill("bias", "slot/read/zero");
+        step.fill("phi", "slot/read/zero");
+    }
+
+    fn no_value(step: &mut Builder) {
+        step.fill("x", "slot/read/zero");
+        step.fill("residual", "slot/read/zero");
+        step.fill("sum", "slot/write/none");
+        step.fill("pre", "slot/pre/none");
+    }
+
+    fn output(&self, step: &mut Builder, params: &mut NormParams, row0: u64, rows: u64) {
+        params.y0 = step.write("y", 6, Some(self.rows_of(Y, self.y, row0, rows)));
+    }
+
+    fn stats(&self, step: &mut Builder, params: &mut NormParams, row0: u64, rows: u64) {
+        match self.stats {
+            None => step.fill("stats", "slot/stats/none"),
+            Some(layout) => {
+                step.fill("stats", "slot/stats/rows");
+                let part = Part { operand: STATS, layout, start: row0 * 2, elements: rows * 2 };
+                params.stats0 = step.bind(8, part, Access::Write);
+            }
+        }
+    }
+
+    fn codes(&self, step: &mut Builder, params: &mut NormParams, row0: u64, rows: u64) {
+        match self.scale {
+            None => step.fill("codes", "slot/codes/none"),
+            Some(layout) => {
+                step.fill("codes", "slot/codes/rows");
+                params.scale0 =
+                    step.bind(9, Part { operand: SCALE, layout, start: row0, elements: rows }, Access::Write);
+            }
+        }
+    }
+
+    fn loads(&self, means: Means) -> Loads {
+        Loads { quads: self.quads(), native_f16: means.native_f16 }
+    }
+
+    fn row(&self, caps: &Caps, means: Means, row0: u64, rows: u64) -> Result<Step> {
+        let (loads, tile) = (self.loads(means), Tile::of(self.len, rows, caps));
+        let mut params = self.params(row0, rows);
+        let mut step = Builder::new("norm/row", loads);
+        self.consts(&mut step);
+        tile.set(&mut step);
+        self.value(&mut step, &mut params, row0, rows, true);
+        self.affine(&mut step, &mut params, loads);
+        self.output(&mut step, &mut params, row0, rows);
+        step.fill("stat", self.stat.filling());
+        means.reduce(&mut step);
+        self.stats(&mut step, &mut params, row0, rows);
+        self.codes(&mut step, &mut params, row0, rows);
+        let grid = self.grid(caps, rows.div_ceil(u64::from(tile.rows)))?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
+    fn naive(&self, caps: &Caps, means: Means, row0: u64, rows: u64) -> Result<Step> {
+        let loads = Loads { quads: false, native_f16: means.native_f16 };
+        let mut params = self.params(row0, rows);
+        let mut step = Builder::new("norm/naive", loads);
+        self.consts(&mut step);
+        self.value(&mut step, &mut params, row0, rows, true);
+        self.affine(&mut step, &mut params, loads);
+        self.output(&mut step, &mut params, row0, rows);
+        step.fill("stat", self.stat.filling());
+        self.stats(&mut step, &mut params, row0, rows);
+        self.codes(&mut step, &mut params, row0, rows);
+        let grid = self.grid(caps, rows.div_ceil(64))?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
+    fn axis(&self, caps: &Caps, means: Means, row0: u64, rows: u64) -> Result<Step> {
+        let loads = Loads { quads: false, native_f16: means.native_f16 };
+        let mut params = self.params(row0, rows);
+        let mut step = Builder::new("norm/axis", loads);
+        self.consts(&mut step);
+        self.value(&mut step, &mut params, row0, rows, true);
+        self.affine(&mut step, &mut params, loads);
+        self.output(&mut step, &mut params, row0, rows);
+        step.fill("stat", self.stat.filling());
+        self.codes(&mut step, &mut params, row0, rows);
+        let grid = self.grid(caps, rows.div_ceil(32))?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
+    fn elementwise(&self, caps: &Caps, means: Means, row0: u64, rows: u64) -> Result<Step> {
+        let loads = self.loads(means);
+        let mut params = self.params(row0, rows);
+        let mut step = Builder::new("norm/elementwise", loads);
+        self.consts(&mut step);
+        self.value(&mut step, &mut params, row0, rows, true);
+        self.affine(&mut step, &mut params, loads);
+        let mean_loads = Loads { quads: loads.quads && self.channels.is_none(), ..loads };
+        let mean = self.mean.map(|l| Part::whole(MEAN, l));
+        params.mean0 = step.read_as("mean", 14, mean, "slot/read/zero", mean_loads);
+        self.output(&mut step, &mut params, row0, rows);
+        let grid = self.grid(caps, (rows * self.len.div_ceil(4)).div_ceil(256))?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
+    /// Slices of rows: statistics, merge, the largest magnitude where codes are written, apply.
+    fn split(&self, caps: &Caps, means: Means) -> Result<(Vec<Step>, Vec<u64>)> {
+        let loads = self.loads(means);
+        let most = self.rows_at_once(caps)?;
+        // Longer slices mean fewer partial results; but some hundred workgroups are needed to fill a device.
+        let slices_of = |chunks: u64| self.len.div_ceil(1024 * chunks);
+        let chunks = [8, 4, 2].into_iter().find(|c| most * slices_of(*c) >= 256).unwrap_or(1);
+        let (slice, slices) = (1024 * chunks, slices_of(chunks));
+        let scratch = vec![most * slices * 16, most * 16];
+        let mut steps = Vec::new();
+        for row0 in (0..self.rows).step_by(most as usize) {
+            let rows = most.min(self.rows - row0);
+            let (slices_bytes, merged_bytes) = (rows * slices * 16, rows * 16);
+            let base = NormParams { slices: slices as u32, ..self.params(row0, rows) };
+            let sliced = self.grid(caps, rows * slices)?;
+            let tile = |step: &mut Builder| {
+                self.consts(step);
+                step.set("CHUNKS", Const::U32(chunks as u32));
+            };
+
+            let mut params = NormParams { fold: sliced[0], ..base };
+            let mut step = Builder::new("norm/split_stats", loads);
+            tile(&mut step);
+            self.value(&mut step, &mut params, row0, rows, true);
+            Self::no_affine(&mut step);
+            step.fill("y", "slot/write/none");
+            step.fill("stat", self.stat.filling());
+            means.reduce(&mut step);
+            step.scratch(14, 0, slices_bytes, Access::Write);
+            steps.push(step.step(&params, sliced));
+
+            let by_row = self.grid(caps, rows)?;
+            let mut params = NormParams { fold: by_row[0], ..base };
+            let mut step = Builder::new("norm/split_merge", loads);
+            step.set("SLICE", Const::U32(slice as u32));
+            Self::no_value(&mut step);
+            Self::no_affine(&mut step);
+            step.fill("y", "slot/write/none");
+            step.fill("stat", self.stat.filling());
+            means.reduce(&mut step);
+            self.stats(&mut step, &mut params, row0, rows);
+            step.scratch(14, 0, slices_bytes, Access::Read);
+            step.scratch(15, 1, merged_bytes, Access::Write);
+            steps.push(step.step(&params, by_row));
+
+            if self.scale.is_some() {
+                let mut params = NormParams { fold: sliced[0], ..base };
+                let mut step = Builder::new("norm/split_max", loads);
+                tile(&mut step);
+                self.value(&mut step, &mut params, row0, rows, false);
+                self.affine(&mut step, &mut params, loads);
+                step.fill("y", "slot/write/none");
+                means.reduce(&mut step);
+                step.scratch(15, 1, merged_bytes, Access::Write);
+                steps.push(step.step(&params, sliced));
+            }
+
+            let mut params = NormParams { fold: sliced[0], ..base };
+            let mut step = Builder::new("norm/split_apply", loads);
+            tile(&mut step);
+            self.value(&mut step, &mut params, row0, rows, false);
+            self.affine(&mut step, &mut params, loads);
+            self.output(&mut step, &mut params, row0, rows);
+            self.codes(&mut step, &mut params, row0, rows);
+            step.scratch(15, 1, merged_bytes, Access::Read);
+            steps.push(step.step(&params, sliced));
+        }
+        Ok((steps, scratch))
+    }
+}

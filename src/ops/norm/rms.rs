@@ -1,0 +1,125 @@
+//! Root mean square normalisation.
+
+use super::{Lowering, NormProblem, Operands, Stat};
+use crate::error::{Error, Result};
+use crate::ops::{Op, Operand};
+use crate::tensor::Tensor;
+
+/// RMS normalisation: over all dimensions from `axis` to the last,
+/// `y = x · rstd · (weight + weight_offset) + bias` with `rstd = 1 / sqrt(mean(x²) + eps)`.
+///
+/// The published variants are its switches:
+///
+/// | variant | switches |
+/// |---|---|
+/// | `torch.nn.functional.rms_norm`, OLMo 2 | none |
+/// | Llama, Mistral, Qwen, T5 | `cast_before_weight`: `x · rstd` is rounded to the storage of x before the weight |
+/// | Gemma, Qwen3-Next | `weight_offset = 1` (unless the checkpoint's converter has added it) |
+/// | the paper's torch code | `eps_outside`: `rstd = 1 / (rms + eps)` |
+/// | pRMSNorm(p) | `partial = p`: statistics from the first `int(D·p)` features |
+///
+/// A NaN makes NaN of its row and of nothing else. Squares are taken in f32: f16 rows of 300 do not overflow, and magnitudes
+/// up to about 1e18 are safe.
+///
+/// Source: Zhang, Sennrich, "Root Mean Square Layer Normalization" (arXiv 1910.07467).
+///
+/// # Errors
+/// `axis` out of range, a normalised dimension of 0, `eps` negative or not finite, `partial` outside (0, 1] or so small that no
+/// feature is left, an operand of another shape or storage than is said at it.
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm<'a> {
+    /// F32, f16 or bf16, any shape.
+    pub x: &'a Tensor,
+    /// Added to x first: `value = x + residual`, rounded to the storage of x. Shape of x.
+    pub residual: Option<&'a Tensor>,
+    /// Shape of the normalised dimensions; ones where absent.
+    pub weight: Option<&'a Tensor>,
+    /// Shape of the normalised dimensions; zeros where absent.
+    pub bias: Option<&'a Tensor>,
+    /// Shape of x, any floating storage; or i8 where `scale` is given.
+    pub y: &'a Tensor,
+    /// Receives `x + residual`, which is what is normalised. Shape and storage of x; needs a residual.
+    pub sum: Option<&'a Tensor>,
+    /// Receives the statistics of each row: 0 and `rstd`. F32, shape `[.., 2]`.
+    pub stats: Option<&'a Tensor>,
+    /// Receives the scale of each row of int8 codes: `y = clamp(round(out / scale), −128, 127)` and
+    /// `scale = max(max|out|, 1e-5) / 127`, with ties to even; y is then stored as i8. F32, one number a row.
+    pub scale: Option<&'a Tensor>,
+    /// The first normalised dimension; −1 is the last.
+    pub axis: i32,
+    /// Added to the mean square, or to its root where `eps_outside`.
+    pub eps: f32,
+    /// Eps is added outside the root.
+    pub eps_outside: bool,
+    /// The part of the features, from the first, that make the statistics.
+    pub partial: f32,
+    /// Added to the weight, in f32. Without a weight it has no effect.
+    pub weight_offset: f32,
+    /// `x · rstd` is rounded to the storage of x before the weight.
+    pub cast_before_weight: bool,
+}
+
+impl<'a> RmsNorm<'a> {
+    /// Along the last dimension, with eps 1e-6 and nothing else.
+    pub fn new(x: &'a Tensor, y: &'a Tensor) -> Self {
+        Self {
+            x,
+            residual: None,
+            weight: None,
+            bias: None,
+            y,
+            sum: None,
+            stats: None,
+            scale: None,
+            axis: -1,
+            eps: 1e-6,
+            eps_outside: false,
+            partial: 1.0,
+            weight_offset: 0.0,
+            cast_before_weight: false,
+        }
+    }
+
+    fn all(&self) -> Operands<'a> {
+        Operands {
+            residual: self.residual,
+            weight: self.weight,
+            bias: self.bias,
+            sum: self.sum,
+            stats: self.stats,
+            scale: self.scale,
+            ..Operands::new(self.x, self.y)
+        }
+    }
+}
+
+impl Op for RmsNorm<'_> {
+    type Problem = NormProblem;
+
+    fn problem(&self) -> Result<NormProblem> {
+        let op = "rms_norm";
+        let (rows, len, affine) = super::from_axis(op, self.x, self.axis)?;
+        // The product is taken in f64, where int(160 · 0.0625) is what it says.
+        let stat_len = (len as f64 * f64::from(self.partial)) as usize;
+        if !(self.partial > 0.0 && self.partial <= 1.0) || (stat_len == 0 && len > 0) {
+            return Err(Error::Value {
+                op,
+                name: "partial",
+                value: format!("{} of {len} features", self.partial),
+                rule: "it must be in (0, 1] and leave at least one feature",
+            });
+        }
+        let stat = if self.eps_outside { Stat::RmsOutside } else { Stat::Rms };
+        Lowering {
+            stat_len,
+            weight_offset: self.weight_offset,
+            cast_before_weight: self.cast_before_weight,
+            ..Lowering::rows(op, stat, rows, len, affine, self.eps)
+        }
+        .problem(&self.all())
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        self.all().list()
+    }
+}

@@ -1,0 +1,206 @@
+//! The case table: the problems that are tested, timed and shown on the page.
+//!
+//! A case names its op, attributes and operands; its reference's answer and bound are made from them. A new case in
+//! the list of its op is tested, benchmarked and on the page, with no further edit.
+
+use std::collections::BTreeMap;
+
+use super::{Attrs, Expected, Roles, Use};
+use crate::error::Result;
+use crate::reference::Array;
+use crate::tensor::Elem;
+
+mod norm;
+
+/// The ops of the table.
+pub const OPS: &[&str] = norm::OPS;
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    norm::cases()
+}
+
+/// Builds an op; see [`build`](super::build).
+pub(super) fn build<U: Use>(op: &'static str, attrs: &Attrs, roles: Roles<'_>, user: U) -> Result<U::Out> {
+    norm::build(op, attrs, roles, user)
+}
+
+/// What the values of an input are like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// Normally distributed.
+    Normal {
+        /// The mean.
+        mean: f32,
+        /// The standard deviation.
+        deviation: f32,
+    },
+    /// Uniformly distributed between two numbers.
+    Uniform(f32, f32),
+    /// All the same.
+    Constant(f32),
+    /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
+    Special,
+}
+
+/// How an operand is stored when the case is run with activations in a given storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// As the activations.
+    Activation,
+    /// Always like this.
+    Always(Elem),
+}
+
+/// An input.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its role, by which the op is built.
+    pub role: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub fill: Fill,
+    /// Its storage.
+    pub stored: Stored,
+}
+
+/// An output.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its role.
+    pub role: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its storage.
+    pub stored: Stored,
+}
+
+/// The values of the inputs of a case by role.
+pub type Values = BTreeMap<&'static str, Vec<f32>>;
+
+/// A problem to be judged.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Unique, `op/what-it-is`.
+    pub name: String,
+    /// The op.
+    pub op: &'static str,
+    /// For people.
+    pub title: String,
+    /// The model that it comes from, or empty.
+    pub model: &'static str,
+    /// `prefill`, `decode`, or why the shape hurts.
+    pub phase: &'static str,
+    /// The op's numbers and switches.
+    pub attrs: Attrs,
+    /// The inputs.
+    pub inputs: Vec<Input>,
+    /// The outputs.
+    pub outputs: Vec<Output>,
+    /// The storages that it is run in.
+    pub storages: Vec<Elem>,
+    /// It is from a real model, and timed.
+    pub real: bool,
+    /// Every operand is a view that begins at this element of its buffer.
+    pub skew: usize,
+    /// Floating operations of one run.
+    pub flops: u64,
+}
+
+impl Case {
+    /// The values of the inputs, as their storage keeps them.
+    pub fn inputs(&self, storage: Elem) -> Values {
+        let values = |input: &Input| {
+            let elem = input.stored.elem(storage);
+            let mut random = Random::new(&format!("{}/{}", self.name, input.role));
+            let mut values = fill(&mut random, input);
+            if elem != Elem::F32 {
+                values.iter_mut().for_each(|v| *v = elem.round(f64::from(*v)) as f32);
+            }
+            (input.role, values)
+        };
+        self.inputs.iter().map(values).collect()
+    }
+
+    /// The inputs, and what the outputs must be.
+    ///
+    /// # Errors
+    /// An attribute of the wrong type.
+    pub fn reference(&self, storage: Elem) -> Result<(Values, Vec<Expected>)> {
+        let hosts = self.inputs(storage);
+        let arrays = self
+            .inputs
+            .iter()
+            .map(|i| {
+                let data = hosts[i.role].iter().map(|v| f64::from(*v)).collect();
+                (i.role, Array { shape: i.shape.clone(), data })
+            })
+            .collect();
+        let expected = norm::expected(self, &arrays, storage)?;
+        Ok((hosts, expected))
+    }
+
+    /// The shape of its first input, as written in tables.
+    pub fn shape(&self) -> String {
+        let dims = self.inputs.first().map(|i| i.shape.as_slice()).unwrap_or_default();
+        dims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" × ")
+    }
+}
+
+fn fill(random: &mut Random, input: &Input) -> Vec<f32> {
+    let n: usize = input.shape.iter().product();
+    let last = input.shape.last().copied().unwrap_or(1).max(1);
+    match input.fill {
+        Fill::Normal { mean, deviation } => (0..n).map(|_| mean + deviation * random.normal()).collect(),
+        Fill::Uniform(low, high) => (0..n).map(|_| low + (high - low) * random.uniform()).collect(),
+        Fill::Constant(v) => vec![v; n],
+        Fill::Special => {
+            let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
+            for (r, row) in values.chunks_mut(last).enumerate() {
+                let at = r % last;
+                match r % 12 {
+                    1 => row[at] = f32::NAN,
+                    4 => row[at] = f32::INFINITY,
+                    7 => row.fill(0.0),
+                    10 => row[at] = f32::NEG_INFINITY,
+                    _ => {}
+                }
+            }
+            values
+        }
+    }
+}
+
+/// A small generator (splitmix64), seeded by a name: cases are the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn new(name: &str) -> Self {
+        // FNV-1a.
+        Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn uniform(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// The sum of twelve uniform numbers, less six: near enough to a normal one, and the same on every machine.
+    fn normal(&mut self) -> f32 {
+        let mut sum = -6.0;
+        for _ in 0..4 {
+            let bits = self.next();
+            sum += ((bits & 0x1f_ffff) + ((bits >> 21) & 0x1f_ffff) + ((bits >> 42) & 0x1f_ffff)) as f32
+                / (1u64 << 21) as f32;
+        }
+        sum
+    }
+}

@@ -1,0 +1,128 @@
+//! Comparing what a kernel gave with what the reference says, within a derived bound.
+
+use crate::tensor::Elem;
+
+/// What an output must be.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The output's role.
+    pub role: &'static str,
+    /// The numbers, before they are rounded to the output's storage.
+    pub want: Vec<f64>,
+    /// How far each may be off by the arithmetic; the rounding to the storage comes on top.
+    pub bound: Vec<f64>,
+}
+
+/// The worst element of an output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The output's role.
+    pub role: String,
+    /// Error over bound at the worst element: at most 1 where all is well.
+    pub worst: f64,
+    /// Its error.
+    pub error: f64,
+    /// Its bound.
+    pub bound: f64,
+    /// Which element it is.
+    pub index: usize,
+    /// What the kernel gave there.
+    pub got: f64,
+    /// What it should be.
+    pub want: f64,
+    /// How many elements are out of bounds.
+    pub wrong: usize,
+    /// How many were compared.
+    pub compared: usize,
+}
+
+impl Outcome {
+    /// Every element is within its bound.
+    pub fn ok(&self) -> bool {
+        self.wrong == 0
+    }
+}
+
+/// The bound of one stored element: arithmetic, one rounding to the storage, and the spacing of its smallest numbers, which
+/// a device may flush.
+fn stored_bound(want: f64, bound: f64, elem: Elem) -> f64 {
+    let smallest = match elem {
+        Elem::F16 => 2f64.powi(-25),
+        // Subnormal f32 and bf16 may become zero.
+        Elem::F32 | Elem::Bf16 => 2f64.powi(-126),
+        Elem::U32 | Elem::I32 | Elem::I8 => 0.0,
+    };
+    bound + elem.unit_roundoff() * (want.abs() + bound) + smallest
+}
+
+/// Compares an output with what it must be. NaN and infinities must match in place.
+pub fn compare(expected: &Expected, got: &[f32], elem: Elem) -> Outcome {
+    let mut out = Outcome {
+        role: expected.role.to_owned(),
+        worst: 0.0,
+        error: 0.0,
+        bound: 0.0,
+        index: 0,
+        got: f64::NAN,
+        want: f64::NAN,
+        wrong: usize::from(got.len() != expected.want.len()),
+        compared: got.len(),
+    };
+    for (index, ((got, want), bound)) in got.iter().zip(&expected.want).zip(&expected.bound).enumerate() {
+        let (got, want) = (f64::from(*got), *want);
+        let bound = stored_bound(want, *bound, elem);
+        let same = (got.is_nan() && want.is_nan()) || got == want || (!got.is_nan() && got == elem.round(want));
+        let error = if same { 0.0 } else { (got - want).abs() };
+        // A NaN on either side alone, or a bound that is not a number, is as wrong as can be.
+        let ratio = if same {
+            0.0
+        } else if error.is_finite() && bound.is_finite() {
+            error / bound
+        } else {
+            f64::INFINITY
+        };
+        if ratio > 1.0 {
+            out.wrong += 1;
+        }
+        if ratio > out.worst || index == 0 {
+            (out.worst, out.error, out.bound, out.index, out.got, out.want) = (ratio, error, bound, index, got, want);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expected(want: &[f64], bound: f64) -> Expected {
+        Expected { role: "y", want: want.to_vec(), bound: vec![bound; want.len()] }
+    }
+
+    #[test]
+    fn an_error_within_the_bound_passes_and_one_beyond_fails() {
+        assert!(compare(&expected(&[1.0], 1e-3), &[1.0005], Elem::F32).ok());
+        let out = compare(&expected(&[1.0, 2.0], 1e-3), &[1.0, 2.01], Elem::F32);
+        assert_eq!((out.ok(), out.wrong, out.index), (false, 1, 1));
+    }
+
+    #[test]
+    fn nan_and_infinity_must_match_in_place() {
+        let want = [f64::NAN, f64::INFINITY, 1.0];
+        assert!(compare(&expected(&want, 1.0), &[f32::NAN, f32::INFINITY, 1.0], Elem::F32).ok());
+        assert!(!compare(&expected(&want, 1.0), &[f32::NAN, f32::NEG_INFINITY, 1.0], Elem::F32).ok());
+        assert!(!compare(&expected(&want, 1.0), &[1.0, f32::INFINITY, 1.0], Elem::F32).ok());
+        assert!(!compare(&expected(&[1.0], 1e9), &[f32::NAN], Elem::F32).ok());
+    }
+
+    #[test]
+    fn a_missing_element_fails() {
+        assert!(!compare(&expected(&[1.0, 1.0], 1.0), &[1.0], Elem::F32).ok());
+    }
+
+    #[test]
+    fn an_overflow_of_the_storage_is_what_the_storage_says() {
+        assert!(compare(&expected(&[70000.0], 1.0), &[f32::INFINITY], Elem::F16).ok());
+        assert!(!compare(&expected(&[70000.0], 1.0), &[65504.0], Elem::F16).ok());
+    }
+}

@@ -1,0 +1,73 @@
+//! Ops from names: a golden file and a case both say `rms_norm`, `eps`, `x`, `weight`.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Attrs, cases};
+use crate::error::{Error, Result, shape_error};
+use crate::ops::Op;
+use crate::tensor::Tensor;
+
+/// What is done with an op once it is built.
+pub trait Use {
+    /// What it gives.
+    type Out;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever the op says.
+    fn with(self, op: &impl Op) -> Result<Self::Out>;
+}
+
+/// The tensors of an op by role; notes which were asked for.
+pub struct Roles<'a> {
+    op: &'static str,
+    tensors: &'a BTreeMap<String, Tensor>,
+    used: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'a> Roles<'a> {
+    /// A tensor that may be absent.
+    pub fn maybe(&self, role: &'static str) -> Option<&'a Tensor> {
+        self.used.borrow_mut().insert(role);
+        self.tensors.get(role)
+    }
+
+    /// A tensor that must be there.
+    ///
+    /// # Errors
+    /// It is absent.
+    pub fn need(&self, role: &'static str) -> Result<&'a Tensor> {
+        self.maybe(role).ok_or_else(|| shape_error!(self.op, "{role} is missing"))
+    }
+
+    /// Everything has been asked for.
+    ///
+    /// # Errors
+    /// A tensor whose role the op does not know.
+    pub fn finish(self) -> Result<()> {
+        let used = self.used.borrow();
+        match self.tensors.keys().find(|role| !used.contains(role.as_str())) {
+            None => Ok(()),
+            Some(role) => Err(shape_error!(self.op, "there is no operand {role}")),
+        }
+    }
+}
+
+/// True where [`build`] knows the op.
+pub fn is_known(op: &str) -> bool {
+    cases::OPS.contains(&op)
+}
+
+/// Builds the op of this name from attributes and tensors, and hands it over.
+///
+/// # Errors
+/// An unknown op, attribute or role; a missing one; or what the op or `user` says.
+pub fn build<U: Use>(op: &str, attrs: &Attrs, tensors: &BTreeMap<String, Tensor>, user: U) -> Result<U::Out> {
+    let Some(op) = cases::OPS.iter().find(|name| **name == op) else {
+        return Err(Error::NoPlan { op: "build", name: op.to_owned(), known: "the ops of the case table".into() });
+    };
+    let roles = Roles { op, tensors, used: RefCell::default() };
+    cases::build(op, attrs, roles, user)
+}

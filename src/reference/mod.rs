@@ -1,0 +1,31 @@
+//! The specification: every op in f64, as short and obvious as its formula. Never optimised.
+//!
+//! If a kernel and its reference disagree, the kernel is wrong.
+
+mod norm;
+
+pub use norm::{
+    Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
+    power_norm, rms_norm, scaler, unified_norm,
+};
+
+/// A row-major array.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// The dimensions.
+    pub shape: Vec<usize>,
+    /// The elements.
+    pub data: Vec<f64>,
+}
+
+impl Array {
+    /// The elements `0 .. n` of an optional array, or this value where there is none.
+    pub fn or(array: Option<&Self>, value: f64, n: usize) -> Vec<f64> {
+        array.map_or_else(|| vec![value; n], |a| a.data.clone())
+    }
+
+    /// The same shape with other elements.
+    pub fn with(&self, data: Vec<f64>) -> Self {
+        Self { shape: self.shape.clone(), data }
+    }
+}

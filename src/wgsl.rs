@@ -1,0 +1,289 @@
+//! The shader dialect: WGSL with three directives, and nothing else.
+//!
+//! | directive | meaning |
+//! |---|---|
+//! | `#import name` | the file `lib/name.wgsl`, once, wherever it is asked for |
+//! | `#slot name` or `#slot name @binding(n)` | a hole that the plan fills with a file under `slot/`: every `slot_` in it becomes `name_`, and its bindings are counted on from `n` |
+//! | `#const NAME = value` | a number or boolean that the plan may set, spliced as a WGSL `const` |
+//!
+//! There are no conditionals: what differs is a filling. [`compose`] puts the text together and keeps,
+//! for every line, where it came from, so that an error of the compiler is told in terms of the file.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use crate::caps::Target;
+use crate::error::{Error, Result};
+use crate::plan::PipelineKey;
+
+/// Every shader of the crate: its path under `shaders/` without the ending, and its text.
+pub static SHADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
+
+/// A composed shader.
+#[derive(Clone, Debug)]
+pub struct Composed {
+    /// The WGSL.
+    pub text: String,
+    /// For each line of `text`, the file and the line that it came from.
+    origins: Vec<(Cow<'static, str>, u32)>,
+}
+
+impl Composed {
+    /// The file (under `shaders/`) and line that a line of the composed text, counted from 1, came from.
+    pub fn origin(&self, line: u32) -> Option<(&str, u32)> {
+        let (file, at) = self.origins.get((line as usize).checked_sub(1)?)?;
+        Some((file, *at))
+    }
+
+    /// A compiler's complaint about a line of this text as an [`Error::Shader`].
+    pub fn error(&self, kernel: &str, line: u32, message: impl Into<String>) -> Error {
+        let (file, line) = self.origin(line).unwrap_or((kernel, 0));
+        Error::Shader { file: format!("shaders/{file}.wgsl"), line, message: message.into() }
+    }
+}
+
+/// The text of a shader file: the embedded one, or with `GRISTMILL_SHADERS=dir` the one on disk.
+fn file(name: &str) -> Option<(Cow<'static, str>, Cow<'static, str>)> {
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Ok(dir) = std::env::var("GRISTMILL_SHADERS") {
+        let text = std::fs::read_to_string(std::path::Path::new(&dir).join(name).with_extension("wgsl")).ok()?;
+        return Some((Cow::Owned(name.to_owned()), Cow::Owned(text)));
+    }
+    let at = SHADERS.binary_search_by_key(&name, |(n, _)| n).ok()?;
+    Some((Cow::Borrowed(SHADERS[at].0), Cow::Borrowed(SHADERS[at].1)))
+}
+
+/// The slots of a kernel and the names of its constants, imports included.
+///
+/// # Errors
+/// A file that is missing or a directive that cannot be read.
+pub fn interface(kernel: &str) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut slots, mut consts, mut seen, mut todo) = (Vec::new(), Vec::new(), HashSet::new(), vec![kernel.to_owned()]);
+    while let Some(name) = todo.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        let (origin, text) = file(&name).ok_or_else(|| missing(kernel, 0, &name))?;
+        for (line, text) in (1..).zip(text.lines()) {
+            match directive(text).map_err(|m| fault(&origin, line, m))? {
+                Some(Directive::Import(import)) => todo.push(format!("lib/{import}")),
+                Some(Directive::Slot { name, .. }) => slots.push(name.to_owned()),
+                Some(Directive::Const { name, .. }) => consts.push(name.to_owned()),
+                None => {}
+            }
+        }
+    }
+    Ok((slots, consts))
+}
+
+/// Composes a kernel with its fillings and constants.
+///
+/// # Errors
+/// [`Error::Shader`] with the file and line: a missing file, a slot without a filling, a filling or
+/// constant for which the kernel has no place, a directive that cannot be read.
+pub fn compose(key: &PipelineKey, target: Target) -> Result<Composed> {
+    let mut composer = Composer {
+        key,
+        target,
+        text: String::new(),
+        origins: Vec::new(),
+        enables: Vec::new(),
+        imported: HashSet::new(),
+        used: HashSet::new(),
+    };
+    composer.splice(key.kernel, None, key.kernel, 0)?;
+    for (name, _) in &key.fillings {
+        if !composer.used.contains(*name) {
+            return Err(fault(key.kernel, 0, format!("there is no `#slot {name}` to fill")));
+        }
+    }
+    for (name, _) in &key.consts {
+        if !composer.used.contains(*name) {
+            return Err(fault(key.kernel, 0, format!("there is no `#const {name}` to set")));
+        }
+    }
+    // `enable` must stand first in WGSL.
+    let mut text = String::new();
+    let mut origins = Vec::new();
+    for (line, origin) in composer.enables {
+        let _ = writeln!(text, "{line}");
+        origins.push(origin);
+    }
+    text.push_str(&composer.text);
+    origins.extend(composer.origins);
+    Ok(Composed { text, origins })
+}
+
+enum Directive<'a> {
+    Import(&'a str),
+    Slot { name: &'a str, binding: u32 },
+    Const { name: &'a str, value: &'a str },
+}
+
+fn directive(line: &str) -> std::result::Result<Option<Directive<'_>>, String> {
+    let Some(rest) = line.trim_start().strip_prefix('#') else { return Ok(None) };
+    let rest = rest.split("//").next().unwrap_or_default().trim();
+    let bad = || format!("cannot read the directive `#{rest}`");
+    let (word, rest_of) = rest.split_once(' ').ok_or_else(bad)?;
+    let rest_of = rest_of.trim();
+    match word {
+        "import" => Ok(Some(Directive::Import(rest_of))),
+        "slot" => {
+            let (name, binding) = match rest_of.split_once(' ') {
+                None => (rest_of, 0),
+                Some((name, at)) => {
+                    let at = at.trim().strip_prefix("@binding(").and_then(|n| n.strip_suffix(')'));
+                    (name, at.and_then(|n| n.parse().ok()).ok_or_else(bad)?)
+                }
+            };
+            Ok(Some(Directive::Slot { name, binding }))
+        }
+        "const" => {
+            let (name, value) = rest_of.split_once('=').ok_or_else(bad)?;
+            Ok(Some(Directive::Const { name: name.trim(), value: value.trim() }))
+        }
+        _ => Err(bad()),
+    }
+}
+
+struct Composer<'a> {
+    key: &'a PipelineKey,
+    target: Target,
+    text: String,
+    origins: Vec<(Cow<'static, str>, u32)>,
+    enables: Vec<(String, (Cow<'static, str>, u32))>,
+    imported: HashSet<String>,
+    used: HashSet<&'a str>,
+}
+
+impl<'a> Composer<'a> {
+    #[expect(clippy::ptr_arg, reason = "it is cloned, which costs nothing where it is borrowed")]
+    fn line(&mut self, text: &str, origin: &Cow<'static, str>, line: u32) {
+        let _ = writeln!(self.text, "{text}");
+        self.origins.push((origin.clone(), line));
+    }
+
+    /// Splices a file; `slot` is the name and first binding where it fills a slot.
+    fn splice(&mut self, name: &str, slot: Option<(&str, u32)>, from: &str, from_line: u32) -> Result<()> {
+        let (origin, text) = file(name).ok_or_else(|| missing(from, from_line, name))?;
+        for (line, text) in (1..).zip(text.lines()) {
+            let trimmed = text.trim_start();
+            if trimmed.starts_with("enable ") {
+                // naga 30 knows subgroups without the line, and rejects the line.
+                let wanted = self.target == Target::Web || !trimmed.starts_with("enable subgroups");
+                if wanted && !self.enables.iter().any(|(e, _)| e == trimmed) {
+                    self.enables.push((trimmed.to_owned(), (origin.clone(), line)));
+                }
+                continue;
+            }
+            match directive(text).map_err(|m| fault(&origin, line, m))? {
+                Some(Directive::Import(import)) => {
+                    if self.imported.insert(import.to_owned()) {
+                        let path = format!("lib/{import}");
+                        self.line(&format!("// ---- {path}.wgsl"), &origin, line);
+                        self.splice(&path, None, &origin, line)?;
+                        self.line(&format!("// ---- back in {origin}.wgsl"), &origin, line);
+                    }
+                }
+                Some(Directive::Slot { name: slot_name, binding }) => {
+                    if slot.is_some() {
+                        return Err(fault(&origin, line, "a filling cannot have a slot"));
+                    }
+                    let Some((key, filling)) = self.key.fillings.iter().find(|(s, _)| *s == slot_name) else {
+                        return Err(fault(&origin, line, format!("the plan leaves slot `{slot_name}` empty")));
+                    };
+                    self.used.insert(key);
+                    self.line(&format!("// ---- {slot_name}: {filling}.wgsl"), &origin, line);
+                    self.splice(filling, Some((slot_name, binding)), &origin, line)?;
+                    self.line(&format!("// ---- back in {origin}.wgsl"), &origin, line);
+                }
+                Some(Directive::Const { name, value }) => {
+                    if slot.is_some() {
+                        return Err(fault(&origin, line, "a filling cannot have a constant of the plan"));
+                    }
+                    let set = self.key.consts.iter().find(|(c, _)| *c == name);
+                    if let Some((key, _)) = set {
+                        self.used.insert(key);
+                    }
+                    let value = set.map_or_else(|| value.to_owned(), |(_, v)| v.to_string());
+                    self.line(&format!("const {name} = {value};"), &origin, line);
+                }
+                None => match slot {
+                    Some((slot_name, binding)) => {
+                        let text = rename(text, slot_name, binding)
+                            .ok_or_else(|| fault(&origin, line, "cannot read the binding's number"))?;
+                        self.line(&text, &origin, line);
+                    }
+                    None => self.line(text, &origin, line),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line of a filling as it stands in the composed text: `slot_` → `name_`, `@binding(k)` → `@binding(k + binding)`.
+fn rename(text: &str, name: &str, binding: u32) -> Option<String> {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    let mut before = ' ';
+    while let Some(c) = rest.chars().next() {
+        let in_word = before.is_ascii_alphanumeric() || before == '_';
+        if let Some(after) = rest.strip_prefix("slot_").filter(|_| !in_word) {
+            out.push_str(name);
+            out.push('_');
+            rest = after;
+            before = '_';
+        } else if let Some(after) = rest.strip_prefix("@binding(") {
+            let (number, after) = after.split_once(')')?;
+            let _ = write!(out, "@binding({})", number.trim().parse::<u32>().ok()? + binding);
+            rest = after;
+            before = ')';
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+            before = c;
+        }
+    }
+    Some(out)
+}
+
+fn fault(file: &str, line: u32, message: impl Into<String>) -> Error {
+    Error::Shader { file: format!("shaders/{file}.wgsl"), line, message: message.into() }
+}
+
+fn missing(from: &str, line: u32, name: &str) -> Error {
+    fault(from, line, format!("there is no shaders/{name}.wgsl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filling_is_renamed_at_word_borders() {
+        assert_eq!(
+            rename("@group(0) @binding(1) var<storage> slot_data: array<f32>; // my_slot_x", "keys", 3).as_deref(),
+            Some("@group(0) @binding(4) var<storage> keys_data: array<f32>; // my_slot_x")
+        );
+    }
+
+    #[test]
+    fn directives_are_read_strictly() {
+        assert!(matches!(directive("#import half"), Ok(Some(Directive::Import("half")))));
+        assert!(matches!(
+            directive("#slot x @binding(3) // [M, D]"),
+            Ok(Some(Directive::Slot { name: "x", binding: 3 }))
+        ));
+        assert!(matches!(directive("#const A = 4u"), Ok(Some(Directive::Const { name: "A", value: "4u" }))));
+        assert!(directive("#if A").is_err());
+        assert!(directive("#slot x @group(1)").is_err());
+        assert!(matches!(directive("let a = 1;"), Ok(None)));
+    }
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(SHADERS.is_sorted_by_key(|(n, _)| n));
+    }
+}

@@ -1,0 +1,228 @@
+//! Golden cases: outputs that independent packages computed, one named test a file.
+//!
+//! Runs the files of `tests/golden` and of every directory in `GRISTMILL_GOLDEN=dir[:dir]`. A case whose op does not exist yet is
+//! listed as ignored; one whose op exists but whose attribute is unknown fails.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gristmill::proof::{Attrs, Use, Value, build, is_known};
+use gristmill::{Dispatcher, Elem, Error, Op, Tensor};
+use libtest_mimic::{Arguments, Failed, Trial};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let gpu = match pollster::block_on(Dispatcher::request()) {
+        Ok(gpu) => gpu,
+        Err(error) => {
+            eprintln!("golden: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let more = std::env::var("GRISTMILL_GOLDEN").unwrap_or_default();
+    let mut files = BTreeMap::new();
+    for dir in std::iter::once(own).chain(std::env::split_paths(&more).filter(|p| !p.as_os_str().is_empty())) {
+        if let Err(error) = collect(&dir, &mut files) {
+            eprintln!("golden: {}: {error}", dir.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    println!("device: {} ({}), {} files", gpu.info().name, gpu.info().driver, files.len());
+    let trials = files
+        .into_iter()
+        .map(|(name, path)| {
+            let ignored = !is_known(name.split('/').next().unwrap_or_default());
+            let gpu = gpu.clone();
+            Trial::test(name, move || run(&gpu, &path)).with_ignored_flag(ignored)
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The files of `dir/<op>/*.safetensors`, by `op/name`. The same name in a later directory takes the place of the former.
+fn collect(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> std::io::Result<()> {
+    for op in std::fs::read_dir(dir)? {
+        let op = op?.path();
+        if !op.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(&op)? {
+            let file = file?.path();
+            if file.extension().is_some_and(|e| e == "safetensors") {
+                let part = |p: &Path| p.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                files.insert(format!("{}/{}", part(&op), part(&file)), file);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn elem_of(dtype: Dtype) -> Result<Elem, Failed> {
+    match dtype {
+        Dtype::F32 => Ok(Elem::F32),
+        Dtype::F16 => Ok(Elem::F16),
+        Dtype::BF16 => Ok(Elem::Bf16),
+        Dtype::I32 => Ok(Elem::I32),
+        Dtype::U32 => Ok(Elem::U32),
+        Dtype::I8 => Ok(Elem::I8),
+        other => Err(format!("no operand is stored as {other:?} yet").into()),
+    }
+}
+
+fn attrs_of(json: &str) -> Result<Attrs, Failed> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)?;
+    let mut attrs = Attrs::default();
+    for (name, value) in object {
+        let value = match value {
+            serde_json::Value::Number(n) => Value::Number(n.as_f64().ok_or("a number that is none")?),
+            serde_json::Value::Bool(b) => Value::Flag(b),
+            serde_json::Value::String(s) => Value::Text(s),
+            serde_json::Value::Array(list) => Value::List(
+                list.iter().map(|v| v.as_f64().ok_or("a list of something else")).collect::<Result<_, _>>()?,
+            ),
+            other => return Err(format!("attribute {name} = {other}").into()),
+        };
+        attrs.0.insert(name, value);
+    }
+    Ok(attrs)
+}
+
+/// How outputs are compared.
+enum Compare {
+    Close { rtol: f64, atol: f64 },
+    Exact,
+}
+
+fn compare_of(json: &str) -> Result<Compare, Failed> {
+    let value: serde_json::Value = serde_json::from_str(json)?;
+    let number = |name: &str| value[name].as_f64().ok_or_else(|| Failed::from(format!("compare has no {name}")));
+    match value["mode"].as_str() {
+        Some("close") => Ok(Compare::Close { rtol: number("rtol")?, atol: number("atol")? }),
+        Some("exact") => Ok(Compare::Exact),
+        other => Err(format!("compare mode {other:?}").into()),
+    }
+}
+
+/// Where an expected output is found among ours: the same role, or a column of the statistics.
+fn home_of(op: &str, role: &str) -> Result<(&'static str, Option<usize>), Failed> {
+    Ok(match (op, role) {
+        ("layer_norm" | "rms_norm" | "group_norm", "mean") => ("stats", Some(0)),
+        ("layer_norm" | "rms_norm" | "group_norm", "rstd") => ("stats", Some(1)),
+        (_, "y") => ("y", None),
+        (_, "sum") => ("sum", None),
+        (_, other) => return Err(format!("no output is called {other}").into()),
+    })
+}
+
+struct Expect {
+    role: String,
+    values: Vec<f32>,
+    home: (&'static str, Option<usize>),
+}
+
+fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
+    let bytes = std::fs::read(path)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)?;
+    let file = SafeTensors::deserialize(&bytes)?;
+    let meta = header.metadata().as_ref().ok_or("no __metadata__")?;
+    let field = |name: &str| meta.get(name).map(String::as_str).ok_or_else(|| Failed::from(format!("no {name}")));
+    let (op, attrs, compare) = (field("op")?, attrs_of(field("attrs")?)?, compare_of(field("compare")?)?);
+
+    let (mut tensors, mut expects) = (BTreeMap::new(), Vec::new());
+    let upload = |view: &TensorView<'_>| -> Result<Tensor, Failed> {
+        Ok(gpu.upload_bytes(view.data(), view.shape(), elem_of(view.dtype())?)?)
+    };
+    for (role, view) in file.tensors() {
+        match role.strip_prefix("expect.") {
+            None => {
+                tensors.insert(role, upload(&view)?);
+            }
+            Some(role) => {
+                let elem = elem_of(view.dtype())?;
+                let home = home_of(op, role)?;
+                let shape = match home.1 {
+                    None => view.shape().to_vec(),
+                    Some(_) => view.shape().iter().copied().chain([2]).collect(),
+                };
+                // A NaN in every output shows what is not written.
+                let poison = vec![0xff; shape.iter().product::<usize>() * elem.bytes()];
+                if !tensors.contains_key(home.0) {
+                    tensors.insert(home.0.to_owned(), gpu.upload_bytes(&poison, &shape, elem)?);
+                }
+                expects.push(Expect { role: role.to_owned(), values: elem.decode(view.data()), home });
+            }
+        }
+    }
+    if let Some(reason) = meta.get("expect_error") {
+        // The output has the shape of the first input, where the fault does not say otherwise.
+        let first = tensors.get("x").or_else(|| tensors.get("z")).ok_or("no input")?;
+        let (shape, elem) = (first.shape(), first.elem());
+        tensors.insert("y".to_owned(), gpu.zeros(shape, elem)?);
+        return match build(op, &attrs, &tensors, Run(gpu, None)) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(format!("no error, though {reason}").into()),
+        };
+    }
+    let plans = build(op, &attrs, &tensors, Plans(gpu))?;
+    for plan in plans {
+        build(op, &attrs, &tensors, Run(gpu, Some(&plan)))?;
+        for expect in &expects {
+            let got = pollster::block_on(tensors[expect.home.0].read())?;
+            let got: Vec<f32> = match expect.home.1 {
+                None => got,
+                Some(column) => got.into_iter().skip(column).step_by(2).collect(),
+            };
+            check(&plan, expect, &got, &compare)?;
+        }
+    }
+    Ok(())
+}
+
+/// The names of the plans of an op.
+struct Plans<'a>(&'a Dispatcher);
+
+impl Use for Plans<'_> {
+    type Out = Vec<String>;
+
+    fn with(self, op: &impl Op) -> Result<Vec<String>, Error> {
+        Ok(self.0.plans(op)?.into_iter().map(|p| p.name).collect())
+    }
+}
+
+/// Runs an op, by a plan or by its best.
+struct Run<'a>(&'a Dispatcher, Option<&'a str>);
+
+impl Use for Run<'_> {
+    type Out = ();
+
+    fn with(self, op: &impl Op) -> Result<(), Error> {
+        let mut recorder = self.0.record()?;
+        match self.1 {
+            Some(plan) => recorder.run_plan(op, plan)?,
+            None => recorder.run(op)?,
+        }
+        recorder.submit()
+    }
+}
+
+fn check(plan: &str, expect: &Expect, got: &[f32], compare: &Compare) -> Result<(), Failed> {
+    if got.len() != expect.values.len() {
+        return Err(format!("{plan}: {} has {} elements, not {}", expect.role, got.len(), expect.values.len()).into());
+    }
+    for (i, (got, want)) in got.iter().zip(&expect.values).enumerate() {
+        let (g, w) = (f64::from(*got), f64::from(*want));
+        let same = got == want || (got.is_nan() && want.is_nan());
+        let ok = same
+            || match compare {
+                Compare::Exact => false,
+                Compare::Close { rtol, atol } => (g - w).abs() <= atol + rtol * w.abs(),
+            };
+        if !ok {
+            return Err(format!("{plan}: {}[{i}] is {g:?}, not {w:?}", expect.role).into());
+        }
+    }
+    Ok(())
+}

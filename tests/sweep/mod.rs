@@ -1,0 +1,336 @@
+//! Problems made of outlines, so that no GPU is needed: those of the case table, and a sweep over every op of the norm family;
+//! and the cover that chooses among combinations that are too many to take them all.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(clippy::panic, reason = "a test fails by it")]
+
+use gristmill::ops::norm::{
+    BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm, Scaler,
+    UnifiedNorm,
+};
+use std::collections::BTreeMap;
+
+use gristmill::proof::cases::{self, Case};
+use gristmill::proof::{Use, build};
+use gristmill::{Caps, DeviceKind, Elem, Op, Plan, Problem, Result, Subgroups, Target, Tensor};
+
+/// Which op, with the switches that change what is composed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    LayerNorm,
+    RmsNorm,
+    /// Llama's: rounded before the weight.
+    RmsCast,
+    /// The paper's: eps outside the root, statistics from a quarter of the features.
+    RmsOutside,
+    CrmsNorm,
+    L2Norm,
+    /// Along the dimension before the last, which has 7.
+    L2Axis,
+    PowerNorm,
+    PowerGroups,
+    UnifiedNorm,
+    /// A channel is one number.
+    BatchNorm,
+    BatchSpatial,
+    GroupNorm,
+    BatchChannelNorm,
+    Scaler,
+    HypersphericalStep,
+}
+
+pub const KINDS: [Kind; 16] = [
+    Kind::LayerNorm,
+    Kind::RmsNorm,
+    Kind::RmsCast,
+    Kind::RmsOutside,
+    Kind::CrmsNorm,
+    Kind::L2Norm,
+    Kind::L2Axis,
+    Kind::PowerNorm,
+    Kind::PowerGroups,
+    Kind::UnifiedNorm,
+    Kind::BatchNorm,
+    Kind::BatchSpatial,
+    Kind::GroupNorm,
+    Kind::BatchChannelNorm,
+    Kind::Scaler,
+    Kind::HypersphericalStep,
+];
+
+pub const FLOATS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::Bf16];
+
+/// An op with its numbers, before there are tensors. What an op does not have is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ask {
+    pub kind: Kind,
+    pub rows: usize,
+    pub len: usize,
+    pub x: Elem,
+    pub residual: Option<Elem>,
+    pub weight: Option<Elem>,
+    pub bias: Option<Elem>,
+    /// I8 for codes.
+    pub y: Elem,
+    pub sum: bool,
+    pub stats: bool,
+    /// Where every operand begins in its buffer, in elements.
+    pub start: usize,
+}
+
+/// Where an operand lies in its buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Its first byte.
+    pub first: u64,
+    /// The byte after its last.
+    pub end: u64,
+    /// Bytes of an element.
+    pub size: u64,
+}
+
+/// An op's problem, and where its operands lie.
+pub struct Asked {
+    plans: Box<dyn Fn(&Caps) -> Result<Vec<Plan>> + Send + Sync>,
+    /// Each operand as `Op::operands` lists it.
+    pub operands: Vec<Option<Extent>>,
+}
+
+impl Asked {
+    fn of<O: Op>(op: &O) -> Result<Self> {
+        let problem = op.problem()?;
+        let extent = |t: &Tensor| {
+            let first = t.offset_bytes();
+            Extent { first, end: first + t.bytes(), size: t.elem().bytes() as u64 }
+        };
+        let operands = op.operands().iter().map(|(_, t)| t.map(extent)).collect();
+        Ok(Self { plans: Box::new(move |caps| problem.plans(caps)), operands })
+    }
+
+    pub fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        (self.plans)(caps)
+    }
+
+    /// The problem of a case of the table.
+    fn of_case(case: &Case, storage: Elem) -> Result<Self> {
+        struct Asking;
+        impl Use for Asking {
+            type Out = Asked;
+            fn with(self, op: &impl Op) -> Result<Asked> {
+                Asked::of(op)
+            }
+        }
+        let inputs = case.inputs.iter().map(|i| (i.role, &i.shape, i.stored));
+        let outputs = case.outputs.iter().map(|o| (o.role, &o.shape, o.stored));
+        let mut tensors = BTreeMap::new();
+        for (role, shape, stored) in inputs.chain(outputs) {
+            let elements: usize = shape.iter().product();
+            let whole = Tensor::outline([elements + case.skew], stored.elem(storage))?;
+            tensors.insert(role.to_owned(), whole.view(case.skew, shape)?);
+        }
+        build(case.op, &case.attrs, &tensors, Asking)
+    }
+}
+
+/// The problems of the case table in all their storages, and the sweep, each with its name.
+pub fn problems() -> Vec<(String, Asked)> {
+    let told = |name: String, asked: Result<Asked>| match asked {
+        Ok(asked) => (name, asked),
+        Err(error) => panic!("{name}: {error}"),
+    };
+    let of_cases = cases::all();
+    let of_cases = of_cases.iter().flat_map(|case| {
+        case.storages.iter().map(move |s| told(format!("{} in {}", case.name, s.name()), Asked::of_case(case, *s)))
+    });
+    of_cases.chain(asks().into_iter().map(|ask| told(format!("{ask:?}"), ask.asked()))).collect()
+}
+
+impl Ask {
+    /// With a weight and nothing else.
+    pub fn new(kind: Kind, rows: usize, len: usize, x: Elem) -> Self {
+        let (residual, weight, bias) = (None, Some(x), None);
+        Self { kind, rows, len, x, residual, weight, bias, y: x, sum: false, stats: false, start: 0 }
+    }
+
+    fn outline(&self, dims: &[usize], elem: Elem) -> Result<Tensor> {
+        let elements: usize = dims.iter().product();
+        Tensor::outline([elements + self.start], elem)?.view(self.start, dims)
+    }
+
+    pub fn asked(&self) -> Result<Asked> {
+        let Self { kind, rows, len, .. } = *self;
+        // The shape of x, the shape of the weight, and rows of statistics.
+        let (groups, pairs) = (2, if len.is_multiple_of(2) { 2 } else { 1 });
+        let (dims, affine) = match kind {
+            Kind::L2Axis => (vec![rows.div_ceil(7), len, 7], len),
+            Kind::PowerGroups => (vec![rows.div_ceil(groups), groups * len], groups * len),
+            Kind::BatchSpatial => (vec![rows.div_ceil(3), 3, len], 3),
+            Kind::GroupNorm => (vec![rows.div_ceil(groups), groups * pairs, len / pairs], groups * pairs),
+            Kind::BatchChannelNorm => (vec![rows.div_ceil(groups), groups * pairs, len / pairs], groups),
+            _ => (vec![rows, len], len),
+        };
+        let elements: usize = dims.iter().product();
+        let real_rows = elements / len;
+        let x = self.outline(&dims, self.x)?;
+        let y = self.outline(&dims, self.y)?;
+        let codes = self.y == Elem::I8;
+        let residual = self.residual.map(|e| self.outline(&dims, e)).transpose()?;
+        let weight = self.weight.map(|e| self.outline(&[affine], e)).transpose()?;
+        let bias = self.bias.map(|e| self.outline(&[affine], e)).transpose()?;
+        let sum = (self.sum && residual.is_some()).then(|| self.outline(&dims, self.x)).transpose()?;
+        let stats = self.stats.then(|| self.outline(&[real_rows, 2], Elem::F32)).transpose()?;
+        let scale = codes.then(|| self.outline(&[real_rows], Elem::F32)).transpose()?;
+        // What an op must have where others may.
+        let must = self.outline(&[affine], self.weight.unwrap_or(self.x))?;
+        let channels = self.outline(&[dims[1]], Elem::F32)?;
+        let floating = self.outline(&dims, if codes { self.x } else { self.y })?;
+        let (residual, weight, bias) = (residual.as_ref(), weight.as_ref(), bias.as_ref());
+        let (sum, stats, scale) = (sum.as_ref(), stats.as_ref(), scale.as_ref());
+        match kind {
+            Kind::LayerNorm => {
+                Asked::of(&LayerNorm { residual, weight, bias, sum, stats, scale, ..LayerNorm::new(&x, &y) })
+            }
+            Kind::RmsNorm => Asked::of(&RmsNorm { residual, weight, bias, sum, stats, scale, ..RmsNorm::new(&x, &y) }),
+            Kind::RmsCast => {
+                let base = RmsNorm { cast_before_weight: true, ..RmsNorm::new(&x, &y) };
+                Asked::of(&RmsNorm { residual, weight, bias, sum, stats, scale, ..base })
+            }
+            Kind::RmsOutside => {
+                let partial = if len < 4 { 1.0 } else { 0.25 };
+                let base = RmsNorm { eps_outside: true, partial, ..RmsNorm::new(&x, &y) };
+                Asked::of(&RmsNorm { residual, weight, bias, sum, stats, scale, ..base })
+            }
+            Kind::CrmsNorm => Asked::of(&CrmsNorm { residual, sum, scale, ..CrmsNorm::new(&x, &y, 1e-5) }),
+            Kind::L2Norm => Asked::of(&L2Norm { residual, sum, scale, ..L2Norm::new(&x, &y) }),
+            Kind::L2Axis => Asked::of(&L2Norm { residual, sum, scale, axis: 1, ..L2Norm::new(&x, &y) }),
+            Kind::PowerNorm | Kind::PowerGroups => {
+                let groups = if kind == Kind::PowerNorm { 1 } else { groups };
+                Asked::of(&PowerNorm { residual, weight, bias, sum, scale, groups, ..PowerNorm::new(&x, &must, &y) })
+            }
+            Kind::UnifiedNorm => {
+                Asked::of(&UnifiedNorm { residual, weight, bias, sum, scale, ..UnifiedNorm::new(&x, &must, &y) })
+            }
+            Kind::BatchNorm | Kind::BatchSpatial => {
+                let base = BatchNorm::new(&x, &must, &must, &floating);
+                Asked::of(&BatchNorm { residual, weight, bias, sum, ..base })
+            }
+            Kind::GroupNorm => {
+                Asked::of(&GroupNorm { residual, weight, bias, sum, stats, scale, ..GroupNorm::new(&x, &y, groups) })
+            }
+            Kind::BatchChannelNorm => Asked::of(&BatchChannelNorm {
+                x: &x,
+                bn_mean: &channels,
+                bn_var: &channels,
+                bn_weight: &channels,
+                bn_bias: &channels,
+                weight,
+                bias,
+                y: &floating,
+                groups,
+                bn_eps: 1e-5,
+                eps: 1e-5,
+            }),
+            Kind::Scaler => Asked::of(&Scaler { relu: true, floor: 1e-8, ..Scaler::new(&x, &must, &floating) }),
+            Kind::HypersphericalStep => {
+                let h = self.outline(&dims, self.residual.unwrap_or(self.x))?;
+                Asked::of(&HypersphericalStep { scaler: weight, ..HypersphericalStep::new(&x, &h, &must, &floating) })
+            }
+        }
+    }
+}
+
+/// Asks whose every two factors take every two of their values together, at row lengths that change the kernel, and one op at
+/// a length for each number of lanes and chunks.
+pub fn asks() -> Vec<Ask> {
+    let lens = [1, 2, 3, 4, 31, 64, 129, 768, 2560, 4096, 4099, 8192, 8196, 16_385];
+    let rows = [1, 3, 63, 65, 1000];
+    let some = |i: usize| i.checked_sub(1).map(|i| FLOATS[i]);
+    let levels = [KINDS.len(), 3, 4, 4, 4, 4, 2, 2, 3, lens.len(), rows.len()];
+    let mut asks: Vec<Ask> = pairs(&levels)
+        .into_iter()
+        .map(|at| Ask {
+            kind: KINDS[at[0]],
+            x: FLOATS[at[1]],
+            residual: some(at[2]),
+            weight: some(at[3]),
+            bias: some(at[4]),
+            y: [Elem::F32, Elem::F16, Elem::Bf16, Elem::I8][at[5]],
+            sum: at[6] == 1,
+            stats: at[7] == 1,
+            start: [0, 4, 1][at[8]],
+            len: lens[at[9]],
+            rows: rows[at[10]],
+        })
+        .collect();
+    let around = |n: usize| [n - 1, n, n + 1, n + 4];
+    let lens = (1..=64).chain((16..=4096).step_by(16).flat_map(around)).chain((4096..=16_385).step_by(97));
+    for len in lens {
+        for rows in [1, 5, 33, 4096] {
+            asks.push(Ask::new(Kind::RmsNorm, rows, len, Elem::F32));
+        }
+        asks.push(Ask::new(Kind::LayerNorm, 64, len, Elem::F16));
+        asks.push(Ask::new(Kind::HypersphericalStep, 64, len, Elem::Bf16));
+    }
+    asks
+}
+
+/// Devices of every sort that we know, by name.
+pub fn devices() -> Vec<(&'static str, Caps)> {
+    let subgroups = |min, max| Some(Subgroups { min, max });
+    let lavapipe = Caps { subgroups: subgroups(8, 8), f16: true, kind: DeviceKind::Cpu, ..Caps::baseline() };
+    // A browser gives the limits that one asks for, and ours are the defaults.
+    let web = Caps { target: Target::Web, ..Caps::baseline() };
+    vec![
+        ("baseline", Caps::baseline()),
+        ("apple_m", Caps::apple_m()),
+        ("nvidia", Caps::nvidia()),
+        ("adreno", Caps::adreno()),
+        ("intel", Caps::intel()),
+        ("lavapipe", Caps { invocations: 1024, storage_buffers: 64, ..lavapipe.clone() }),
+        ("swiftshader", Caps { subgroups: subgroups(4, 4), f16: false, storage_buffers: 10, ..lavapipe }),
+        ("chrome", Caps { f16: true, subgroups: subgroups(32, 32), ..web.clone() }),
+        ("firefox", web),
+    ]
+}
+
+/// Rows of values such that any two factors take any two of their values together in at least one row. `levels` counts
+/// the values of each factor. Greedy, and the same every time.
+pub fn pairs(levels: &[usize]) -> Vec<Vec<usize>> {
+    let n = levels.len();
+    let first: Vec<usize> = levels.iter().scan(0, |at, l| Some(std::mem::replace(at, *at + l))).collect();
+    let all: usize = levels.iter().sum();
+    // covered[p * all + q] for values p and q of different factors, counted over all factors.
+    let mut covered = vec![false; all * all];
+    let mut rows: Vec<Vec<usize>> = Vec::new();
+    for i in 0..n {
+        for j in i + 1..n {
+            for (a, b) in (0..levels[i]).flat_map(|a| (0..levels[j]).map(move |b| (a, b))) {
+                if covered[(first[i] + a) * all + first[j] + b] {
+                    continue;
+                }
+                let mut row: Vec<Option<usize>> = vec![None; n];
+                (row[i], row[j]) = (Some(a), Some(b));
+                for k in 0..n {
+                    if row[k].is_some() {
+                        continue;
+                    }
+                    let gain = |value: usize| {
+                        let new = |(o, v): (usize, &Option<usize>)| {
+                            v.is_some_and(|v| !covered[(first[k] + value) * all + first[o] + v])
+                        };
+                        row.iter().enumerate().filter(|x| new(*x)).count()
+                    };
+                    // Of equals the one that turns with the rows, so that ties do not always fall on the first.
+                    let turn = rows.len() % levels[k];
+                    row[k] = (0..levels[k]).map(|v| (v + turn) % levels[k]).max_by_key(|v| gain(*v));
+                }
+                let row: Vec<usize> = row.into_iter().flatten().collect();
+                for (k, l) in (0..n).flat_map(|k| (0..n).map(move |l| (k, l))).filter(|(k, l)| k != l) {
+                    covered[(first[k] + row[k]) * all + first[l] + row[l]] = true;
+                }
+                rows.push(row);
+            }
+        }
+    }
+    rows
+}

@@ -1,0 +1,253 @@
+//! `cargo xtask test`: everything that must hold, on every device of the matrix.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::devices::{self, Device};
+use crate::serve::Server;
+use crate::setup::{self, Browser};
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use crate::{process, web};
+
+/// Need no device, and are run where none can be found.
+const WITHOUT_GPU: [&str; 3] = ["laws", "shaders", "plans"];
+/// Run with full and with baseline capabilities: what a plan computes may not depend on what the device has.
+const WITH_EACH_CAPS: [&str; 2] = ["correctness", "golden"];
+/// Run on a device with full capabilities; so does every integration test that is named nowhere here.
+const WITH_FULL_CAPS: [&str; 1] = ["dispatch"];
+/// Needs the page, served.
+const BROWSER: &str = "browser";
+
+/// Runs all steps and prints their table.
+pub fn run(workspace: &Workspace, quick: bool) -> Result<(), String> {
+    let groups = Groups::of(&workspace.tests);
+    let mut steps = Steps::new();
+
+    steps.run("set-up: rustfmt and clippy", setup::checks);
+    steps.run("set-up: Vulkan driver", setup::software_driver);
+    let mut browser = None;
+    if !quick {
+        steps.run("set-up: wasm", || setup::web(workspace));
+        // The browser also brings the second driver.
+        browser = steps.run("set-up: browser", setup::browser);
+    }
+
+    source(&mut steps, workspace, quick);
+    without_gpu(&mut steps, workspace, &groups);
+
+    let mut devices = devices::matrix(browser.as_ref());
+    if quick {
+        devices.truncate(1);
+    }
+    if std::env::var("GRISTMILL_ADAPTER").is_ok_and(|name| name == "none") {
+        steps.leave_out("tests on devices", "GRISTMILL_ADAPTER=none");
+    } else {
+        let mut first = true;
+        for (name, device) in devices {
+            match device {
+                Ok(device) => {
+                    on_device(&mut steps, workspace, &groups, &device, first, quick);
+                    first = false;
+                }
+                Err(reason) => {
+                    steps.run(name, || Err::<(), _>(reason));
+                }
+            }
+        }
+    }
+
+    if quick {
+        steps.leave_out("page", "--quick");
+    } else {
+        page(&mut steps, workspace, &groups, browser.as_ref());
+    }
+    steps.end()
+}
+
+/// What can be said of the source without running it. The feature is the part of this program that runs now.
+fn source(steps: &mut Steps, workspace: &Workspace, quick: bool) {
+    let cargo = |words: &str| process::cargo(workspace, words);
+    steps.run("format", || {
+        process::run(&mut cargo("fmt --all -- --check"))
+    });
+    steps.run("clippy", || {
+        process::run(&mut cargo(
+            "clippy --keep-going --workspace --all-targets --features xtask/web -- --deny warnings",
+        ))
+    });
+    if !quick {
+        steps.run("clippy for wasm", || {
+            process::run(&mut cargo(
+                "clippy --package gristmill --package gristmill-www --lib \
+                 --target wasm32-unknown-unknown -- --deny warnings",
+            ))
+        });
+    }
+    steps.run("rustdoc", || {
+        let mut doc = cargo("doc --no-deps --workspace --features xtask/web");
+        process::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
+    });
+}
+
+fn without_gpu(steps: &mut Steps, workspace: &Workspace, groups: &Groups) {
+    for name in &groups.missing {
+        steps.run(&format!("tests/{name}"), || {
+            Err::<(), _>(format!(
+                "the package gristmill has no integration test `{name}`"
+            ))
+        });
+    }
+    steps.run("tests without a GPU", || {
+        // The page's crate goes along: tested alone, it would build wgpu once more, without the features of our tests.
+        let mut test = cargo_test(workspace, &groups.without_gpu);
+        test.args(["--package", "gristmill-www", "--lib"]);
+        devices::hide_all(&mut test);
+        process::run(&mut test)
+    });
+    steps.run("tests of xtask", || {
+        let words = "test --package xtask --features web";
+        process::run(&mut process::cargo(workspace, words))
+    });
+}
+
+fn on_device(
+    steps: &mut Steps,
+    workspace: &Workspace,
+    groups: &Groups,
+    device: &Device,
+    first: bool,
+    quick: bool,
+) {
+    let name = device.name;
+    steps.run(&format!("{name}, full caps"), || {
+        let mut test = cargo_test(workspace, &groups.with_full_caps);
+        device.choose(&mut test)?;
+        process::run(test.env_remove("GRISTMILL_CAPS"))
+    });
+    if first {
+        // The same text on every device, and each example is a program to link: once is enough.
+        steps.run(&format!("{name}, examples in the documentation"), || {
+            let mut test = process::cargo(workspace, "test --package gristmill --doc");
+            device.choose(&mut test)?;
+            process::run(&mut test)
+        });
+    }
+    if !quick {
+        steps.run(&format!("{name}, baseline caps"), || {
+            let mut test = cargo_test(workspace, &groups.with_each_caps);
+            device.choose(&mut test)?;
+            process::run(test.env("GRISTMILL_CAPS", "baseline"))
+        });
+    }
+}
+
+/// Builds the page, serves it, and lets the browser test drive a real browser there.
+fn page(steps: &mut Steps, workspace: &Workspace, groups: &Groups, browser: Option<&Browser>) {
+    const IN_BROWSER: &str = "page in the browser";
+    let Some(site) = steps.run("page", || web::build(workspace)) else {
+        return steps.leave_out(IN_BROWSER, "the page was not built");
+    };
+    let Some(browser) = browser else {
+        return steps.leave_out(IN_BROWSER, "there is no browser");
+    };
+    if groups.browser.is_empty() {
+        return steps.leave_out(IN_BROWSER, "there is no test");
+    }
+    steps.run(IN_BROWSER, || {
+        let server = Server::bind(0)?;
+        let mut test = cargo_test(workspace, &groups.browser);
+        test.env("GRISTMILL_PAGE", server.address())
+            .env("GRISTMILL_CHROMIUM", &browser.chromium)
+            .env("GRISTMILL_CHROMEDRIVER", &browser.chromedriver);
+        server.serve_while(&site, || process::run(&mut test))
+    });
+}
+
+/// `cargo test` of these integration tests. A failure in one file does not keep the next from running.
+fn cargo_test(workspace: &Workspace, names: &[String]) -> Command {
+    let mut test = process::cargo(workspace, "test --package gristmill --no-fail-fast");
+    for name in names {
+        test.args(["--test", name]);
+    }
+    test
+}
+
+/// The integration tests by what they need.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Groups {
+    without_gpu: Vec<String>,
+    with_each_caps: Vec<String>,
+    /// These and those of `with_each_caps`.
+    with_full_caps: Vec<String>,
+    browser: Vec<String>,
+    /// Named above, but not there: that is an error, never a silent skip.
+    missing: Vec<String>,
+}
+
+impl Groups {
+    fn of(there: &[String]) -> Self {
+        let mut groups = Self::default();
+        for name in there {
+            let is = |names: &[&str]| names.contains(&name.as_str());
+            if is(&WITHOUT_GPU) {
+                groups.without_gpu.push(name.clone());
+            } else if is(&[BROWSER]) {
+                groups.browser.push(name.clone());
+            } else {
+                groups.with_full_caps.push(name.clone());
+                if is(&WITH_EACH_CAPS) {
+                    groups.with_each_caps.push(name.clone());
+                }
+            }
+        }
+        let there: BTreeSet<&str> = there.iter().map(String::as_str).collect();
+        groups.missing = [
+            &WITHOUT_GPU[..],
+            &WITH_EACH_CAPS,
+            &WITH_FULL_CAPS,
+            &[BROWSER],
+        ]
+        .concat()
+        .into_iter()
+        .filter(|name| !there.contains(name))
+        .map(String::from)
+        .collect();
+        groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(line: &str) -> Vec<String> {
+        line.split_whitespace().map(String::from).collect()
+    }
+
+    #[test]
+    fn every_test_is_in_a_group() {
+        let groups = Groups::of(&names(
+            "browser correctness dispatch golden laws plans shaders soak",
+        ));
+        assert_eq!(
+            groups,
+            Groups {
+                without_gpu: names("laws plans shaders"),
+                with_each_caps: names("correctness golden"),
+                with_full_caps: names("correctness dispatch golden soak"),
+                browser: names("browser"),
+                missing: Vec::new(),
+            }
+        );
+    }
+
+    #[test]
+    fn a_named_test_that_is_not_there_is_missing() {
+        let groups = Groups::of(&names("correctness laws"));
+        assert_eq!(
+            groups.missing,
+            names("shaders plans golden dispatch browser")
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! `cargo xtask web`: builds the page, checks its size, and serves it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, write::GzEncoder};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::serve::{self, Server, Site};
+use crate::workspace::{self, Workspace};
+use crate::{process, setup};
+
+/// The promise to whoever opens the page: bytes of wasm, and of it gzipped.
+const MAX_BYTES: usize = 600_000;
+const MAX_GZIPPED_BYTES: usize = 200_000;
+
+/// Sets up, builds, and serves until it is stopped.
+pub fn run(workspace: &Workspace, build_only: bool, port: u16) -> Result<(), String> {
+    // A port that is taken is said before the long part.
+    let server = if build_only {
+        None
+    } else {
+        Some(Server::bind(port)?)
+    };
+    setup::web(workspace)?;
+    let site = build(workspace)?;
+    if let Some(server) = server {
+        println!("serving {} (stop with Ctrl-C)", server.address());
+        server.serve(&site);
+    }
+    Ok(())
+}
+
+/// Builds the page into the target directory.
+pub fn build(workspace: &Workspace) -> Result<Site, String> {
+    let build = "build --package gristmill-www --lib --target wasm32-unknown-unknown --profile web";
+    process::run(&mut process::cargo(workspace, build))?;
+    let wasm = workspace
+        .target
+        .join("wasm32-unknown-unknown/web/gristmill_www.wasm");
+
+    // Not `web`: cargo keeps the build scripts of the profile of that name there.
+    let out = workspace.target.join("page");
+    if out.exists() {
+        // Else a file that the page no longer has would be served on.
+        std::fs::remove_dir_all(&out)
+            .map_err(|e| format!("cannot remove {}: {e}", out.display()))?;
+    }
+    create_dir(&out)?;
+    bind(&wasm, &out)?;
+    copy_static(&workspace.root.join("www"), &out)?;
+    copy_results(&workspace.results(), &out.join("results"))?;
+    if !out.join("index.html").is_file() {
+        return Err("www/index.html is missing".to_string());
+    }
+    check_size(&out.join("gristmill_bg.wasm"))?;
+    println!("built {}", out.display());
+    Site::open(&out)
+}
+
+/// wasm-bindgen, as a library of the version in Cargo.lock.
+fn bind(wasm: &Path, out: &Path) -> Result<(), String> {
+    let bound = || {
+        Bindgen::new()
+            .input_path(wasm)
+            .web(true)?
+            .typescript(false)
+            .out_name("gristmill")
+            // Unlike the command line, the library leaves the path of the wasm out unless it is told not to.
+            .omit_default_module_path(false)
+            .remove_name_section(true)
+            .remove_producers_section(true)
+            .generate(out)
+    };
+    bound().map_err(|e| format!("wasm-bindgen on {}: {e:#}", wasm.display()))
+}
+
+/// Copies what a browser can be served; the Rust side of `www/` stays.
+fn copy_static(from: &Path, to: &Path) -> Result<(), String> {
+    for file in entries(from)? {
+        let name = file.file_name().unwrap_or_default();
+        if file.is_dir() {
+            if name != "src" {
+                copy_static(&file, &to.join(name))?;
+            }
+        } else if serve::mime(&name.to_string_lossy()).is_some() {
+            create_dir(to)?;
+            copy(&file, &to.join(name))?;
+        } else if name != "Cargo.toml" {
+            eprintln!(
+                "not part of the page: {} (no MIME type is known)",
+                file.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The recorded rows, for a browser without WebGPU, and a list of them, because a static server cannot be asked what it has.
+fn copy_results(from: &Path, to: &Path) -> Result<(), String> {
+    create_dir(to)?;
+    let mut names = Vec::new();
+    for file in workspace::files_with_extension(from, "csv") {
+        let name = file.file_name().unwrap_or_default();
+        copy(&file, &to.join(name))?;
+        names.push(name.to_string_lossy().into_owned());
+    }
+    workspace::write(
+        &to.join("index.json"),
+        &serde_json::Value::from(names).to_string(),
+    )
+}
+
+fn check_size(wasm: &Path) -> Result<(), String> {
+    let bytes = std::fs::read(wasm).map_err(|e| format!("cannot read {}: {e}", wasm.display()))?;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let gzipped = gzip
+        .write_all(&bytes)
+        .and_then(|()| gzip.finish())
+        .map_err(|e| format!("cannot gzip {}: {e}", wasm.display()))?;
+    let sizes = size_line(bytes.len(), gzipped.len());
+    println!("wasm: {sizes}");
+    if bytes.len() > MAX_BYTES || gzipped.len() > MAX_GZIPPED_BYTES {
+        return Err(format!("the page's wasm is too large: {sizes}"));
+    }
+    Ok(())
+}
+
+fn size_line(bytes: usize, gzipped: usize) -> String {
+    let kb = |bytes: usize| bytes as f64 / 1000.0;
+    format!(
+        "{:.1} kB (at most {:.0}), gzipped {:.1} kB (at most {:.0})",
+        kb(bytes),
+        kb(MAX_BYTES),
+        kb(gzipped),
+        kb(MAX_GZIPPED_BYTES)
+    )
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let listed = || -> std::io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(dir)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    };
+    listed().map_err(|e| format!("cannot list {}: {e}", dir.display()))
+}
+
+fn create_dir(dir: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    std::fs::copy(from, to)
+        .map(drop)
+        .map_err(|e| format!("cannot copy {} to {}: {e}", from.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_what_a_browser_can_be_served() {
+        let dir = std::env::temp_dir().join(format!("gristmill-page-{}", std::process::id()));
+        let (www, results, out) = (dir.join("www"), dir.join("results"), dir.join("out"));
+        for folder in ["www/src", "www/icons", "results"] {
+            create_dir(&dir.join(folder)).expect("a directory");
+        }
+        for file in [
+            "www/index.html",
+            "www/Cargo.toml",
+            "www/src/lib.js",
+            "www/icons/mill.svg",
+            "results/b.csv",
+            "results/a.csv",
+            "results/a.svg",
+        ] {
+            std::fs::write(dir.join(file), "x").expect("a file");
+        }
+        copy_static(&www, &out).expect("it can be copied");
+        copy_results(&results, &out.join("results")).expect("they can be copied");
+        assert!(out.join("index.html").is_file() && out.join("icons/mill.svg").is_file());
+        assert!(!out.join("Cargo.toml").exists() && !out.join("src").exists());
+        let index = workspace::read_text(&out.join("results/index.json")).expect("it was written");
+        assert_eq!(index, r#"["a.csv","b.csv"]"#);
+        assert!(out.join("results/a.csv").is_file() && !out.join("results/a.svg").exists());
+        std::fs::remove_dir_all(&dir).expect("it was there");
+    }
+
+    #[test]
+    fn a_page_that_is_too_large_is_an_error_with_both_numbers() {
+        let file = std::env::temp_dir().join(format!("gristmill-size-{}.wasm", std::process::id()));
+        std::fs::write(&file, vec![0; 500_000]).expect("a file");
+        assert_eq!(check_size(&file), Ok(()));
+        std::fs::write(&file, vec![0; 600_001]).expect("a file");
+        let reason = check_size(&file).expect_err("it is too large");
+        assert!(
+            reason.contains("600.0 kB (at most 600)") && reason.contains("(at most 200)"),
+            "{reason}"
+        );
+        std::fs::remove_file(&file).expect("it was there");
+    }
+}
