@@ -1,4 +1,61 @@
-//! Gristmill.
+//! Gristmill: WGSL compute kernels for transformer inference, and one dispatcher that runs them on Vulkan, Metal and DX12 and
+//! in the browser.
+//!
+//! ```
+//! # fn main() -> gristmill::Result<()> { pollster::block_on(async {
+//! use gristmill::{Dispatcher, Elem, ops::norm::RmsNorm};
+//!
+//! let gpu = Dispatcher::request().await?; // or Dispatcher::new(&adapter, device, queue) over your own
+//! let x = gpu.upload(&[3.0, 4.0, 0.0, 0.0], [1, 4], Elem::F32)?;
+//! let weight = gpu.upload(&[1.0, 2.0, 1.0, 1.0], [4], Elem::Bf16)?;
+//! let (h, y) = (gpu.zeros([1, 4], Elem::F16)?, gpu.zeros([1, 4], Elem::F32)?);
+//!
+//! let mut rec = gpu.record()?; // or gpu.record_into(&mut encoder), between your own passes
+//! rec.run(RmsNorm { weight: Some(&weight), ..RmsNorm::new(&x, &h) })?;
+//! rec.run(RmsNorm::new(&h, &y))?;
+//! rec.submit()?;
+//! assert!((y.read().await?[1] - 1.872).abs() < 1e-3);
+//! # Ok(()) }) }
+//! ```
+//!
+//! # The path of data
+//!
+//! A [`Tensor`] is a buffer with a shape and a way of storing. An **op**, such as [`RmsNorm`](ops::norm::RmsNorm), is a struct
+//! with named operands. [`Op::problem`] checks its shapes and types, and from there on there are only numbers: a
+//! **problem** can be hashed, printed and planned without a GPU.
+//!
+//! [`Problem::plans`] gives the **plans** that a device's [`Caps`] allow, best first; the last always runs on
+//! [`Caps::baseline`], which is what every WebGPU device has: no f16, no subgroups, 8 storage buffers, 16 KiB of workgroup memory.
+//! A [`Plan`] is a list of **steps**: a kernel, a filling for each of its slots, constants, bindings, params and a grid.
+//! Plans are pure data; only [`dispatch`] executes them.
+//!
+//! The [`Dispatcher`] composes the step's WGSL ([`wgsl::compose`]), compiles it once, binds and dispatches. A [`Recorder`] puts many
+//! ops into one compute pass and one submission. In steady state nothing is allocated on the device, and nothing is
+//! ever read back behind your back: [`Tensor::read`] is the only call that waits.
+//!
+//! # Storage and arithmetic
+//!
+//! F32, f16 and bf16 are ways of storing; arithmetic is f32, and so are all sums. Whether f16 is read natively or through packed
+//! words is the plan's choice and gives the same numbers. Conversions round to nearest, ties to even, on every device.
+//!
+//! # Errors
+//!
+//! Every error is a value that names the op, the operand, the rule and the number: `rms_norm: weight has shape [63], but the
+//! normalised dimensions have [64]`. A call that returns one has recorded and written nothing.
+//!
+//! # Looking inside
+//!
+//! | variable | what it does |
+//! |---|---|
+//! | `GRISTMILL_ADAPTER=substring` | chooses the device |
+//! | `GRISTMILL_CAPS=baseline` | makes it act as the least device |
+//! | `GRISTMILL_PLAN=rms_norm=naive` | forces a plan |
+//! | `GRISTMILL_DUMP=dir` | writes every composed shader |
+//! | `GRISTMILL_SHADERS=shaders` | reads shaders from disk, so that a kernel is edited without a rebuild |
+//! | `GRISTMILL_CACHE=dir` | where the driver's pipeline cache is kept |
+//!
+//! How the shaders are put together is on one page, `shaders/README.md`. [`proof`] judges kernels, [`mod@reference`] is their
+//! specification.
 
 mod caps;
 pub mod dispatch;
@@ -18,3 +75,8 @@ pub use ops::{Op, Problem};
 pub use plan::Plan;
 pub use shape::{IntoShape, Shape};
 pub use tensor::{Elem, Layout, Tensor};
+
+/// The example of the README is tested with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

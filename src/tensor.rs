@@ -59,8 +59,8 @@ impl Elem {
     pub fn round(self, v: f64) -> f64 {
         match self {
             Self::F32 => f64::from(v as f32),
-            Self::F16 => f64::from(f16::from_f64(v)),
-            Self::Bf16 => f64::from(bf16::from_f64(v)),
+            Self::F16 => f64::from(f16::from_f32(to_odd(v))),
+            Self::Bf16 => f64::from(bf16::from_f32(to_odd(v))),
             Self::U32 => f64::from(v.round_ties_even() as u32),
             Self::I32 => f64::from(v.round_ties_even() as i32),
             Self::I8 => f64::from(v.round_ties_even() as i8),
@@ -102,6 +102,18 @@ impl Elem {
             Self::I8 => bytes.iter().map(|b| f32::from(*b as i8)).collect(),
         }
     }
+}
+
+/// The f32 towards zero, with its last bit set where it is not the number itself. To narrow that once more gives what one rounding
+/// would have given, where a nearest f32 may lie on a tie that the number was beside. (`half` narrows an f64 after it has
+/// dropped the lower word, or by way of the nearest f32, as the machine has it.)
+fn to_odd(v: f64) -> f32 {
+    let near = v as f32;
+    if f64::from(near) == v || near.is_nan() {
+        return near;
+    }
+    let further = f64::from(near).abs() > v.abs();
+    f32::from_bits((near.to_bits() - u32::from(further)) | 1)
 }
 
 /// An array in a buffer of the device: row-major, contiguous.
@@ -338,6 +350,21 @@ mod tests {
             assert_eq!(elem.decode(&elem.encode(&values)), values);
         }
         assert_eq!(Elem::I8.decode(&Elem::I8.encode(&[2.5, 3.5, 300.0, -300.0])), [2.0, 4.0, 127.0, -128.0]);
+    }
+
+    #[test]
+    fn rounding_sees_every_bit() {
+        // Beside a tie by less than an f32 can tell, or than the upper word of an f64 can.
+        for beside in [2f64.powi(-21), 2f64.powi(-40)] {
+            assert_eq!(Elem::F16.round(1.0 + 2f64.powi(-11) + beside), 1.0 + 2f64.powi(-10));
+            assert_eq!(Elem::F16.round(-1.0 - 2f64.powi(-11) - beside), -1.0 - 2f64.powi(-10));
+            assert_eq!(Elem::F16.round(1.0 + 3.0 * 2f64.powi(-11) - beside), 1.0 + 2f64.powi(-10));
+            assert_eq!(Elem::Bf16.round(1.0 + 2f64.powi(-8) + beside), 1.0 + 2f64.powi(-7));
+        }
+        assert_eq!(Elem::F16.round(1.0 + 2f64.powi(-11)), 1.0);
+        assert_eq!((Elem::F16.round(1e9), Elem::Bf16.round(-1e300)), (f64::INFINITY, f64::NEG_INFINITY));
+        assert_eq!((Elem::F16.round(1e-300), Elem::Bf16.round(0.0)), (0.0, 0.0));
+        assert!(Elem::F16.round(f64::NAN).is_nan());
     }
 
     #[test]

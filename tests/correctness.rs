@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     for case in cases::all() {
         let case = Arc::new(case);
         for &storage in &case.storages {
-            let plans = match Prepared::sketch(&gpu, &case, storage).and_then(|p| p.plans()) {
+            let plans = match case.plans(storage, gpu.caps()) {
                 Ok(plans) => plans,
                 Err(error) => {
                     let name = format!("{} {}", case.name, storage.name());

@@ -15,7 +15,7 @@
 struct norm_Params {
     fold: u32,      // the grid's x, to which long grids are folded
     rows: u32,      // rows of this dispatch
-    row0: u32,      // the number of its first row in the tensor
+    row0: u32,      // the number of its first row in the tensor, modulo period
     len: u32,       // numbers in a row
     stat_len: u32,  // of which the first stat_len make the statistics
     inner: u32,     // distance of a row's neighbours

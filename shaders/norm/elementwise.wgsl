@@ -1,7 +1,8 @@
 // norm/elementwise: norms whose statistics are stored with the model: y = (x − mean) / sqrt(variance + eps) · weight + bias.
 //
 // Serves batch norm and unified norm at inference, and SimbaV2's scaler (max(0, x·weight) + floor). One vec4 a lane.
-// Good only where it cannot be folded into the matmul beside it, which is better still: it then costs nothing.
+// Good only where it cannot be folded into the matmul beside it, which is better still: it then costs nothing. Wrong for
+// norms that take statistics of the row itself.
 // Reads x and writes y once; parameters are small and stay in cache. No barriers.
 #import norm
 #slot mean @binding(14)  // [len] or [channels]

@@ -1,7 +1,8 @@
 // norm/hypersphere: SimbaV2's LERP residual on the unit sphere, y = l2n(x + alpha ⊙ (l2n(scaler ⊙ h) − x)), in one dispatch.
 //
 // Both rows stay in registers (h becomes the value), so x and h are read once; the unfused way is three dispatches and seven
-// passes over memory. LANES, ROWS, CHUNKS as in norm/row; rows of up to 8,192 numbers.
+// passes over memory. LANES, ROWS, CHUNKS as in norm/row.
+// Good for rows of up to 8,192 numbers. Wrong above, where registers spill: see norm/hypersphere_wide.
 // Two reductions: 2 to 4 barriers.
 #const LANES = 256u
 #const ROWS = 1u

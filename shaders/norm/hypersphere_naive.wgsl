@@ -1,6 +1,6 @@
 // norm/hypersphere_naive: y = l2n(x + alpha ⊙ (l2n(scaler ⊙ h) − x)), one invocation a row, by the formula.
 //
-// Takes rows of any length. Wrong for speed: see norm/naive. No barriers.
+// Good for reading, and as the second reference. Wrong for speed: see norm/naive. Reads h three times and x twice. No barriers.
 #import hypersphere
 
 fn scaled(row: u32, i: u32) -> f32 {

@@ -2,7 +2,7 @@
 //
 // Good for rows above 8,192 numbers, which norm/hypersphere cannot keep in registers. Wrong below: it reads h three times and x
 // twice, from cache at best. Two reductions: 4 barriers, or 6 to 20 by the tree.
-#const LANES = 256u
+const LANES = 256u;
 #const SUBGROUP = 4u
 const LANE_COUNT = LANES;
 #slot reduce

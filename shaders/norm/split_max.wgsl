@@ -1,8 +1,9 @@
 // norm/split_max: for long rows that become codes: the largest magnitude of each row's output, before the codes are written.
 //
 // Each workgroup takes a slice; slices of a row meet in one atomicMax, on bits that order like the magnitudes.
-// Reads x once more and writes 4 bytes a row.
-#const LANES = 256u
+// Good only where codes are wanted. Wrong below 8,192 numbers, where norm/row still has the row in registers.
+// Reads x once more and writes 4 bytes a row; one reduction.
+const LANES = 256u;
 #const CHUNKS = 1u
 #const SUBGROUP = 4u
 const LANE_COUNT = LANES;

@@ -2,8 +2,9 @@
 //
 // With a mean: mean = Σ n_s·m_s / n and squares = Σ (q_s + n_s·(m_s − mean)²) (Chan, Golub, LeVeque 1979), relative to the first
 // slice's mean, so that a row far from zero keeps its digits. Without: plain sums.
-// Reads 16 bytes a slice, writes 16 bytes a row; it is all latency, a few microseconds.
-#const LANES = 256u
+// Good for the results of split_stats. Wrong for more than some thousand slices a row, which one workgroup walks alone.
+// Reads 16 bytes a slice, writes 16 bytes a row; one reduction, two with a mean: all latency, a few microseconds.
+const LANES = 256u;
 #const SUBGROUP = 4u
 #const SLICE = 1024u // numbers in a slice
 const LANE_COUNT = LANES;

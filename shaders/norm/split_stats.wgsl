@@ -5,8 +5,8 @@
 // 1e4 rounded to f32 would be off by more than a deviation of 1e-2 can bear), and the squares of the deviations from it
 // (norm/split_merge puts them together); else the sum and the sum of squares.
 // Good for rows above 8,192 numbers. Wrong below: norm/row reads x once, this way reads it twice.
-// Reads x (and residual) once, writes the sum once, and 16 bytes a slice.
-#const LANES = 256u
+// Reads x (and residual) once, writes the sum once, and 16 bytes a slice; one reduction, two with a mean.
+const LANES = 256u;
 #const CHUNKS = 1u
 #const SUBGROUP = 4u
 const LANE_COUNT = LANES;

@@ -3,9 +3,9 @@
 //   sums[lane] = (Σ low, Σ high, max x) over the LANES lanes of its row, x a number that differs from lane to lane,
 //   low and high its halves.
 //
-// For the dispatcher, before it believes in the subgroups of a device that has not promised them: a lane that is not where
+// Good for the dispatcher, before it believes in the subgroups of a device that has not promised them: a lane that is not where
 // the filling looks for it makes a sum wrong, and every lane of many workgroups stores what it got. Sums of 256 halves are
-// exact in f32. Wrong for anything else. Costs what the filling costs, and 16 bytes a lane.
+// exact in f32. Wrong for anything else. Costs two reductions, and 16 bytes a lane.
 #const LANES = 256u
 #const ROWS = 1u
 #const SUBGROUP = 4u

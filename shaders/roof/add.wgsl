@@ -1,7 +1,7 @@
 // roof/add: sum = x + residual, rounded to the storage of the sum: the dispatch that a fused norm saves.
 //
-// One vec4 a lane. Good for nothing but the comparison of fused with separate dispatches: the norms add their residual
-// themselves. Reads two operands and writes one, no barriers.
+// One vec4 a lane. Good for nothing but the comparison of fused with separate dispatches. Wrong in a model: the norms add
+// their residual themselves. Reads two operands and writes one, no barriers.
 #import roof
 #slot x @binding(1)         // [4 · count]
 #slot residual @binding(2)  // [4 · count]

@@ -69,7 +69,7 @@ struct Shared {
 
 struct State {
     pipelines: Pipelines,
-    /// By type of problem, a `HashMap<P, Arc<Ready>>`.
+    /// By type of problem, a [`Kept`].
     plans: HashMap<TypeId, Box<dyn Any + Send>>,
     bind_groups: HashMap<Box<[u64]>, wgpu::BindGroup>,
     key: Vec<u64>,
@@ -80,6 +80,32 @@ struct State {
 pub(crate) struct Ready {
     pub plan: Plan,
     pub pipelines: Vec<Arc<Pipeline>>,
+}
+
+type Kept<P> = HashMap<P, ReadyPlans>;
+
+/// What has been made ready of a problem.
+#[derive(Default)]
+struct ReadyPlans {
+    best: Option<Arc<Ready>>,
+    /// Those that were asked for by name.
+    named: Vec<Arc<Ready>>,
+}
+
+impl ReadyPlans {
+    fn get(&self, name: Option<&str>) -> Option<&Arc<Ready>> {
+        match name {
+            None => self.best.as_ref(),
+            Some(name) => self.named.iter().find(|r| r.plan.name == name),
+        }
+    }
+
+    fn put(&mut self, name: Option<&str>, ready: Arc<Ready>) {
+        match name {
+            None => self.best = Some(ready),
+            Some(_) => self.named.push(ready),
+        }
+    }
 }
 
 /// A buffer, and who made it.
@@ -303,7 +329,8 @@ impl Dispatcher {
         self.tidy();
         self.check()?;
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gristmill") };
-        Ok(Recorder::new(self.clone(), self.device().create_command_encoder(&descriptor)))
+        let encoder = self.scoped("record", || self.device().create_command_encoder(&descriptor))?;
+        Ok(Recorder::new(self.clone(), encoder))
     }
 
     /// Begins to record into the caller's encoder, between the caller's own passes.
@@ -441,17 +468,16 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The best plan of a problem with its pipelines, kept.
-    pub(crate) fn ready<P: Problem>(&self, problem: &P) -> Result<Arc<Ready>> {
-        type Kept<P> = HashMap<P, Arc<Ready>>;
+    /// The best plan of a problem, or the one of this name, with its pipelines; kept.
+    pub(crate) fn ready<P: Problem>(&self, problem: &P, name: Option<&str>) -> Result<Arc<Ready>> {
         {
             let state = lock(&self.shared.state);
             let kept = state.plans.get(&TypeId::of::<P>()).and_then(|k| k.downcast_ref::<Kept<P>>());
-            if let Some(found) = kept.and_then(|k| k.get(problem)) {
+            if let Some(found) = kept.and_then(|k| k.get(problem)).and_then(|k| k.get(name)) {
                 return Ok(found.clone());
             }
         }
-        let plan = match self.shared.forced.get(problem.op()) {
+        let plan = match name.or_else(|| self.shared.forced.get(problem.op()).map(String::as_str)) {
             Some(name) => named(problem, self.caps(), name)?,
             None => problem.plan(self.caps())?,
         };
@@ -462,15 +488,9 @@ impl Dispatcher {
             if kept.len() >= PLANS_KEPT {
                 kept.clear();
             }
-            kept.insert(problem.clone(), ready.clone());
+            kept.entry(problem.clone()).or_default().put(name, ready.clone());
         }
         Ok(ready)
-    }
-
-    /// The plan of this name with its pipelines; not kept.
-    pub(crate) fn ready_named<P: Problem>(&self, problem: &P, name: &str) -> Result<Arc<Ready>> {
-        let plan = named(problem, self.caps(), name)?;
-        Ok(Arc::new(Ready { pipelines: self.pipelines(&plan)?, plan }))
     }
 
     /// The bind group of a step, kept by what it binds.

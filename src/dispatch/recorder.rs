@@ -54,7 +54,7 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Recorder<E> {
     /// Operands that do not fit (see the op), an output that shares its buffer with another operand, a limit of
     /// the device, a shader that the device rejects, no memory for scratch, or a lost device.
     pub fn run(&mut self, op: impl Op) -> Result<()> {
-        let ready = self.gpu.ready(&op.problem()?)?;
+        let ready = self.gpu.ready(&op.problem()?, None)?;
         self.record(&ready, &op.operands())
     }
 
@@ -63,7 +63,7 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Recorder<E> {
     /// # Errors
     /// As [`Recorder::run`], and a name that is not among [`Dispatcher::plans`].
     pub fn run_plan(&mut self, op: impl Op, name: &str) -> Result<()> {
-        let ready = self.gpu.ready_named(&op.problem()?, name)?;
+        let ready = self.gpu.ready(&op.problem()?, Some(name))?;
         self.record(&ready, &op.operands())
     }
 

@@ -2,8 +2,8 @@
 
 /// The params of a kernel: plain data, with its fields by name so that a test can compare them with the WGSL struct.
 pub trait Params: bytemuck::Pod {
-    /// Field and offset in bytes.
-    const FIELDS: &'static [(&'static str, usize)];
+    /// Field, type and offset in bytes.
+    const FIELDS: &'static [(&'static str, &'static str, usize)];
 }
 
 /// Defines a params struct, laid out as WGSL lays it out.
@@ -15,8 +15,8 @@ macro_rules! params {
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
 
         impl $crate::ops::params::Params for $name {
-            const FIELDS: &'static [(&'static str, usize)] =
-                &[$((stringify!($field), std::mem::offset_of!($name, $field))),*];
+            const FIELDS: &'static [(&'static str, &'static str, usize)] =
+                &[$((stringify!($field), stringify!($type), std::mem::offset_of!($name, $field))),*];
         }
     };
 }

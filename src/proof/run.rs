@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::cases::{Case, Stored, Values};
+use super::measure::COPIES_MOST;
 use super::{Attrs, Expected, Outcome, Use, build, compare};
+use crate::caps::Caps;
 use crate::dispatch::Dispatcher;
 use crate::error::Result;
 use crate::ops::{Op, Problem};
-use crate::plan::Plan;
+use crate::plan::{BIND_ALIGN_BYTES, Plan};
 use crate::tensor::{Elem, Tensor};
 
 /// A case with its tensors on a device, and what its outputs must be.
@@ -103,30 +105,6 @@ impl Prepared {
         })
     }
 
-    /// As [`Prepared::new`] with inputs of zeros and no answer: enough to ask for plans.
-    ///
-    /// # Errors
-    /// As [`Prepared::new`].
-    pub fn sketch(gpu: &Dispatcher, case: &Case, storage: Elem) -> Result<Self> {
-        let mut tensors = BTreeMap::new();
-        let inputs = case.inputs.iter().map(|i| (i.role, &i.shape, i.stored));
-        let outputs = case.outputs.iter().map(|o| (o.role, &o.shape, o.stored));
-        for (role, shape, stored) in inputs.chain(outputs) {
-            let elements: usize = shape.iter().product();
-            let all = gpu.zeros([elements + 2 * case.skew], stored.elem(storage))?;
-            tensors.insert(role.to_owned(), all.view(case.skew, shape)?);
-        }
-        Ok(Self {
-            gpu: gpu.clone(),
-            op: case.op,
-            attrs: case.attrs.clone(),
-            tensors,
-            whole: BTreeMap::new(),
-            outputs: Vec::new(),
-            expected: Vec::new(),
-        })
-    }
-
     /// Hands the op to `user`.
     ///
     /// # Errors
@@ -187,10 +165,86 @@ impl Prepared {
         Ok(verdict)
     }
 
+    /// Copies of all operands, side by side in one buffer for each, of `rotate_bytes` together: for timing.
+    ///
+    /// # Errors
+    /// No memory, or a lost device.
+    pub fn copies(&self, rotate_bytes: u64) -> Result<Vec<Self>> {
+        let of = |tensors| Self {
+            gpu: self.gpu.clone(),
+            op: self.op,
+            attrs: self.attrs.clone(),
+            tensors,
+            whole: BTreeMap::new(),
+            outputs: Vec::new(),
+            expected: Vec::new(),
+        };
+        Ok(side_by_side(&self.gpu, &self.tensors, rotate_bytes)?.into_iter().map(of).collect())
+    }
+
     /// The bytes that the op must move at least: every operand once.
     pub fn bytes(&self) -> u64 {
         self.tensors.values().map(Tensor::bytes).sum()
     }
+}
+
+impl Case {
+    /// The plans of the case for these caps, best first. It needs no device: the op is built of outlines.
+    ///
+    /// # Errors
+    /// Operands that do not fit, or a limit that no plan stays under.
+    pub fn plans(&self, storage: Elem, caps: &Caps) -> Result<Vec<Plan>> {
+        struct Plans<'a>(&'a Caps);
+        impl Use for Plans<'_> {
+            type Out = Vec<Plan>;
+            fn with(self, op: &impl Op) -> Result<Vec<Plan>> {
+                op.problem()?.plans(self.0)
+            }
+        }
+        let inputs = self.inputs.iter().map(|i| (i.role, &i.shape, i.stored));
+        let outputs = self.outputs.iter().map(|o| (o.role, &o.shape, o.stored));
+        let mut outlines = BTreeMap::new();
+        for (role, shape, stored) in inputs.chain(outputs) {
+            let elements: usize = shape.iter().product();
+            let all = Tensor::outline([elements + 2 * self.skew], stored.elem(storage))?;
+            outlines.insert(role.to_owned(), all.view(self.skew, shape)?);
+        }
+        build(self.op, &self.attrs, &outlines, Plans(caps))
+    }
+}
+
+/// Copies of tensors, of `rotate_bytes` together or more but no more than [`COPIES_MOST`], nor than a buffer of the device
+/// holds: those of one tensor lie in one buffer.
+pub(super) fn side_by_side(
+    gpu: &Dispatcher,
+    tensors: &BTreeMap<String, Tensor>,
+    rotate_bytes: u64,
+) -> Result<Vec<BTreeMap<String, Tensor>>> {
+    // As far into its 256 bytes as the original, so that plans see the same alignment.
+    let head = |t: &Tensor| t.offset_bytes() % BIND_ALIGN_BYTES;
+    let stride = |t: &Tensor| (head(t) + t.bytes().next_multiple_of(4)).next_multiple_of(BIND_ALIGN_BYTES).max(BIND_ALIGN_BYTES);
+    let bytes: u64 = tensors.values().map(stride).sum();
+    let widest = tensors.values().map(stride).max().unwrap_or(1);
+    let count = rotate_bytes.div_ceil(bytes.max(1)).min(gpu.caps().buffer_bytes / widest).clamp(1, COPIES_MOST);
+    let mut copies = vec![BTreeMap::new(); count as usize];
+    let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("gristmill copies") });
+    for (role, tensor) in tensors {
+        let size = tensor.elem().bytes() as u64;
+        let all = gpu.zeros([(stride(tensor) * count / size) as usize], tensor.elem())?;
+        for (i, copy) in (0..).zip(&mut copies) {
+            let to = stride(tensor) * i + head(tensor);
+            let view = all.view((to / size) as usize, tensor.shape())?;
+            if let (Some(from), Some(into)) = (tensor.buffer(), view.buffer()) {
+                // Copies are of whole words.
+                let start = tensor.offset_bytes() / 4 * 4;
+                let end = (tensor.offset_bytes() + tensor.bytes()).next_multiple_of(4);
+                encoder.copy_buffer_to_buffer(from, start, into, to / 4 * 4, end - start);
+            }
+            copy.insert(role.clone(), view);
+        }
+    }
+    gpu.scoped("copies", || gpu.queue().submit([encoder.finish()]))?;
+    Ok(copies)
 }
 
 impl Stored {

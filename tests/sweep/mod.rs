@@ -5,8 +5,8 @@
 #![allow(clippy::panic, reason = "a test fails by it")]
 
 use gristmill::ops::norm::{
-    BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm, Scaler,
-    UnifiedNorm,
+    BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm,
+    Scaler, UnifiedNorm,
 };
 use std::collections::BTreeMap;
 
@@ -89,15 +89,17 @@ pub struct Extent {
     pub size: u64,
 }
 
+type Plans = dyn Fn(&Caps) -> Result<Vec<Plan>> + Send + Sync;
+
 /// An op's problem, and where its operands lie.
 pub struct Asked {
-    plans: Box<dyn Fn(&Caps) -> Result<Vec<Plan>> + Send + Sync>,
+    plans: Box<Plans>,
     /// Each operand as `Op::operands` lists it.
     pub operands: Vec<Option<Extent>>,
 }
 
 impl Asked {
-    fn of<O: Op>(op: &O) -> Result<Self> {
+    pub fn of<O: Op>(op: &O) -> Result<Self> {
         let problem = op.problem()?;
         let extent = |t: &Tensor| {
             let first = t.offset_bytes();

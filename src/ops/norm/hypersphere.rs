@@ -152,7 +152,7 @@ impl Problem for HypersphereProblem {
             plans.push(plan(means.name(kernel.name()), why, self.steps(caps, means, kernel)?));
         }
         if self.len <= NAIVE_ROW {
-            let steps = self.steps(caps, Means { subgroup: None, native_f16: false }, Kernel::Naive)?;
+            let steps = self.steps(caps, Means::BASELINE, Kernel::Naive)?;
             plans.push(plan("naive".into(), "one invocation a row, by the formula", steps));
         }
         Ok(plans)

@@ -75,7 +75,7 @@ params! {
         fold: u32,
         /// Rows of this dispatch.
         rows: u32,
-        /// The first of them.
+        /// The first of them in the tensor, modulo `period`.
         row0: u32,
         /// Numbers in a row.
         len: u32,
@@ -501,6 +501,8 @@ struct Means {
 }
 
 impl Means {
+    const BASELINE: Self = Self { subgroup: None, native_f16: false };
+
     /// What the caps allow, best first. The last is the baseline's.
     fn all(caps: &Caps, f16: bool) -> Vec<Self> {
         let subgroup = caps.subgroups.map(|s| s.min).filter(|s| *s >= 4 && s.is_power_of_two());
@@ -581,24 +583,21 @@ impl Problem for NormProblem {
                 ));
             } else {
                 let (steps, scratch) = self.split(caps, means)?;
-                if steps.iter().all(|s| s.binds.len() <= caps.storage_buffers as usize) {
-                    plans.push(self.plan_of(
-                        means.name("split"),
-                        "rows too long for registers: slices",
-                        steps,
-                        scratch,
-                    ));
-                } else {
-                    // A batch norm with weight and bias: one binding more than the baseline has.
+                let binds = steps.iter().map(|s| s.binds.len() as u32).max().unwrap_or(0);
+                if binds <= caps.storage_buffers {
+                    let why = "rows too long for registers: slices";
+                    plans.push(self.plan_of(means.name("split"), why, steps, scratch));
+                }
+                // A batch norm with weight and bias: one binding more than the baseline has.
+                if binds > Caps::baseline().storage_buffers && means == Means::BASELINE {
                     let steps = self.each(caps, means, |s, m, r0, n| s.row(caps, m, r0, n))?;
-                    let why = "rows too long for registers, and too few bindings for slices: registers spill";
+                    let why = "rows too long for registers, which spill; slices need more bindings";
                     plans.push(self.plan_of(means.name("row"), why, steps, Vec::new()));
                 }
             }
         }
         if !elementwise && self.len <= NAIVE_ROW {
-            let means = Means { subgroup: None, native_f16: false };
-            let steps = self.each(caps, means, |s, m, r0, n| s.naive(caps, m, r0, n))?;
+            let steps = self.each(caps, Means::BASELINE, |s, m, r0, n| s.naive(caps, m, r0, n))?;
             plans.push(self.plan_of("naive".into(), "one invocation a row, by the formula", steps, Vec::new()));
         }
         Ok(plans)
@@ -654,7 +653,7 @@ impl NormProblem {
         let channels = self.channels.unwrap_or(Channels { period: 1, stride: 0, run: 1 });
         NormParams {
             rows: rows as u32,
-            row0: row0 as u32,
+            row0: (row0 % u64::from(channels.period)) as u32,
             len: self.len as u32,
             stat_len: self.stat_len as u32,
             inner: self.inner as u32,

@@ -141,6 +141,14 @@ impl Case {
         Ok((hosts, expected))
     }
 
+    /// The bytes of all operands, which the op must move at least.
+    pub fn bytes(&self, storage: Elem) -> u64 {
+        let inputs = self.inputs.iter().map(|i| (&i.shape, i.stored));
+        let outputs = self.outputs.iter().map(|o| (&o.shape, o.stored));
+        let bytes = |(shape, stored): (&Vec<usize>, Stored)| shape.iter().product::<usize>() * stored.elem(storage).bytes();
+        inputs.chain(outputs).map(bytes).sum::<usize>() as u64
+    }
+
     /// The shape of its first input, as written in tables.
     pub fn shape(&self) -> String {
         let dims = self.inputs.first().map(|i| i.shape.as_slice()).unwrap_or_default();

@@ -1,0 +1,718 @@
+//! The native benchmark: every case of the table that comes from a real model, in every storage, by every plan; checked first,
+//! then timed, beside what this device can do at best.
+//!
+//! `cargo bench --bench ops -- [FILTER]... [OPTIONS]`, or `cargo xtask bench`; `--help` says the rest.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to a person")]
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use gristmill::ops::norm::RmsNorm;
+use gristmill::plan::Access;
+use gristmill::proof::measure::{Effort, Fusion, Roof, Trial, fusion, roof};
+use gristmill::proof::{COLUMNS, Row, cases, json_text};
+use gristmill::{DeviceKind, Dispatcher, Elem, wgsl};
+
+type Failure = Box<dyn std::error::Error>;
+
+const HELP: &str = "\
+cargo bench --bench ops -- [FILTER]... [OPTIONS]
+
+Checks and times every real case of the table. With filters, only what contains one of them in `case storage plan`,
+such as `llama`, `decode f16` or `row/tree`.
+
+  --all-plans  the naive plan of large cases too, which takes a software device minutes
+  --quick      fewer and shorter samples
+  --save       append the rows to benches/results even though filters or --quick were given
+  --no-save    append nothing
+  --json       one JSON document on stdout, and nothing else there
+  --list       what would run, without running it";
+
+/// Naive plans of cases that move more than this are left out on software devices: one run takes seconds.
+const NAIVE_BYTES: u64 = 4 << 20;
+
+/// Norms of at least this many bytes should reach [`NORM_TARGET`] of the copy bandwidth.
+const NORM_BYTES: u64 = 16_000_000;
+const NORM_TARGET: f64 = 0.85;
+const FUSION_TARGET: f64 = 0.6;
+const HOST_TARGET_US: f64 = 5.0;
+
+#[derive(Default)]
+struct Options {
+    filters: Vec<String>,
+    all_plans: bool,
+    quick: bool,
+    save: bool,
+    no_save: bool,
+    json: bool,
+    list: bool,
+    help: bool,
+}
+
+impl Options {
+    fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        for argument in arguments {
+            match argument.as_str() {
+                "--all-plans" => options.all_plans = true,
+                "--quick" => options.quick = true,
+                "--save" => options.save = true,
+                "--no-save" => options.no_save = true,
+                "--json" => options.json = true,
+                "--list" => options.list = true,
+                "--help" | "-h" => options.help = true,
+                // What cargo adds.
+                "--bench" => {}
+                flag if flag.starts_with('-') => return Err(format!("there is no option {flag}\n\n{HELP}").into()),
+                _ => options.filters.push(argument),
+            }
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, case: &str, storage: Elem, plan: &str) -> bool {
+        let text = format!("{case} {} {plan}", storage.name());
+        self.filters.is_empty() || self.filters.iter().any(|f| text.contains(f.as_str()))
+    }
+
+    /// Rows are kept where the run is whole, or where the person says so.
+    fn saves(&self) -> bool {
+        !self.no_save && (self.save || (self.filters.is_empty() && !self.quick))
+    }
+}
+
+fn main() -> ExitCode {
+    match Options::parse(std::env::args().skip(1)).and_then(|options| pollster::block_on(run(&options))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// True where every check passed.
+async fn run(options: &Options) -> Result<bool, Failure> {
+    if options.help {
+        println!("{HELP}");
+        return Ok(true);
+    }
+    let begun = Instant::now();
+    let gpu = Dispatcher::request().await?;
+    let software = gpu.caps().kind == DeviceKind::Cpu;
+    let mut effort = if options.quick {
+        Effort { sample_ms: 4.0, samples: 5, rotate_bytes: 64 << 20 }
+    } else {
+        Effort::bench()
+    };
+    if software {
+        // A software device times well with less, and each of its samples is longer.
+        effort.samples = effort.samples.min(9);
+    }
+    let todo = todo(&gpu, options, software)?;
+    if options.list {
+        for Work { case, storage, plans, skipped } in &todo {
+            for plan in plans {
+                println!("{} {} {plan}", case.name, storage.name());
+            }
+            for plan in skipped {
+                println!("{} {} {plan} (only with --all-plans)", case.name, storage.name());
+            }
+        }
+        return Ok(true);
+    }
+    let device = Device::of(&gpu);
+    let mut progress = Progress::new(options.json);
+    progress.say(&device.text(&gpu, &effort));
+
+    progress.status("measuring the roof");
+    let roof = roof(&gpu, &effort).await?;
+    progress.say(&roof_text(&roof));
+
+    let count: usize = todo.iter().map(|w| w.plans.len()).sum();
+    let mut rows: Vec<Row> = Vec::with_capacity(count);
+    for Work { case, storage, plans, .. } in &todo {
+        let title = format!("{} {}", case.name, storage.name());
+        progress.status(&format!("{:3} of {count}  {title}: the reference", rows.len() + 1));
+        let trial = Trial::new(&gpu, case, *storage, Some(&effort))?;
+        for plan in plans {
+            progress.status(&format!("{:3} of {count}  {title} {plan}", rows.len() + 1));
+            let row = trial.row(plan, Some(&roof), &effort).await;
+            if let Some(message) = &row.message {
+                progress.say(&format!("FAILED  {title} {plan}\n{}", indented(message)));
+            }
+            rows.push(row);
+        }
+    }
+
+    let mut fusions = Vec::new();
+    if options.filters.is_empty() {
+        for storage in [Elem::F32, Elem::F16, Elem::Bf16] {
+            progress.status(&format!("fused and separate, {}", storage.name()));
+            fusions.push((storage, fusion(&gpu, storage, &effort).await?));
+        }
+    }
+    progress.status("the host");
+    let host = host::Cost::measure(&gpu)?;
+    progress.status("");
+
+    let ok = rows.iter().all(|r| r.ok);
+    let skipped: usize = todo.iter().map(|w| w.skipped.len()).sum();
+    let saved = if options.saves() && ok && !rows.is_empty() { Some(save(&device, &rows)?) } else { None };
+    if options.json {
+        println!("{}", json(&device, &roof, &rows, &fusions, &host));
+    } else {
+        println!("\n{}", table(&rows));
+        print!("{}", fusion_text(&fusions));
+        print!("{}", targets(&roof, &rows, &fusions, &host, software));
+    }
+    if skipped > 0 {
+        progress.say(&format!(
+            "\n{skipped} naive plans of cases above {} MB were left out; --all-plans runs them.",
+            NAIVE_BYTES >> 20
+        ));
+    }
+    match saved {
+        Some(path) => progress.say(&format!("{} rows appended to {}.", rows.len(), path.display())),
+        None if options.saves() && !ok => progress.say("Nothing was saved, because not all checks passed."),
+        None => progress.say("Nothing was saved: --save keeps the rows of a part."),
+    }
+    let failed = rows.iter().filter(|r| !r.ok).count();
+    if failed > 0 {
+        progress.say(&format!("\n{failed} of {} CHECKS FAILED, and were not timed; see above.", rows.len()));
+    }
+    progress.say(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
+    Ok(ok)
+}
+
+/// A case in a storage, with the plans that are run and those that are left out.
+struct Work {
+    case: cases::Case,
+    storage: Elem,
+    plans: Vec<String>,
+    skipped: Vec<String>,
+}
+
+fn todo(gpu: &Dispatcher, options: &Options, software: bool) -> Result<Vec<Work>, Failure> {
+    let mut todo = Vec::new();
+    for case in cases::all().into_iter().filter(|c| c.real) {
+        for storage in case.storages.clone() {
+            let slow = software && !options.all_plans && case.bytes(storage) > NAIVE_BYTES;
+            let names = case.plans(storage, gpu.caps())?.into_iter().map(|p| p.name);
+            let names = names.filter(|p| options.wants(&case.name, storage, p));
+            // Where there is nothing but the naive plan, that is the case's best.
+            let (mut skipped, mut plans): (Vec<String>, Vec<String>) = names.partition(|p| slow && p == "naive");
+            if plans.is_empty() {
+                std::mem::swap(&mut skipped, &mut plans);
+            }
+            if !plans.is_empty() {
+                todo.push(Work { case: case.clone(), storage, plans, skipped });
+            }
+        }
+    }
+    Ok(todo)
+}
+
+/// The device in words.
+struct Device {
+    name: String,
+    driver: String,
+    kind: &'static str,
+    api: String,
+}
+
+impl Device {
+    fn of(gpu: &Dispatcher) -> Self {
+        let info = gpu.info();
+        let narrowed = std::env::var("GRISTMILL_CAPS").is_ok_and(|v| v == "baseline");
+        Self {
+            name: format!("{}{}", info.name, if narrowed { " as the baseline" } else { "" }),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            kind: gpu.caps().kind.name(),
+            api: format!("{:?}", info.backend),
+        }
+    }
+
+    fn text(&self, gpu: &Dispatcher, effort: &Effort) -> String {
+        let caps = gpu.caps();
+        let have = |there: bool, name: &str| if there { name.to_owned() } else { format!("no {name}") };
+        let subgroups = match caps.subgroups {
+            Some(s) if s.min == s.max => format!("subgroups of {}", s.min),
+            Some(s) => format!("subgroups of {} to {}", s.min, s.max),
+            None => "no subgroups".into(),
+        };
+        format!(
+            "{} ({}), {}, {}\n{}, {subgroups}, {}; {} MB a binding, {} storage buffers, {} KB of workgroup memory, \
+             {} invocations\n{} samples of {} ms; runs turn through {} MB",
+            self.name,
+            self.kind,
+            self.api,
+            self.driver,
+            have(caps.f16, "f16"),
+            have(caps.timestamps, "timestamps"),
+            caps.storage_binding_bytes >> 20,
+            caps.storage_buffers,
+            caps.workgroup_bytes >> 10,
+            caps.invocations,
+            effort.samples,
+            effort.sample_ms,
+            effort.rotate_bytes >> 20,
+        )
+    }
+}
+
+fn roof_text(roof: &Roof) -> String {
+    let copies: Vec<String> =
+        roof.copies.iter().map(|(b, g)| format!("{} MB {}", b >> 20, three(*g))).collect();
+    let maybe = |name: &str, unit: &str, rate: Option<f64>| match rate {
+        Some(rate) => format!(", {name} {} {unit}", three(rate)),
+        None => format!(", no {name}"),
+    };
+    format!(
+        "roof by {}: copies {} GB/s ({}); f32 {} GFLOP/s{}{}",
+        roof.timer.name(),
+        three(roof.copy_gb_s),
+        copies.join(", "),
+        three(roof.fma_gflop_s),
+        maybe("f16", "GFLOP/s", roof.f16_gflop_s),
+        maybe("int8 dot", "GOP/s", roof.dot_gop_s),
+    )
+}
+
+/// What is happening, on stderr: one line that is rewritten where a person looks, plain lines elsewhere.
+struct Progress {
+    terminal: bool,
+    /// Stdout is for one JSON document.
+    quiet_stdout: bool,
+}
+
+impl Progress {
+    fn new(quiet_stdout: bool) -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), quiet_stdout }
+    }
+
+    fn status(&mut self, text: &str) {
+        let mut stderr = std::io::stderr();
+        // A terminal that is gone is no reason to stop.
+        let _ = if self.terminal {
+            write!(stderr, "\r\x1b[2K{text}").and_then(|()| stderr.flush())
+        } else if text.is_empty() {
+            Ok(())
+        } else {
+            writeln!(stderr, "{text}")
+        };
+    }
+
+    fn say(&mut self, text: &str) {
+        if self.terminal {
+            self.status("");
+        }
+        if self.quiet_stdout {
+            eprintln!("{text}");
+        } else {
+            println!("{text}");
+        }
+    }
+}
+
+/// Rows in columns, a case's plans together and the quickest marked.
+fn table(rows: &[Row]) -> String {
+    let head = ["", "case", "as", "plan", "µs", "p20–p80", "GB/s", "of roof", "error ≤ bound", "host µs"];
+    let mut cells: Vec<Vec<String>> = vec![head.map(str::to_owned).to_vec()];
+    let mut sorted: Vec<&Row> = rows.iter().collect();
+    // By op and case in the order of their names; a stable sort keeps storages and plans in theirs.
+    sorted.sort_by(|a, b| (&a.op, &a.case).cmp(&(&b.op, &b.case)));
+    for row in &sorted {
+        let best = is_best(row, rows);
+        let maybe = |v: Option<f64>| v.map_or_else(String::new, three);
+        let spread = row.us.map_or_else(String::new, |[_, low, high]| format!("{}–{}", three(low), three(high)));
+        let fraction = row.roof_fraction.map_or_else(String::new, |f| format!("{:.0} %", f * 100.0));
+        let error = match (row.ok, row.bound > 0.0) {
+            (true, true) => format!("{:.1e} ≤ {:.1e}", row.error, row.bound),
+            (true, false) => "0".into(),
+            (false, true) => format!("FAILED {:.1e} > {:.1e}", row.error, row.bound),
+            (false, false) => "FAILED".into(),
+        };
+        cells.push(vec![
+            if best { "*".into() } else { String::new() },
+            row.case.clone(),
+            row.storage.clone(),
+            row.plan.clone(),
+            maybe(row.us.map(|us| us[0])),
+            spread,
+            maybe(row.gb_s()),
+            fraction,
+            error,
+            maybe(row.host_us),
+        ]);
+    }
+    let widths: Vec<usize> =
+        (0..head.len()).map(|c| cells.iter().map(|r| r[c].chars().count()).max().unwrap_or(0)).collect();
+    let mut out = String::new();
+    let mut above = "";
+    for (at, row) in cells.iter().enumerate() {
+        let case = if at == 0 { "" } else { sorted[at - 1].case.as_str() };
+        if at > 0 && case != above {
+            out.push('\n');
+        }
+        above = case;
+        let mut line = String::new();
+        for (c, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let pad = " ".repeat(width - cell.chars().count());
+            // Words to the left, numbers to the right.
+            let _ = if c < 4 { write!(line, "{cell}{pad}  ") } else { write!(line, "{pad}{cell}  ") };
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+/// No plan of the same case and storage is quicker.
+fn is_best(row: &Row, rows: &[Row]) -> bool {
+    let us = |r: &Row| r.us.map_or(f64::INFINITY, |us| us[0]);
+    let same = |r: &&Row| r.case == row.case && r.storage == row.storage;
+    row.us.is_some() && rows.iter().filter(same).all(|r| us(row) <= us(r))
+}
+
+fn fusion_text(fusions: &[(Elem, Fusion)]) -> String {
+    let mut out = String::new();
+    for (storage, f) in fusions {
+        let steps: Vec<String> = f.steps.iter().map(|(name, us)| format!("{name} {}", three(*us))).collect();
+        let _ = writeln!(
+            out,
+            "residual + norm + sum of {} {}: fused {} µs, separate {} µs (alone: {})",
+            f.shape,
+            storage.name(),
+            three(f.fused_us),
+            three(f.separate_us),
+            steps.join(", ")
+        );
+    }
+    out
+}
+
+/// The targets, and what this run reached.
+fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::Cost, software: bool) -> String {
+    let mut out = String::from("\nTargets\n");
+    let verdict = |ok: bool| if ok { "reached" } else { "missed" };
+    let fraction = |r: &Row| r.gb_s().unwrap_or(0.0) / roof.copy_gb_s;
+    let mut large: Vec<&Row> = rows.iter().filter(|r| r.bytes >= NORM_BYTES && is_best(r, rows)).collect();
+    large.sort_by(|a, b| fraction(a).total_cmp(&fraction(b)));
+    for storage in ["f32", "f16", "bf16"] {
+        let of: Vec<&&Row> = large.iter().filter(|r| r.storage == storage).collect();
+        let (Some(least), Some(most)) = (of.first(), of.last()) else { continue };
+        let reached = of.iter().filter(|r| fraction(r) >= NORM_TARGET).count();
+        let _ = writeln!(
+            out,
+            "  norms of 16 MB or more in {storage}, by their best plans, at {:.0} % of the copy bandwidth: {} by {reached} of {}; \
+             from {:.0} % ({}) to {:.0} % ({})",
+            NORM_TARGET * 100.0,
+            verdict(reached == of.len()),
+            of.len(),
+            fraction(least) * 100.0,
+            least.case,
+            fraction(most) * 100.0,
+            most.case,
+        );
+    }
+    for (storage, f) in fusions {
+        let ratio = f.ratio();
+        let _ = writeln!(
+            out,
+            "  one dispatch in at most {FUSION_TARGET} of the time of its three, {}: {} with {ratio:.2} (bytes alone: 0.57)",
+            storage.name(),
+            verdict(ratio <= FUSION_TARGET)
+        );
+    }
+    let _ = writeln!(
+        out,
+        "  host below {HOST_TARGET_US} µs a recorded dispatch: {} with {:.2} µs (wgpu alone {:.2}); ending and submitting the \
+         pass {:.2} µs a dispatch (wgpu alone {:.2})",
+        verdict(host.ours.record_us < HOST_TARGET_US),
+        host.ours.record_us,
+        host.bare.record_us,
+        host.ours.submit_us,
+        host.bare.submit_us,
+    );
+    if software {
+        out.push_str(
+            "  This is a software device: its times are those of a processor, and only their ratios say something of the kernels.\n",
+        );
+    }
+    out
+}
+
+fn json(device: &Device, roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::Cost) -> String {
+    let number = |v: f64| if v.is_finite() { format!("{v:e}") } else { "null".to_owned() };
+    let maybe = |v: Option<f64>| v.map_or_else(|| "null".to_owned(), number);
+    let list = |items: Vec<String>| format!("[{}]", items.join(","));
+    let copies = list(roof.copies.iter().map(|(b, g)| format!("{{\"bytes\":{b},\"gb_s\":{}}}", number(*g))).collect());
+    let fusions = list(
+        fusions
+            .iter()
+            .map(|(storage, f)| {
+                let step = |(name, us): &(String, f64)| format!("{{\"name\":{},\"us\":{}}}", json_text(name), number(*us));
+                format!(
+                    "{{\"storage\":{},\"shape\":{},\"fused_us\":{},\"separate_us\":{},\"ratio\":{},\"steps\":{}}}",
+                    json_text(storage.name()),
+                    json_text(&f.shape),
+                    number(f.fused_us),
+                    number(f.separate_us),
+                    number(f.ratio()),
+                    list(f.steps.iter().map(step).collect())
+                )
+            })
+            .collect(),
+    );
+    let cost = |c: &host::Loop| format!("{{\"record_us\":{},\"submit_us\":{}}}", number(c.record_us), number(c.submit_us));
+    let rows = list(rows.iter().map(|r| format!("\n  {}", r.json())).collect());
+    format!(
+        "{{\"date\":{},\"commit\":{},\"device\":{{\"name\":{},\"driver\":{},\"kind\":{},\"api\":{}}},\n \
+         \"roof\":{{\"copy\":{copies},\"copy_gb_s\":{},\"fma_gflop_s\":{},\"f16_gflop_s\":{},\"dot_gop_s\":{},\"timer\":{}}},\n \
+         \"rows\":{rows},\n \"fusion\":{fusions},\n \"host\":{{\"ours\":{},\"wgpu\":{}}}}}",
+        json_text(&today()),
+        json_text(&commit()),
+        json_text(&device.name),
+        json_text(&device.driver),
+        json_text(device.kind),
+        json_text(&device.api),
+        number(roof.copy_gb_s),
+        number(roof.fma_gflop_s),
+        maybe(roof.f16_gflop_s),
+        maybe(roof.dot_gop_s),
+        json_text(roof.timer.name()),
+        cost(&host.ours),
+        cost(&host.bare),
+    )
+}
+
+/// Appends the rows to the adapter's file.
+fn save(device: &Device, rows: &[Row]) -> Result<PathBuf, Failure> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+    std::fs::create_dir_all(&dir)?;
+    let path = dir.join(slug(&device.name)).with_extension("csv");
+    let mut text = String::new();
+    if !path.exists() {
+        let _ = writeln!(text, "{COLUMNS}");
+    }
+    let (date, commit) = (today(), commit());
+    for row in rows {
+        let _ = writeln!(text, "{}", row.csv([&date, &commit, &device.name, &device.driver]));
+    }
+    std::fs::OpenOptions::new().create(true).append(true).open(&path)?.write_all(text.as_bytes())?;
+    Ok(path)
+}
+
+/// A name that is a file name everywhere.
+fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
+}
+
+/// The day, as `2026-11-23`, in UTC.
+fn today() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    // Days from civil, backwards (Howard Hinnant): a year begins in March, so that the leap day is its last.
+    let days = seconds / 86_400 + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year + later)
+}
+
+/// The commit, with `-dirty` where there are changes, or `unknown` where there is no git.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match git(&["rev-parse", "--short", "HEAD"]) {
+        // Results are not what is measured.
+        Some(hash) => match git(&["status", "--porcelain", "--", ".", ":!benches/results"]) {
+            Some(changes) if changes.is_empty() => hash,
+            _ => format!("{hash}-dirty"),
+        },
+        None => "unknown".into(),
+    }
+}
+
+/// A number with three digits that count.
+fn three(v: f64) -> String {
+    match v.abs() {
+        size if size >= 100.0 => format!("{v:.0}"),
+        size if size >= 10.0 => format!("{v:.1}"),
+        size if size >= 0.01 || size == 0.0 => format!("{v:.2}"),
+        _ => format!("{v:.1e}"),
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|l| format!("    {l}\n")).collect::<String>().trim_end().to_owned()
+}
+
+/// What recording costs the host, beside the same dispatches recorded on wgpu by hand.
+mod host {
+    use super::{Access, Dispatcher, Elem, Failure, Instant, RmsNorm, wgsl};
+    use gristmill::plan::{Plan, Source};
+    use gristmill::{Op, Tensor};
+
+    const DISPATCHES: usize = 2000;
+    const LOOPS: usize = 15;
+
+    /// Microseconds a dispatch.
+    pub struct Loop {
+        /// To record it.
+        pub record_us: f64,
+        /// To end the pass and submit it, which is when wgpu encodes for the driver.
+        pub submit_us: f64,
+    }
+
+    pub struct Cost {
+        pub ours: Loop,
+        pub bare: Loop,
+    }
+
+    impl Cost {
+        /// A norm of a decode step: 4 operands and its params.
+        pub fn measure(gpu: &Dispatcher) -> Result<Self, Failure> {
+            let new = || gpu.upload(&vec![0.5; 4096], [1, 4096], Elem::F32);
+            let (x, residual, weight) = (new()?, new()?, gpu.upload(&vec![0.5; 4096], [4096], Elem::F32)?);
+            let (y, sum) = (new()?, new()?);
+            let op = RmsNorm { residual: Some(&residual), weight: Some(&weight), sum: Some(&sum), ..RmsNorm::new(&x, &y) };
+            let bare = Bare::new(gpu, &op, &gpu.plans(op)?[0])?;
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            // In turn, so that whatever else the host does falls on both.
+            for _ in 0..LOOPS {
+                ours.push(of_ours(gpu, op)?);
+                theirs.push(bare.run(gpu)?);
+            }
+            Ok(Self { ours: median(&ours), bare: median(&theirs) })
+        }
+    }
+
+    fn median(loops: &[Loop]) -> Loop {
+        let of = |us: fn(&Loop) -> f64| {
+            let mut all: Vec<f64> = loops.iter().map(us).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        Loop { record_us: of(|l| l.record_us), submit_us: of(|l| l.submit_us) }
+    }
+
+    fn of_ours(gpu: &Dispatcher, op: RmsNorm<'_>) -> Result<Loop, Failure> {
+        let mut recorder = gpu.record()?;
+        recorder.run(op)?;
+        let start = Instant::now();
+        for _ in 0..DISPATCHES {
+            recorder.run(op)?;
+        }
+        let recorded = Instant::now();
+        recorder.submit()?;
+        let submitted = Instant::now();
+        pollster::block_on(gpu.wait())?;
+        Ok(split(start, recorded, submitted))
+    }
+
+    fn split(start: Instant, recorded: Instant, submitted: Instant) -> Loop {
+        let us = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e6 / DISPATCHES as f64;
+        Loop { record_us: us(start, recorded), submit_us: us(recorded, submitted) }
+    }
+
+    /// The pipeline and bind group of a plan's only step, made by hand.
+    struct Bare {
+        pipeline: wgpu::ComputePipeline,
+        group: wgpu::BindGroup,
+        grid: [u32; 3],
+    }
+
+    impl Bare {
+        fn new(gpu: &Dispatcher, op: &RmsNorm<'_>, plan: &Plan) -> Result<Self, Failure> {
+            let step = plan.steps.first().ok_or("the plan has no step")?;
+            let device = gpu.device();
+            let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+                count: None,
+            };
+            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+            entries.extend(step.binds.iter().map(|b| {
+                entry(b.binding, wgpu::BufferBindingType::Storage { read_only: b.access == Access::Read }, false)
+            }));
+            let layout =
+                device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
+            let text = wgsl::compose(&step.key, gpu.caps().target)?.text;
+            let source = wgpu::ShaderSource::Wgsl(text.into());
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: None,
+                bind_group_layouts: &[Some(&layout)],
+                ..Default::default()
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: None,
+            });
+            let params = device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 256 * DISPATCHES as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let mut slot = step.params.clone();
+            slot.resize(256, 0);
+            gpu.queue().write_buffer(&params, 0, &slot.repeat(DISPATCHES));
+            let operands = op.operands();
+            let buffer = |source| match source {
+                Source::Operand(i) => operands.get(i).and_then(|(_, t)| t.and_then(Tensor::buffer)),
+                Source::Scratch(_) => None,
+            };
+            let bind = |binding, buffer, offset, size| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset,
+                    size: std::num::NonZeroU64::new(size),
+                }),
+            };
+            let mut entries = vec![bind(0, &params, 0, 256)];
+            for b in &step.binds {
+                let buffer = buffer(b.source).ok_or("the step binds what the op does not have")?;
+                entries.push(bind(b.binding, buffer, b.offset_bytes, b.size_bytes));
+            }
+            let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
+            let group = device.create_bind_group(&descriptor);
+            Ok(Self { pipeline, group, grid: step.grid })
+        }
+
+        fn run(&self, gpu: &Dispatcher) -> Result<Loop, Failure> {
+            let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let [x, y, z] = self.grid;
+            let start = Instant::now();
+            for i in 0..DISPATCHES {
+                pass.set_pipeline(&self.pipeline);
+                pass.set_bind_group(0, &self.group, &[256 * i as u32]);
+                pass.dispatch_workgroups(x, y, z);
+            }
+            let recorded = Instant::now();
+            drop(pass);
+            gpu.queue().submit([encoder.finish()]);
+            let submitted = Instant::now();
+            pollster::block_on(gpu.wait())?;
+            Ok(split(start, recorded, submitted))
+        }
+    }
+}
+

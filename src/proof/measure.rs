@@ -1,0 +1,295 @@
+//! Time: how long a kernel takes, what this device can do at best, and how near the kernel comes to it.
+//!
+//! A sample is one compute pass with many runs of the op, between two GPU timestamps. Where there are no timestamps, or where
+//! they are quantised as in browsers, it is the slope between two numbers of runs, so that all that a submission costs cancels.
+//!
+//! - **Each run waits for the one before**, as an op in a model waits for its input: the copies of an operand lie side by side
+//!   in one buffer, and WebGPU puts dispatches that write the same buffer in order.
+//! - **Runs turn through copies of all operands**, weights too, so that what a run reads is no longer in a cache
+//!   ([`Effort::rotate_bytes`]). [`COPIES_MOST`] of a case that is smaller than that still stay in the cache of a large
+//!   device, where a decode step's operands would be as well.
+//! - **Bytes** are each operand once, whatever the plan reads: a plan that reads twice shows as a lower bandwidth.
+//! - **The roof** is measured with the same clock, in the same way, in the same run: see [`roof`].
+
+use super::cases::Case;
+use super::{Prepared, Row, Use};
+use crate::caps::Target;
+use crate::dispatch::{Dispatcher, Recorder};
+use crate::error::{Error, Result};
+use crate::ops::Op;
+use crate::plan::Plan;
+use crate::tensor::Elem;
+
+mod clock;
+mod fusion;
+mod roof;
+
+use clock::Stopwatch;
+pub use fusion::{Fusion, fusion};
+pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof};
+
+/// How GPU time is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// GPU timestamps where a pass begins and ends.
+    Timestamps,
+    /// The wall clock from a submission to its end, as the slope between two numbers of runs.
+    Slope,
+}
+
+impl Timer {
+    /// As written in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timestamps => "timestamps",
+            Self::Slope => "slope",
+        }
+    }
+}
+
+/// How much time a measurement may take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effort {
+    /// GPU time of a sample, in milliseconds: as many runs as fit, and one where one takes longer.
+    pub sample_ms: f64,
+    /// Samples; fewer, but at least 3, where a single run takes longer than a sample should.
+    pub samples: usize,
+    /// The copies of the operands through which runs turn have this many bytes together, or more.
+    pub rotate_bytes: u64,
+}
+
+impl Effort {
+    /// For a table of results.
+    pub fn bench() -> Self {
+        Self { sample_ms: 10.0, samples: 15, rotate_bytes: 256 << 20 }
+    }
+
+    /// For a person who waits, on a device that draws the page as well.
+    pub fn page() -> Self {
+        Self { sample_ms: 6.0, samples: 7, rotate_bytes: 128 << 20 }
+    }
+}
+
+/// The most copies of a case's operands through which runs turn.
+pub const COPIES_MOST: u64 = 1024;
+
+/// The most runs in one pass: the uniforms and bind groups of more would cost more than they tell.
+const RUNS_MOST: usize = 4096;
+
+/// Recorded dispatches over which the host's time is taken.
+const HOST_RUNS: usize = 1000;
+
+/// What one run of a case costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timing {
+    /// GPU time in microseconds: median, 20th and 80th percentile.
+    pub us: [f64; 3],
+    /// Host time to record one dispatch, in microseconds.
+    pub host_us: f64,
+    /// The copies of the operands through which the runs turned, in bytes.
+    pub rotated_bytes: u64,
+}
+
+/// A case on a device, with copies to turn through: made once, judged by many plans.
+pub struct Trial {
+    gpu: Dispatcher,
+    case: Case,
+    storage: Elem,
+    prepared: Prepared,
+    copies: Vec<Prepared>,
+}
+
+impl Trial {
+    /// A case with its reference's answer, to be checked; and timed where there is an effort to spend on that.
+    ///
+    /// # Errors
+    /// No memory, or a lost device.
+    pub fn new(gpu: &Dispatcher, case: &Case, storage: Elem, effort: Option<&Effort>) -> Result<Self> {
+        Self::over(gpu, case, storage, Prepared::new(gpu, case, storage)?, effort)
+    }
+
+    fn over(gpu: &Dispatcher, case: &Case, storage: Elem, prepared: Prepared, effort: Option<&Effort>) -> Result<Self> {
+        let copies = effort.map_or(Ok(Vec::new()), |e| prepared.copies(e.rotate_bytes))?;
+        Ok(Self { gpu: gpu.clone(), case: case.clone(), storage, prepared, copies })
+    }
+
+    /// The plans on this device, best first.
+    ///
+    /// # Errors
+    /// As [`Prepared::plans`].
+    pub fn plans(&self) -> Result<Vec<Plan>> {
+        self.prepared.plans()
+    }
+
+    /// Checks the case by a plan against the reference, then times it where a roof is given. A kernel that fails its
+    /// check is never timed. Errors are the row's message.
+    pub async fn row(&self, plan: &str, roof: Option<&Roof>, effort: &Effort) -> Row {
+        let mut row = blank(&self.case, self.storage, plan);
+        row.bytes = self.prepared.bytes();
+        if let Err(error) = self.judge(plan, roof, effort, &mut row).await {
+            (row.ok, row.message) = (false, Some(error.to_string()));
+        }
+        row
+    }
+
+    async fn judge(&self, plan: &str, roof: Option<&Roof>, effort: &Effort, row: &mut Row) -> Result<()> {
+        let verdict = self.prepared.run(plan).await?;
+        if let Some(worst) = verdict.outcomes.first() {
+            (row.error, row.bound, row.operand) = (worst.error, worst.bound, worst.role.clone());
+        }
+        row.ok = verdict.ok();
+        if !row.ok {
+            row.message = Some(verdict.to_string().trim_end().to_owned());
+            return Ok(());
+        }
+        let Some(roof) = roof else { return Ok(()) };
+        let timing = self.time(plan, effort).await?;
+        row.us = Some(timing.us);
+        row.host_us = Some(timing.host_us);
+        row.roof_fraction = Some(roof.fraction(row.bytes, row.flops, timing.us[0]));
+        Ok(())
+    }
+
+    /// Times the case by a plan, without checking it.
+    ///
+    /// # Errors
+    /// What the dispatcher says.
+    pub async fn time(&self, plan: &str, effort: &Effort) -> Result<Timing> {
+        struct Run<'a, 'e>(&'a mut Recorder<&'e mut wgpu::CommandEncoder>, &'a str);
+        impl Use for Run<'_, '_> {
+            type Out = ();
+            fn with(self, op: &impl Op) -> Result<()> {
+                self.0.run_plan(op, self.1)
+            }
+        }
+        let sets = if self.copies.is_empty() { std::slice::from_ref(&self.prepared) } else { &self.copies };
+        let mut turn = (0..sets.len()).cycle();
+        let mut stopwatch = Stopwatch::new(&self.gpu)?;
+        let us = measure(&mut stopwatch, effort, |recorder| {
+            sets[turn.next().unwrap_or_default()].with(Run(recorder, plan))
+        })
+        .await?;
+        let host_us = sets[0].with(Host { gpu: &self.gpu, plan })?;
+        Ok(Timing { us, host_us, rotated_bytes: self.prepared.bytes() * sets.len() as u64 })
+    }
+}
+
+/// Times a case in a storage by a plan, without checking it.
+///
+/// # Errors
+/// What the dispatcher says.
+pub async fn time(gpu: &Dispatcher, case: &Case, storage: Elem, plan: &str, effort: &Effort) -> Result<Timing> {
+    let prepared = Prepared::timed(gpu, case, storage, &case.inputs(storage))?;
+    Trial::over(gpu, case, storage, prepared, Some(effort))?.time(plan, effort).await
+}
+
+/// Checks a case by a plan against the reference, then times it where a roof is given: [`Trial::row`] of a case that is run
+/// by one plan only.
+pub async fn row(gpu: &Dispatcher, case: &Case, storage: Elem, plan: &str, roof: Option<&Roof>, effort: &Effort) -> Row {
+    match Trial::new(gpu, case, storage, roof.is_some().then_some(effort)) {
+        Ok(trial) => trial.row(plan, roof, effort).await,
+        Err(error) => Row { message: Some(error.to_string()), ..blank(case, storage, plan) },
+    }
+}
+
+fn blank(case: &Case, storage: Elem, plan: &str) -> Row {
+    Row {
+        case: case.name.clone(),
+        op: case.op.to_owned(),
+        storage: storage.name().to_owned(),
+        plan: plan.to_owned(),
+        flops: case.flops,
+        ..Row::default()
+    }
+}
+
+/// Microseconds of the host to record one dispatch where all has been recorded before: the median of a few loops, because
+/// a host has other things to do. Nothing is submitted.
+struct Host<'a> {
+    gpu: &'a Dispatcher,
+    plan: &'a str,
+}
+
+impl Use for Host<'_> {
+    type Out = f64;
+
+    fn with(self, op: &impl Op) -> Result<f64> {
+        let mut loops = [0.0; 5];
+        for us in &mut loops {
+            let mut recorder = self.gpu.record()?;
+            // The ring of params, and the pass.
+            recorder.run_plan(op, self.plan)?;
+            let (before, start) = (recorder.dispatches(), clock::now_us());
+            for _ in 0..HOST_RUNS {
+                recorder.run_plan(op, self.plan)?;
+            }
+            *us = (clock::now_us() - start) / (recorder.dispatches() - before).max(1) as f64;
+        }
+        Ok(percentiles(&mut loops)[0])
+    }
+}
+
+/// Microseconds of one run: median, 20th and 80th percentile of the samples. `record` records one run.
+async fn measure(
+    stopwatch: &mut Stopwatch,
+    effort: &Effort,
+    mut record: impl FnMut(&mut Recorder<&mut wgpu::CommandEncoder>) -> Result<()>,
+) -> Result<[f64; 3]> {
+    let target_us = effort.sample_ms * 1e3;
+    // The first pass compiles, makes bind groups and touches the memory.
+    stopwatch.pass(1, &mut record).await?;
+    let mut runs = 1;
+    let mut us = stopwatch.pass(runs, &mut record).await?;
+    while us < target_us / 2.0 && runs < RUNS_MOST {
+        let more = (target_us / us.max(1e-3)).clamp(2.0, 16.0);
+        runs = ((runs as f64 * more).ceil() as usize).min(RUNS_MOST);
+        us = stopwatch.pass(runs, &mut record).await?;
+    }
+    let runs = ((runs as f64 * target_us / us.max(1e-3)).round() as usize).clamp(1, RUNS_MOST);
+    let one_us = us / runs as f64;
+    // A slope takes three times the runs of a sample.
+    let slope = stopwatch.timer() == Timer::Slope || stopwatch.target() == Target::Web;
+    let sample_us = one_us * runs as f64 * if slope { 3.0 } else { 1.0 };
+    let affordable = (3.0 * target_us * effort.samples as f64 / sample_us.max(1.0)) as usize;
+    let count = effort.samples.min(affordable).max(3);
+    let mut samples = Vec::with_capacity(count);
+    for _ in 0..count {
+        let once = stopwatch.pass(runs, &mut record).await?;
+        samples.push(if slope {
+            (stopwatch.pass(2 * runs, &mut record).await? - once) / runs as f64
+        } else {
+            once / runs as f64
+        });
+    }
+    let us = percentiles(&mut samples);
+    if us[0].is_finite() && us[0] > 0.0 {
+        return Ok(us);
+    }
+    Err(Error::Device { what: "measure".into(), message: format!("{runs} runs took {} µs, which cannot be", us[0]) })
+}
+
+/// Median, 20th and 80th percentile, between neighbours where they fall between.
+fn percentiles(samples: &mut [f64]) -> [f64; 3] {
+    samples.sort_by(f64::total_cmp);
+    let at = |fraction: f64| {
+        let place = fraction * samples.len().saturating_sub(1) as f64;
+        let (below, above) = (place.floor() as usize, place.ceil() as usize);
+        match (samples.get(below), samples.get(above)) {
+            (Some(low), Some(high)) => low + (high - low) * (place - place.floor()),
+            _ => f64::NAN,
+        }
+    };
+    [at(0.5), at(0.2), at(0.8)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_lie_between_samples() {
+        assert_eq!(percentiles(&mut [3.0, 1.0, 2.0, 5.0, 4.0, 0.0]), [2.5, 1.0, 4.0]);
+        assert_eq!(percentiles(&mut [7.0]), [7.0; 3]);
+        assert!(percentiles(&mut [])[0].is_nan());
+    }
+}

@@ -1,0 +1,351 @@
+//! The roof: what this device does at best, by kernels that do nothing else.
+
+use std::collections::BTreeMap;
+
+use super::{Effort, Stopwatch, Timer, measure};
+use crate::caps::{Caps, DeviceKind};
+use crate::dispatch::Dispatcher;
+use crate::error::{Error, Result, shape_error};
+use crate::ops::params::params;
+use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::{Op, Operand, Problem};
+use crate::plan::{Access, Const, Plan, fold};
+use crate::proof::run::side_by_side;
+use crate::tensor::{Elem, Layout, Tensor};
+
+/// What this device does at best, measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Roof {
+    /// Copies of several sizes: bytes moved (half are read, half written), and GB/s (1e9 bytes). Each turns through
+    /// buffers as the cases do, so that small ones show what a dispatch costs.
+    pub copies: Vec<(u64, f64)>,
+    /// The best of the copies that move 64 MiB or more, which no dispatch's own cost holds back.
+    pub copy_gb_s: f64,
+    /// f32 multiply-adds, two operations each, in GFLOP/s.
+    pub fma_gflop_s: f64,
+    /// The same in f16, where the device has it.
+    pub f16_gflop_s: Option<f64>,
+    /// Packed int8 dot products, eight operations each, in GOP/s; where the device takes them.
+    pub dot_gop_s: Option<f64>,
+    /// How the time was told.
+    pub timer: Timer,
+}
+
+impl Roof {
+    /// The larger of the fractions of bandwidth and rate that a run reaches.
+    pub fn fraction(&self, bytes: u64, flops: u64, us: f64) -> f64 {
+        let gb_s = bytes as f64 / us / 1e3;
+        let gflop_s = flops as f64 / us / 1e3;
+        (gb_s / self.copy_gb_s).max(gflop_s / self.fma_gflop_s)
+    }
+}
+
+/// Bytes moved by the copies.
+const COPIES: [u64; 5] = [1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20];
+
+/// Copies of at least so many bytes make the roof.
+const LARGE: u64 = 64 << 20;
+
+/// Measures the roof.
+///
+/// # Errors
+/// What the dispatcher says: no memory, a lost device, a shader that the device rejects.
+pub async fn roof(gpu: &Dispatcher, effort: &Effort) -> Result<Roof> {
+    let mut stopwatch = Stopwatch::new(gpu)?;
+    // Memory that was never written may be one page of zeros many times over, or compressed.
+    let most = (effort.rotate_bytes.max(LARGE) / 2).min(gpu.caps().storage_binding_bytes).min(gpu.caps().buffer_bytes);
+    let sizes: Vec<u64> = COPIES.into_iter().filter(|bytes| bytes / 2 <= most).collect();
+    let noise = noise(sizes.last().map_or(0, |bytes| bytes / 2 / 4) as usize);
+
+    // The best shape is found at the size that decides, and kept for the others.
+    let decisive = sizes.iter().copied().find(|b| *b >= LARGE).or(sizes.last().copied()).unwrap_or_default();
+    let mut best = (0.0, SHAPES[0].0);
+    for (shape, ..) in SHAPES {
+        let gb_s = copy(gpu, &mut stopwatch, effort, &noise, decisive, shape).await?;
+        if gb_s > best.0 {
+            best = (gb_s, shape);
+        }
+    }
+    let mut copies = Vec::with_capacity(sizes.len());
+    for bytes in sizes {
+        let gb_s = if bytes == decisive {
+            best.0
+        } else {
+            copy(gpu, &mut stopwatch, effort, &noise, bytes, best.1).await?
+        };
+        copies.push((bytes, gb_s));
+    }
+    let copy_gb_s = copies.iter().filter(|(b, _)| *b >= LARGE.min(decisive)).map(|(_, g)| *g).fold(0.0, f64::max);
+
+    let fma_gflop_s = rate(gpu, &mut stopwatch, effort, Number::F32).await?;
+    let f16_gflop_s = match gpu.caps().f16 {
+        true => Some(rate(gpu, &mut stopwatch, effort, Number::F16).await?),
+        false => None,
+    };
+    let dot_gop_s = match rate(gpu, &mut stopwatch, effort, Number::Dot).await {
+        Ok(rate) => Some(rate),
+        // Firefox and Safari may not know the builtin.
+        Err(Error::Shader { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Roof { copies, copy_gb_s, fma_gflop_s, f16_gflop_s, dot_gop_s, timer: stopwatch.timer() })
+}
+
+/// GB/s of a copy that moves so many bytes.
+async fn copy(
+    gpu: &Dispatcher,
+    stopwatch: &mut Stopwatch,
+    effort: &Effort,
+    noise: &[u32],
+    bytes: u64,
+    shape: &str,
+) -> Result<f64> {
+    let words = (bytes / 2 / 4) as usize;
+    let x = gpu.upload_bytes(bytemuck::cast_slice(&noise[..words]), [words], Elem::U32)?;
+    let tensors = BTreeMap::from([("x".to_owned(), x), ("y".to_owned(), gpu.zeros([words], Elem::U32)?)]);
+    let sets = side_by_side(gpu, &tensors, effort.rotate_bytes)?;
+    drop(tensors);
+    let mut turn = sets.iter().cycle();
+    let [us, ..] = measure(stopwatch, effort, |recorder| match turn.next() {
+        Some(set) => recorder.run_plan(Copy { x: &set["x"], y: &set["y"] }, shape),
+        None => Ok(()),
+    })
+    .await?;
+    Ok(bytes as f64 / us / 1e3)
+}
+
+/// Operations that a lane makes in a round of any of the rate kernels.
+const LANE_ROUND: u64 = 128;
+/// Lanes of their workgroups.
+const LANES: u64 = 256;
+
+/// 1e9 operations a second.
+async fn rate(gpu: &Dispatcher, stopwatch: &mut Stopwatch, effort: &Effort, number: Number) -> Result<f64> {
+    // A dispatch of about 2 ms: first more rounds, then more workgroups, from a size that a software device does soon.
+    let (mut groups, mut rounds) = (64, 16);
+    let probe = gpu.zeros([(groups * LANES * 4) as usize], Elem::F32)?;
+    gpu.warm(&Rate { number, rounds, y: &probe }.problem()?.plans(gpu.caps())?).await?;
+    let short = Effort { sample_ms: 1.0, samples: 3, ..effort.clone() };
+    let [us, ..] = measure(stopwatch, &short, |r| r.run(Rate { number, rounds, y: &probe })).await?;
+    let more = (2e3 / us).max(1.0);
+    let more_rounds = more.min(16.0);
+    rounds = (f64::from(rounds) * more_rounds) as u32;
+    groups = (groups as f64 * (more / more_rounds)).min(8192.0) as u64;
+    // Software devices gain nothing from more workgroups than processors, and a grid costs them time.
+    if gpu.caps().kind == DeviceKind::Cpu {
+        groups = groups.min(256);
+    }
+    let y = gpu.zeros([(groups * LANES * 4) as usize], Elem::F32)?;
+    let [us, ..] = measure(stopwatch, effort, |r| r.run(Rate { number, rounds, y: &y })).await?;
+    let operations = groups * LANES * u64::from(rounds) * LANE_ROUND;
+    Ok(operations as f64 / us / 1e3)
+}
+
+/// Words without any order (splitmix64).
+pub(super) fn noise(words: usize) -> Vec<u32> {
+    let mut state = 0u64;
+    let next = |_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u32
+    };
+    (0..words).map(next).collect()
+}
+
+/// `y = x`, by plans that differ in their shape: the roof of all that moves bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Copy<'a> {
+    /// Any storage; its bytes are a multiple of 16.
+    pub x: &'a Tensor,
+    /// As x.
+    pub y: &'a Tensor,
+}
+
+/// What [`Rate`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Number {
+    /// f32 multiply-adds.
+    F32,
+    /// f16 multiply-adds.
+    F16,
+    /// Dot products of four int8 each.
+    Dot,
+}
+
+/// Multiply-adds in registers: the roof of all that computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate<'a> {
+    /// What is counted.
+    pub number: Number,
+    /// Rounds of 128 operations a lane.
+    pub rounds: u32,
+    /// F32; each lane writes four numbers.
+    pub y: &'a Tensor,
+}
+
+/// `sum = x + residual`, rounded to the storage of the sum: what a fused norm saves.
+#[derive(Clone, Copy, Debug)]
+pub struct Add<'a> {
+    /// F32, f16 or bf16; a multiple of four elements.
+    pub x: &'a Tensor,
+    /// As x.
+    pub residual: &'a Tensor,
+    /// As x.
+    pub sum: &'a Tensor,
+}
+
+params! {
+    /// The params of the kernels under `shaders/roof/`: see `lib/roof.wgsl`.
+    RoofParams {
+        /// The grid's x.
+        fold: u32,
+        /// Vec4s.
+        count: u32,
+        /// Rounds of a rate kernel.
+        rounds: u32,
+        /// Four int8 numbers.
+        word: u32,
+        /// What floats are multiplied by.
+        scale: f32,
+        /// What is added to them.
+        shift: f32,
+    }
+}
+
+/// A kernel of the roof with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoofProblem {
+    /// [`Copy`]: x and y.
+    Copy([Layout; 2]),
+    /// [`Rate`]: what is counted, the rounds, and y.
+    Rate(Number, u32, Layout),
+    /// [`Add`]: x, the residual and the sum.
+    Add([Layout; 3]),
+}
+
+/// The shapes of copies: name, lanes of a workgroup, vec4s of a lane.
+const SHAPES: [(&str, u32, u32); 4] = [("256x1", 256, 1), ("256x4", 256, 4), ("64x1", 64, 1), ("64x4", 64, 4)];
+
+/// Tensors whose elements are the same in number and lie in whole vec4s from a multiple of 256 bytes on.
+fn aligned<const N: usize>(op: &'static str, tensors: [(&'static str, &Tensor); N], bytes: u64) -> Result<[Layout; N]> {
+    let (first, x) = tensors[0];
+    for (name, tensor) in tensors {
+        if tensor.bytes() != x.bytes() || tensor.elem() != x.elem() {
+            return Err(shape_error!(op, "{name} has {} bytes, but {first} has {}", tensor.bytes(), x.bytes()));
+        }
+        if !tensor.bytes().is_multiple_of(bytes) || !tensor.offset_bytes().is_multiple_of(256) {
+            return Err(shape_error!(op, "{name} has bytes that are not whole vec4s from a multiple of 256 on"));
+        }
+    }
+    Ok(tensors.map(|(_, t)| t.layout()))
+}
+
+impl Op for Copy<'_> {
+    type Problem = RoofProblem;
+
+    fn problem(&self) -> Result<RoofProblem> {
+        Ok(RoofProblem::Copy(aligned("copy", [("x", self.x), ("y", self.y)], 16)?))
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        vec![("x", Some(self.x)), ("y", Some(self.y))]
+    }
+}
+
+impl Op for Rate<'_> {
+    type Problem = RoofProblem;
+
+    fn problem(&self) -> Result<RoofProblem> {
+        let [y] = aligned("rate", [("y", self.y)], 16)?;
+        Ok(RoofProblem::Rate(self.number, self.rounds, y))
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        vec![("y", Some(self.y))]
+    }
+}
+
+impl Op for Add<'_> {
+    type Problem = RoofProblem;
+
+    fn problem(&self) -> Result<RoofProblem> {
+        let bytes = 4 * self.x.elem().bytes() as u64;
+        let tensors = [("x", self.x), ("residual", self.residual), ("sum", self.sum)];
+        tensors.iter().try_for_each(|(name, t)| crate::tensor::want_float("add", name, t))?;
+        Ok(RoofProblem::Add(aligned("add", tensors, bytes)?))
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        vec![("x", Some(self.x)), ("residual", Some(self.residual)), ("sum", Some(self.sum))]
+    }
+}
+
+impl Problem for RoofProblem {
+    fn op(&self) -> &'static str {
+        match self {
+            Self::Copy(_) => "copy",
+            Self::Rate(..) => "rate",
+            Self::Add(_) => "add",
+        }
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        match *self {
+            Self::Copy(layouts) => {
+                let plan = |(name, lanes, chunks): (&str, u32, u32)| {
+                    let mut step = Builder::new("roof/copy", Loads { quads: true, native_f16: false });
+                    step.set("LANES", Const::U32(lanes));
+                    step.set("CHUNKS", Const::U32(chunks));
+                    step.bind(1, Part::whole(0, layouts[0]), Access::Read);
+                    step.bind(2, Part::whole(1, layouts[1]), Access::Write);
+                    let bytes = layouts[0].elements * layouts[0].elem.bytes() as u64;
+                    self.plan_of(caps, name.into(), step, bytes / 16, u64::from(lanes * chunks), 0)
+                };
+                SHAPES.into_iter().map(plan).collect()
+            }
+            Self::Rate(number, rounds, y) => {
+                let kernel = if number == Number::Dot { "roof/dot" } else { "roof/fma" };
+                let mut step = Builder::new(kernel, Loads { quads: true, native_f16: true });
+                let name = match number {
+                    Number::F32 => "f32",
+                    Number::F16 => "f16",
+                    Number::Dot => "dot",
+                };
+                match number {
+                    Number::F32 => step.fill("number", "slot/number/f32"),
+                    Number::F16 if !caps.f16 => return Err(Error::Missing { op: "rate", capability: "f16" }),
+                    Number::F16 => step.fill("number", "slot/number/f16"),
+                    Number::Dot => {}
+                }
+                step.bind(1, Part::whole(0, y), Access::Write);
+                Ok(vec![self.plan_of(caps, name.into(), step, y.elements / 4, LANES, rounds)?])
+            }
+            Self::Add(layouts) => {
+                let native: &[bool] = if caps.f16 && layouts[0].elem == Elem::F16 { &[true, false] } else { &[false] };
+                let plan = |native_f16: &bool| {
+                    let mut step = Builder::new("roof/add", Loads { quads: true, native_f16: *native_f16 });
+                    step.read("x", 1, Some(Part::whole(0, layouts[0])), "");
+                    step.read("residual", 2, Some(Part::whole(1, layouts[1])), "");
+                    step.write("sum", 3, Some(Part::whole(2, layouts[2])));
+                    let name = if *native_f16 { "elementwise/f16" } else { "elementwise" };
+                    self.plan_of(caps, name.into(), step, layouts[0].elements / 4, LANES, 0)
+                };
+                native.iter().map(plan).collect()
+            }
+        }
+    }
+}
+
+impl RoofProblem {
+    /// The one-step plan of `count` vec4s, `by_group` for each workgroup.
+    fn plan_of(&self, caps: &Caps, name: String, step: Builder, count: u64, by_group: u64, rounds: u32) -> Result<Plan> {
+        let groups = count.div_ceil(by_group);
+        let have = u64::from(caps.workgroups).pow(2);
+        let grid = fold(groups, caps.workgroups).ok_or(Error::Limit { op: self.op(), limit: "workgroups", need: groups, have })?;
+        // Chains of multiply-adds settle at 1, so that none runs away.
+        let (scale, shift) = (0.75, 0.25);
+        let params = RoofParams { fold: grid[0], count: count as u32, rounds, word: 0x0102_0304, scale, shift };
+        let steps = if count == 0 { Vec::new() } else { vec![step.step(&params, grid)] };
+        Ok(Plan { op: self.op(), name, why: "nothing but what is measured", steps, scratch_bytes: Vec::new() })
+    }
+}

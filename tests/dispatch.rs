@@ -1,0 +1,375 @@
+//! The dispatcher as an application meets it: its own device or a caller's, streams of ops, errors, loss, and long use.
+
+use gristmill::ops::norm::{L2Norm, LayerNorm, RmsNorm};
+use gristmill::{Dispatcher, Elem, Error, Request, Tensor};
+use pollster::block_on;
+
+fn gpu() -> Dispatcher {
+    block_on(Dispatcher::request()).expect("a device")
+}
+
+/// 1, 2, 3, …
+fn counting(n: usize) -> Vec<f32> {
+    (1..=n).map(|v| v as f32).collect()
+}
+
+fn read(tensor: &Tensor) -> Vec<f32> {
+    block_on(tensor.read()).expect("numbers")
+}
+
+/// Numbers that no op writes.
+fn untouched(gpu: &Dispatcher, shape: [usize; 2]) -> Tensor {
+    gpu.upload(&vec![7.5; shape[0] * shape[1]], shape, Elem::F32).expect("a tensor")
+}
+
+fn close(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1.0))
+}
+
+/// RMS norm of each row, by the formula.
+fn rms(rows: &[f32], len: usize) -> Vec<f32> {
+    let of = |row: &[f32]| {
+        let mean = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>() / len as f64;
+        row.iter().map(|v| (f64::from(*v) / (mean + 1e-6).sqrt()) as f32).collect::<Vec<_>>()
+    };
+    rows.chunks(len).flat_map(of).collect()
+}
+
+#[test]
+fn ops_of_a_stream_see_what_came_before() {
+    let gpu = gpu();
+    let x = gpu.upload(&counting(256), [4, 64], Elem::F32).expect("x");
+    let (h, y) = (untouched(&gpu, [4, 64]), untouched(&gpu, [4, 64]));
+    let mut recorder = gpu.record().expect("a recorder");
+    recorder.run(RmsNorm::new(&x, &h)).expect("recorded");
+    recorder.run(RmsNorm::new(&h, &y)).expect("recorded");
+    assert_eq!(recorder.dispatches(), 2);
+    recorder.submit().expect("submitted");
+    assert!(close(&read(&y), &rms(&rms(&counting(256), 64), 64)));
+}
+
+#[test]
+fn nothing_runs_before_it_is_submitted() {
+    let gpu = gpu();
+    let x = gpu.upload(&counting(64), [1, 64], Elem::F32).expect("x");
+    let y = untouched(&gpu, [1, 64]);
+    let mut recorder = gpu.record().expect("a recorder");
+    recorder.run(RmsNorm::new(&x, &y)).expect("recorded");
+    drop(recorder);
+    assert_eq!(read(&y), vec![7.5; 64]);
+}
+
+#[test]
+fn a_caller_keeps_the_device_the_encoder_and_the_submission() {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let adapter = adapters.into_iter().next().expect("an adapter");
+    // A device without a single feature, at the default limits.
+    let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).expect("a device");
+    let gpu = Dispatcher::new(&adapter, device.clone(), queue.clone());
+    assert!(!gpu.caps().f16 && gpu.caps().subgroups.is_none());
+
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+    let buffer =
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 1024, usage, mapped_at_creation: false });
+    let staged =
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 1024, usage, mapped_at_creation: false });
+    queue.write_buffer(&staged, 0, bytemuck::cast_slice(&counting(256)));
+    let x = gpu.wrap(&buffer, 256, [2, 96], Elem::F32).expect("x");
+    let y = untouched(&gpu, [2, 96]);
+
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    encoder.copy_buffer_to_buffer(&staged, 0, &buffer, 0, 1024); // the caller's work before ours
+    let mut recorder = gpu.record_into(&mut encoder).expect("a recorder");
+    recorder.run(RmsNorm::new(&x, &y)).expect("recorded");
+    recorder.finish();
+    encoder.clear_buffer(&buffer, 0, None); // and after
+    queue.submit([encoder.finish()]);
+    assert!(close(&read(&y), &rms(&counting(256)[64..], 96)));
+    assert_eq!(read(&x), vec![0.0; 192]);
+}
+
+#[test]
+fn recordings_into_several_encoders_keep_their_params() {
+    let gpu = gpu();
+    let x = gpu.upload(&counting(512), [512], Elem::F32).expect("x");
+    let mut encoders = Vec::new();
+    let mut outputs = Vec::new();
+    for rows in 1..=8usize {
+        let (part, y) = (x.view(0, [rows, 64]).expect("a view"), untouched(&gpu, [rows, 64]));
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut recorder = gpu.record_into(&mut encoder).expect("a recorder");
+        recorder.run(RmsNorm::new(&part, &y)).expect("recorded");
+        drop(recorder); // the same as finish
+        encoders.push(encoder.finish());
+        outputs.push(y);
+    }
+    // In another order than they were recorded, and all at once.
+    encoders.reverse();
+    gpu.queue().submit(encoders);
+    for (rows, y) in (1..).zip(&outputs) {
+        assert!(close(&read(y), &rms(&counting(rows * 64), 64)), "{rows} rows");
+    }
+}
+
+#[test]
+fn ten_thousand_dispatches_leave_memory_and_pipelines_flat() {
+    let gpu = gpu();
+    let x = gpu.upload(&counting(16_500), [1, 16_500], Elem::F32).expect("x");
+    let y = untouched(&gpu, [1, 16_500]);
+    let (short, out) = (x.view(0, [4, 64]).expect("a view"), untouched(&gpu, [4, 64]));
+    let weight = gpu.upload(&[2.0; 64], [64], Elem::F32).expect("weight");
+    let stream = |gpu: &Dispatcher| {
+        let mut recorder = gpu.record().expect("a recorder");
+        for _ in 0..50 {
+            recorder.run(LayerNorm::new(&x, &y)).expect("recorded"); // three steps, with scratch
+            recorder.run(RmsNorm { weight: Some(&weight), ..RmsNorm::new(&short, &out) }).expect("recorded");
+        }
+        let dispatches = recorder.dispatches();
+        recorder.submit().expect("submitted");
+        dispatches
+    };
+    let mut dispatches = stream(&gpu);
+    block_on(gpu.wait()).expect("done");
+    let (before, report) = (gpu.holdings(), gpu.device().generate_allocator_report());
+    while dispatches < 10_000 {
+        dispatches += stream(&gpu);
+        block_on(gpu.wait()).expect("done");
+    }
+    assert_eq!(gpu.holdings(), before);
+    // The driver's allocator may keep blocks, but must not hold more for us than after the first round.
+    if let (Some(before), Some(after)) = (report, gpu.device().generate_allocator_report()) {
+        assert!(after.total_reserved_bytes <= before.total_reserved_bytes, "{after:?}");
+    }
+}
+
+#[test]
+fn what_is_dropped_is_let_go() {
+    let gpu = gpu();
+    let x = gpu.upload(&counting(64), [1, 64], Elem::F32).expect("x");
+    for _ in 0..20 {
+        let y = untouched(&gpu, [1, 64]);
+        gpu.run(RmsNorm::new(&x, &y)).expect("run");
+    }
+    block_on(gpu.wait()).expect("done");
+    drop(gpu.record().expect("a recorder"));
+    assert_eq!(gpu.holdings().bind_groups, 0);
+}
+
+#[test]
+fn two_threads_with_two_dispatchers() {
+    let work = |seed: usize| {
+        let gpu = gpu();
+        let values: Vec<f32> = counting(640).iter().map(|v| v + seed as f32).collect();
+        let x = gpu.upload(&values, [10, 64], Elem::F32).expect("x");
+        let y = untouched(&gpu, [10, 64]);
+        for _ in 0..100 {
+            gpu.run(RmsNorm::new(&x, &y)).expect("run");
+        }
+        close(&read(&y), &rms(&values, 64))
+    };
+    let threads: Vec<_> = (0..2).map(|seed| std::thread::spawn(move || work(seed))).collect();
+    for thread in threads {
+        assert!(thread.join().expect("no panic"));
+    }
+}
+
+#[test]
+fn one_dispatcher_on_many_threads() {
+    let gpu = gpu();
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let gpu = gpu.clone();
+            scope.spawn(move || {
+                // Rows long enough for scratch, which all threads share.
+                let values: Vec<f32> = counting(20_000).iter().map(|v| (v * (seed + 1) as f32).sin()).collect();
+                let x = gpu.upload(&values, [2, 10_000], Elem::F32).expect("x");
+                let y = untouched(&gpu, [2, 10_000]);
+                for _ in 0..20 {
+                    gpu.run(RmsNorm::new(&x, &y)).expect("run");
+                }
+                assert!(close(&read(&y), &rms(&values, 10_000)));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_lost_device_says_so_and_a_new_one_can_be_made() {
+    let gpu = gpu();
+    let x = gpu.upload(&counting(64), [1, 64], Elem::F32).expect("x");
+    let y = gpu.zeros([1, 64], Elem::F32).expect("y");
+    gpu.run(RmsNorm::new(&x, &y)).expect("run");
+    block_on(gpu.wait()).expect("done");
+    gpu.device().destroy();
+    let is_lost = |error: Error| assert!(matches!(error, Error::Lost { .. }), "{error}");
+    is_lost(gpu.record().map(drop).expect_err("lost"));
+    is_lost(gpu.run(RmsNorm::new(&x, &y)).expect_err("lost"));
+    is_lost(gpu.zeros([4], Elem::F32).map(drop).expect_err("lost"));
+    is_lost(x.write(&counting(64)).expect_err("lost"));
+    is_lost(block_on(y.read()).expect_err("lost"));
+    is_lost(block_on(gpu.wait()).expect_err("lost"));
+    let again = self::gpu();
+    let x = again.upload(&counting(64), [1, 64], Elem::F32).expect("x");
+    let y = again.zeros([1, 64], Elem::F32).expect("y");
+    again.run(RmsNorm::new(&x, &y)).expect("run");
+    assert!(close(&read(&y), &rms(&counting(64), 64)));
+}
+
+#[test]
+fn a_device_lost_with_work_in_flight_is_told_at_the_latest_by_the_read() {
+    let gpu = gpu();
+    let x = gpu.upload(&counting(64), [1, 64], Elem::F32).expect("x");
+    let y = gpu.zeros([1, 64], Elem::F32).expect("y");
+    let mut recorder = gpu.record().expect("a recorder");
+    (0..100).for_each(|_| recorder.run(RmsNorm::new(&x, &y)).expect("recorded"));
+    recorder.submit().expect("submitted");
+    gpu.device().destroy();
+    let error = block_on(y.read()).expect_err("lost");
+    assert!(matches!(error, Error::Lost { .. }), "{error}");
+}
+
+#[test]
+fn a_loss_that_the_caller_hears_of_is_told_on_every_call() {
+    let gpu = gpu();
+    gpu.mark_lost("the laptop went to sleep");
+    for _ in 0..2 {
+        let error = gpu.record().map(drop).expect_err("lost");
+        assert_eq!(error.to_string(), "the device is lost: the laptop went to sleep");
+    }
+}
+
+#[test]
+fn bad_input_is_told_and_nothing_is_written() {
+    let gpu = gpu();
+    let (x, y) = (gpu.upload(&counting(192), [3, 64], Elem::F32).expect("x"), untouched(&gpu, [3, 64]));
+    let short = gpu.zeros([63], Elem::F32).expect("a tensor");
+    let codes = gpu.zeros([3, 64], Elem::I8).expect("a tensor");
+    let scale = gpu.zeros([3], Elem::F32).expect("a tensor");
+    let other = self::gpu().zeros([64], Elem::F32).expect("a tensor");
+    let norm = RmsNorm::new(&x, &y);
+    let told = [
+        (RmsNorm { weight: Some(&short), ..norm }, "rms_norm: weight has shape [63], but the normalised dimensions have [64]"),
+        (RmsNorm { eps: -1.0, ..norm }, "rms_norm: eps = -1, but it must be a number of at least 0"),
+        (RmsNorm { eps: f32::NAN, ..norm }, "rms_norm: eps = NaN, but it must be a number of at least 0"),
+        (RmsNorm { axis: 2, ..norm }, "rms_norm: axis = 2 for x of shape [3, 64], but it must name a dimension of x"),
+        (RmsNorm { partial: 0.001, ..norm }, "rms_norm: partial = 0.001 of 64 features, but it must be in (0, 1] and leave at least one feature"),
+        (RmsNorm { sum: Some(&x), ..norm }, "rms_norm: sum is given, but there is no residual to add"),
+        (RmsNorm { y: &codes, ..norm }, "rms_norm: y is stored as i8, but must be f32, f16 or bf16 (or i8 with a scale)"),
+        (RmsNorm { scale: Some(&scale), ..norm }, "rms_norm: y is stored as f32, but must be i8 where scale is given"),
+        (RmsNorm { residual: Some(&short), ..norm }, "rms_norm: residual has shape [63], but x has [3, 64]"),
+        (RmsNorm { weight: Some(&other), ..norm }, "rms_norm: weight belongs to another dispatcher"),
+        (RmsNorm { y: &x, ..norm }, "rms_norm: y is written, but shares its buffer with x; give it a buffer of its own"),
+    ];
+    let mut recorder = gpu.record().expect("a recorder");
+    for (op, want) in told {
+        assert_eq!(recorder.run(op).expect_err("an error").to_string(), want);
+    }
+    assert_eq!(recorder.dispatches(), 0);
+    recorder.submit().expect("nothing to do is fine");
+    assert_eq!(read(&y), vec![7.5; 192]);
+    // The recorder and the dispatcher go on.
+    gpu.run(norm).expect("run");
+    assert!(close(&read(&y), &rms(&counting(192), 64)));
+}
+
+#[test]
+fn limits_are_named_with_both_numbers() {
+    let gpu = gpu();
+    let error = gpu.zeros([1 << 30, 1 << 20], Elem::F32).map(drop).expect_err("too large");
+    assert!(matches!(error, Error::Limit { limit: "buffer_bytes", need: 4_503_599_627_370_496, .. }), "{error}");
+    let small = gpu.restricted(|caps| caps.storage_binding_bytes = 4096);
+    let (x, y) = (small.zeros([1, 2000], Elem::F32).expect("x"), small.zeros([1, 2000], Elem::F32).expect("y"));
+    let error = small.run(RmsNorm::new(&x, &y)).expect_err("a row is wider than a binding");
+    assert_eq!(error.to_string(), "rms_norm: needs 8000 of storage_binding_bytes, but the device has 4096");
+    assert!(small.upload(&[1.0; 3], [2], Elem::F32).is_err());
+    assert!(small.zeros([usize::MAX, 3], Elem::F32).is_err());
+}
+
+#[test]
+fn rows_wider_than_a_binding_are_split_and_long_grids_folded() {
+    let gpu = gpu();
+    let values = counting(700 * 100);
+    let want = rms(&values, 100);
+    let (x, y) = (gpu.upload(&values, [700, 100], Elem::F32).expect("x"), untouched(&gpu, [700, 100]));
+    gpu.run(RmsNorm::new(&x, &y)).expect("run");
+    assert!(close(&read(&y), &want));
+    // 10 rows a binding; 3 workgroups a dimension.
+    let small = gpu.restricted(|caps| (caps.storage_binding_bytes, caps.workgroups) = (4400, 3));
+    let (x, y) = (small.upload(&values, [700, 100], Elem::F32).expect("x"), untouched(&small, [700, 100]));
+    for plan in small.plans(RmsNorm::new(&x, &y)).expect("plans") {
+        assert_eq!(plan.steps.len(), 70, "{plan}");
+        y.write(&vec![7.5; 70_000]).expect("written");
+        let mut recorder = small.record().expect("a recorder");
+        recorder.run_plan(RmsNorm::new(&x, &y), &plan.name).expect("recorded");
+        recorder.submit().expect("submitted");
+        assert!(close(&read(&y), &want), "{plan}");
+    }
+    let folded = gpu.restricted(|caps| caps.workgroups = 6);
+    let (x, y) = (folded.upload(&values, [700, 100], Elem::F32).expect("x"), untouched(&folded, [700, 100]));
+    for plan in folded.plans(RmsNorm::new(&x, &y)).expect("plans") {
+        let mut recorder = folded.record().expect("a recorder");
+        recorder.run_plan(RmsNorm::new(&x, &y), &plan.name).expect("recorded");
+        recorder.submit().expect("submitted");
+        assert!(close(&read(&y), &want), "{plan}");
+    }
+    assert!(folded.plans(RmsNorm::new(&x, &y)).expect("plans")[0].steps[0].grid[1] > 1);
+}
+
+#[test]
+fn tensors_are_written_read_and_viewed_at_any_offset() {
+    let gpu = gpu();
+    for elem in [Elem::F32, Elem::F16, Elem::Bf16] {
+        let t = gpu.upload(&counting(37), [37], elem).expect("a tensor");
+        for start in 0..5 {
+            let view = t.view(start, [3, 5]).expect("a view");
+            assert_eq!(read(&view), counting(37)[start..start + 15].to_vec());
+        }
+        assert!(t.view(30, [8]).is_err());
+        assert!(t.reshape([6, 6]).is_err());
+        t.write(&vec![1.0; 37]).expect("written");
+        assert_eq!(read(&t), vec![1.0; 37]);
+        assert!(t.write(&[1.0]).is_err());
+    }
+    let odd = gpu.upload(&counting(8), [8], Elem::F16).expect("a tensor");
+    let error = odd.view(1, [3]).expect("a view").write(&[0.0; 3]).expect_err("half a word");
+    assert!(error.to_string().contains("whole 4-byte words"), "{error}");
+    assert_eq!(read(&odd), counting(8));
+    let none = gpu.zeros([0, 4], Elem::F32).expect("an empty tensor");
+    assert_eq!(read(&none), Vec::<f32>::new());
+    let words = gpu.upload_bytes(&[1, 2, 3, 4, 0, 0, 0, 128], [2], Elem::U32).expect("words");
+    assert_eq!(block_on(words.read_words()), Ok(vec![0x0403_0201, 0x8000_0000]));
+}
+
+#[test]
+fn plans_are_chosen_by_name_and_warmed() {
+    let gpu = gpu();
+    let (x, y) = (gpu.upload(&counting(64), [1, 64], Elem::F32).expect("x"), untouched(&gpu, [1, 64]));
+    let plans = gpu.plans(RmsNorm::new(&x, &y)).expect("plans");
+    block_on(gpu.warm(&plans)).expect("warm");
+    let warm = gpu.holdings().pipelines;
+    for plan in &plans {
+        let mut recorder = gpu.record().expect("a recorder");
+        recorder.run_plan(RmsNorm::new(&x, &y), &plan.name).expect("recorded");
+        recorder.submit().expect("submitted");
+    }
+    assert_eq!((gpu.holdings().pipelines, warm), (warm, plans.len()));
+    let error = gpu.record().expect("a recorder").run_plan(L2Norm::new(&x, &y), "quick").expect_err("no such plan");
+    assert!(error.to_string().starts_with("l2_norm: no plan is named \"quick\" here; there are row/"), "{error}");
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_told() {
+    let request = |name: &str| block_on(Dispatcher::request_with(Request { adapter: Some(name.into()), baseline: false }));
+    let error = request("no such card").map(drop).expect_err("none");
+    assert!(error.to_string().contains("none is named \"no such card\"; there are"), "{error}");
+    assert!(matches!(request("none").map(drop), Err(Error::NoAdapter { .. })));
+}
+
+#[test]
+fn baseline_caps_are_the_least() {
+    let gpu = block_on(Dispatcher::request_with(Request { adapter: None, baseline: true })).expect("a device");
+    let caps = gpu.caps();
+    assert!(!caps.f16 && caps.subgroups.is_none() && caps.matrix.is_empty());
+    assert_eq!((caps.storage_buffers, caps.workgroup_bytes, caps.invocations), (8, 16 << 10, 256));
+}

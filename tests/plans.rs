@@ -1,0 +1,418 @@
+//! Which plan a device gets, for devices that we do not own; and what must be true of every plan. No GPU is needed.
+
+#![allow(clippy::panic, reason = "a test fails by it")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use gristmill::ops::norm::{HypersphereParams, NormParams};
+use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
+use gristmill::wgsl::SHADERS;
+use gristmill::{Caps, Elem, Error, Plan};
+
+mod sweep;
+
+use sweep::{Ask, Asked, Extent, Kind};
+
+// ---- the table
+
+/// The table that is kept, so that a change of a plan is seen.
+const TABLE: &str = include_str!("plans.txt");
+
+/// Typical problems.
+fn typical() -> Vec<(&'static str, Ask)> {
+    let rms = |rows, len, x| Ask::new(Kind::RmsNorm, rows, len, x);
+    let fused = |rows, len, x| Ask { residual: Some(x), sum: true, ..rms(rows, len, x) };
+    let layer = |rows, len, x| Ask { bias: Some(x), ..Ask::new(Kind::LayerNorm, rows, len, x) };
+    let codes = |ask| Ask { y: Elem::I8, ..ask };
+    vec![
+        ("Llama-3-8B, prefill", Ask { kind: Kind::RmsCast, ..fused(512, 4096, Elem::Bf16) }),
+        ("Llama-3-8B, decode", Ask { kind: Kind::RmsCast, ..fused(1, 4096, Elem::Bf16) }),
+        ("Llama-3-8B, prefill, f16", fused(512, 4096, Elem::F16)),
+        ("Llama-3-8B, decode, f16", fused(1, 4096, Elem::F16)),
+        ("Llama-3-8B, prefill, f32", fused(512, 4096, Elem::F32)),
+        ("Llama-3-8B, prefill to codes", codes(fused(512, 4096, Elem::F16))),
+        ("Qwen3, heads of q and k", rms(512 * 40, 128, Elem::F16)),
+        ("Gemma-3-4B, prefill", rms(512, 2560, Elem::Bf16)),
+        ("Gemma-3-4B, decode", rms(1, 2560, Elem::Bf16)),
+        ("ViT-B/16", layer(197, 768, Elem::F16)),
+        ("ViT-B/16, a view at an odd element", Ask { start: 1, ..layer(197, 768, Elem::F16) }),
+        ("BERT-base", layer(128, 768, Elem::F32)),
+        ("few long rows", rms(4, 16_384, Elem::F16)),
+        ("few long rows to codes", codes(layer(4, 16_384, Elem::F16))),
+        ("one huge row", layer(1, 1 << 20, Elem::F32)),
+        ("a million tiny rows", layer(1 << 20, 3, Elem::F32)),
+        ("l2 over channels", Ask::new(Kind::L2Axis, 7 * 4096, 256, Elem::F32)),
+        ("batch norm of images", Ask { bias: Some(Elem::F32), ..Ask::new(Kind::BatchSpatial, 96, 3136, Elem::F32) }),
+        ("group norm", Ask { bias: Some(Elem::F16), ..Ask::new(Kind::GroupNorm, 64, 40_960, Elem::F16) }),
+        ("SimbaV2", Ask { weight: None, ..Ask::new(Kind::HypersphericalStep, 256, 512, Elem::F32) }),
+    ]
+}
+
+/// The devices of the table: all that [`Caps`] describes.
+fn described() -> [(&'static str, Caps); 5] {
+    [
+        ("baseline", Caps::baseline()),
+        ("apple_m", Caps::apple_m()),
+        ("nvidia", Caps::nvidia()),
+        ("adreno", Caps::adreno()),
+        ("intel", Caps::intel()),
+    ]
+}
+
+fn table() -> String {
+    let mut text = String::new();
+    for (title, ask) in typical() {
+        let asked = ask.asked().unwrap_or_else(|e| panic!("{title}: {e}"));
+        let _ = writeln!(text, "{title}: {:?}, {} rows of {}", ask.kind, ask.rows, ask.len);
+        for (device, caps) in described() {
+            let plans = asked.plans(&caps).unwrap_or_else(|e| panic!("{title} on {device}: {e}"));
+            let names: Vec<&str> = plans.iter().map(|p| p.name.as_str()).collect();
+            let _ = writeln!(text, "  {device:<9} {}", names.join(", else "));
+            for step in &plans[0].steps {
+                let _ = writeln!(text, "            {}", line(step));
+            }
+        }
+    }
+    text
+}
+
+/// A step in a line: kernel, grid, how x is read and y is written, and the numbers.
+fn line(step: &Step) -> String {
+    let [x, y, _] = step.grid;
+    let mut line = format!("{:<18} {x:>5} × {y:<3}", step.key.kernel);
+    for (slot, filling) in &step.key.fillings {
+        let wanted = ["x", "y"].contains(slot) && !filling.ends_with("/none") && !filling.ends_with("/zero");
+        if wanted {
+            let _ = write!(line, " {slot}={}", filling.rsplit('/').next().unwrap_or_default());
+        }
+    }
+    for (name, value) in &step.key.consts {
+        if let Const::U32(value) = value {
+            let _ = write!(line, " {name}={value}");
+        }
+    }
+    line
+}
+
+/// Set to write the table anew.
+const BLESS: &str = "GRISTMILL_BLESS";
+
+#[test]
+fn devices_get_the_plans_of_the_table() {
+    let now = table();
+    if std::env::var_os(BLESS).is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plans.txt");
+        std::fs::write(path, &now).unwrap_or_else(|e| panic!("{path}: {e}"));
+        return;
+    }
+    let mut kept = TABLE.lines();
+    for (number, is) in (1..).zip(now.lines()) {
+        let was = kept.next().unwrap_or("(the end)");
+        assert_eq!(
+            was, is,
+            "tests/plans.txt:{number}: left kept, right now; if that is meant, {BLESS}=1 cargo test --test plans"
+        );
+    }
+    assert_eq!(kept.next(), None, "the kept table is longer");
+}
+
+// ---- what is true of every plan
+
+/// The shaders that begin with an `enable` line: not for the baseline.
+fn enabling() -> BTreeSet<&'static str> {
+    let enables = |text: &str| text.lines().any(|l| l.trim_start().starts_with("enable "));
+    SHADERS.iter().filter(|(_, text)| enables(text)).map(|(name, _)| *name).collect()
+}
+
+fn number(key: &PipelineKey, name: &str) -> Option<u64> {
+    key.consts.iter().find_map(|(n, v)| match v {
+        Const::U32(v) if *n == name => Some(u64::from(*v)),
+        _ => None,
+    })
+}
+
+/// What a step says of its work, from the params of either kind.
+struct Work {
+    fold: u64,
+    rows: u64,
+    len: u64,
+    slices: u64,
+    /// Where y begins in its binding, in elements.
+    y0: u64,
+    /// The first row modulo the period of the channels, and the period.
+    row0: (u64, u64),
+}
+
+fn work(step: &Step) -> Work {
+    if step.key.kernel.starts_with("norm/hypersphere") {
+        let p: HypersphereParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.y0].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0, row0: (0, 1) };
+    }
+    let p: NormParams = *bytemuck::from_bytes(&step.params);
+    let [fold, rows, len, slices, y0] = [p.fold, p.rows, p.len, p.slices, p.y0].map(u64::from);
+    Work { fold, rows, len, slices, y0, row0: (p.row0.into(), p.period.into()) }
+}
+
+/// The workgroups that a step needs, the jobs that each takes, and its invocations.
+fn groups(step: &Step) -> (u64, u64, u64) {
+    let Work { rows, len, slices, .. } = work(step);
+    let constant = |name| number(&step.key, name).unwrap_or_else(|| panic!("{} sets no {name}", step.key));
+    let (jobs, each, invocations) = match step.key.kernel {
+        "norm/row" | "norm/hypersphere" => (rows, constant("ROWS"), constant("ROWS") * constant("LANES")),
+        "norm/naive" | "norm/hypersphere_naive" => (rows, 64, 64),
+        "norm/axis" => (rows, 32, 256),
+        "norm/elementwise" => (rows * len.div_ceil(4), 256, 256),
+        "norm/split_merge" | "norm/hypersphere_wide" => (rows, 1, 256),
+        "norm/split_stats" | "norm/split_max" | "norm/split_apply" => (rows * slices, 1, 256),
+        other => panic!("how many workgroups {other} needs is not said here"),
+    };
+    (jobs.div_ceil(each), each, invocations)
+}
+
+/// Everything that holds of any plan for these caps.
+fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
+    let who = format!("{who} by {}", plan.name);
+    for (i, bytes) in plan.scratch_bytes.iter().enumerate() {
+        assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
+    }
+    let mut rows_seen = 0;
+    for step in &plan.steps {
+        let who = format!("{who}, step {}", step.key);
+        let Work { fold, rows, len, slices, y0, row0 } = work(step);
+
+        // The grid.
+        let [x, y, z] = step.grid.map(u64::from);
+        let (needed, jobs, invocations) = groups(step);
+        assert!(x.max(y) <= u64::from(caps.workgroups) && z == 1, "{who}: grid {x} × {y} × {z}");
+        assert_eq!(fold, x, "{who}: the kernel is told another fold");
+        assert!(x * y >= needed && x * y < needed + y.max(1), "{who}: {x} × {y} workgroups where {needed} are needed");
+        assert!(x * y * jobs <= 1 << 32, "{who}: jobs cannot be counted in 32 bits");
+        assert!(invocations <= u64::from(caps.invocations), "{who}: {invocations} invocations");
+
+        // Every number of a row is somebody's.
+        if let (Some(lanes), Some(chunks)) = (number(&step.key, "LANES"), number(&step.key, "CHUNKS")) {
+            assert!(lanes.is_power_of_two(), "{who}: {lanes} lanes");
+            assert!(
+                lanes * chunks * 4 >= len && lanes * (chunks - 1) * 4 < len,
+                "{who}: {lanes} lanes, {chunks} chunks for {len}"
+            );
+            assert!(chunks <= 8 || plan.why.contains("spill"), "{who}: {chunks} chunks are too many registers");
+        }
+        if let Some(chunks) = number(&step.key, "CHUNKS").filter(|_| step.key.kernel.starts_with("norm/split_")) {
+            let slice = 256 * 4 * chunks;
+            assert!(slices * slice >= len && (slices - 1) * slice < len, "{who}: {slices} slices of {slice} for {len}");
+            let merge = plan.steps.iter().find_map(|s| number(&s.key, "SLICE"));
+            assert_eq!(merge, Some(slice), "{who}: split_merge is told another slice");
+        }
+
+        // The bindings.
+        assert!(step.binds.len() <= caps.storage_buffers as usize, "{who}: {} storage buffers", step.binds.len());
+        for bind in &step.binds {
+            let (end, binding) = (bind.offset_bytes + bind.size_bytes, bind.binding);
+            assert!(
+                bind.offset_bytes.is_multiple_of(BIND_ALIGN_BYTES),
+                "{who}: binding {binding} begins at {}",
+                bind.offset_bytes
+            );
+            assert!(
+                bind.size_bytes.is_multiple_of(4) && bind.size_bytes > 0,
+                "{who}: binding {binding} has {} bytes",
+                bind.size_bytes
+            );
+            assert!(
+                bind.size_bytes <= caps.storage_binding_bytes,
+                "{who}: binding {binding} has {} bytes",
+                bind.size_bytes
+            );
+            match bind.source {
+                Source::Operand(i) => {
+                    let operand =
+                        asked.operands.get(i).copied().flatten().unwrap_or_else(|| panic!("{who}: no operand {i}"));
+                    let inside =
+                        bind.offset_bytes + BIND_ALIGN_BYTES > operand.first && end <= operand.end.next_multiple_of(4);
+                    assert!(inside, "{who}: binding {binding} is bytes {} to {end} of {operand:?}", bind.offset_bytes);
+                }
+                Source::Scratch(i) => {
+                    let have = plan.scratch_bytes.get(i).copied().unwrap_or_default();
+                    assert!(end <= have, "{who}: binding {binding} needs {end} bytes of scratch {i}, which has {have}");
+                }
+            }
+        }
+
+        // Every row is written once: steps that write y take up where the last one left off.
+        let y_binding = if step.key.kernel.starts_with("norm/hypersphere") { 5 } else { 6 };
+        let Some(written) = step.binds.iter().find(|b| b.binding == y_binding) else { continue };
+        assert_eq!(written.access, Access::Write, "{who}: y is not written");
+        let Source::Operand(operand) = written.source else { panic!("{who}: y is scratch") };
+        let Extent { first, size, .. } = asked.operands[operand].unwrap_or_else(|| panic!("{who}: no y"));
+        let from = written.offset_bytes + y0 * size;
+        assert_eq!(
+            from,
+            first + rows_seen * len * size,
+            "{who}: y is written from byte {from}, but {rows_seen} rows were before"
+        );
+        assert!(
+            from + rows * len * size <= written.offset_bytes + written.size_bytes,
+            "{who}: y reaches past its binding"
+        );
+        assert_eq!(row0.0, rows_seen % row0.1, "{who}: the first row");
+        rows_seen += rows;
+    }
+    let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
+    let len = plan.steps.last().map_or(1, |s| work(s).len);
+    assert_eq!(rows_seen * len, (x.end - x.first) / x.size, "{who}: numbers written, and numbers of x");
+}
+
+/// All plans, checked; none where a single row is longer than a binding, and the error says so.
+fn check_all(who: &str, asked: &Asked, caps: &Caps, enabling: &BTreeSet<&str>) -> Vec<Plan> {
+    let plans = match asked.plans(caps) {
+        Ok(plans) => plans,
+        Err(Error::Limit { limit, need, have, .. }) => {
+            assert_eq!((limit, have), ("storage_binding_bytes", caps.storage_binding_bytes), "{who}");
+            let longest = have.min(i32::MAX as u64) - BIND_ALIGN_BYTES;
+            assert!(need > longest, "{who}: {need} bytes would have fitted");
+            return Vec::new();
+        }
+        Err(other) => panic!("{who}: {other}"),
+    };
+    let names: BTreeSet<&str> = plans.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names.len(), plans.len(), "{who}: two plans of one name among {names:?}");
+    let last = plans.last().unwrap_or_else(|| panic!("{who}: no plan"));
+    for plan in &plans {
+        check(who, asked, caps, plan);
+        for (slot, filling) in plan.keys().flat_map(|k| &k.fillings) {
+            let needs = enabling.contains(filling);
+            assert!(!needs || caps.f16 || !filling.contains("f16"), "{who} by {}: {slot} is {filling}", plan.name);
+            assert!(
+                !needs || caps.subgroups.is_some() || !filling.contains("subgroup"),
+                "{who} by {}: {filling}",
+                plan.name
+            );
+            assert!(
+                !needs || !std::ptr::eq(plan, last),
+                "{who}: the last plan must run anywhere, but {slot} is {filling}"
+            );
+        }
+    }
+    let baseline = Caps::baseline();
+    for step in &last.steps {
+        assert!(
+            step.binds.len() <= baseline.storage_buffers as usize,
+            "{who}: the last plan binds {}",
+            step.binds.len()
+        );
+        let (_, _, invocations) = groups(step);
+        assert!(invocations <= u64::from(baseline.invocations), "{who}: the last plan has {invocations} invocations");
+    }
+    plans
+}
+
+#[test]
+fn plans_hold_to_what_they_are_told() {
+    let enabling = enabling();
+    let mut plans = 0;
+    for (problem, asked) in sweep::problems() {
+        for (device, caps) in sweep::devices() {
+            let who = format!("{problem} on {device}");
+            let checked = check_all(&who, &asked, &caps, &enabling);
+            assert!(!checked.is_empty(), "{who}: no plan");
+            plans += checked.len();
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "plans: {plans} plans checked");
+}
+
+#[test]
+fn huge_problems_are_split_by_rows() {
+    let enabling = enabling();
+    let mut split = 0;
+    let kinds =
+        [Kind::LayerNorm, Kind::RmsNorm, Kind::L2Axis, Kind::BatchSpatial, Kind::GroupNorm, Kind::HypersphericalStep];
+    for kind in kinds {
+        for len in [1usize, 3, 4, 100, 4096, 8192, 20_000, 1 << 20, (1 << 24) + 4] {
+            for elements in [1usize << 28, (1 << 31) - 1, 1 << 31, 5 << 30] {
+                for x in [Elem::F32, Elem::Bf16] {
+                    for start in [0, 1, 64] {
+                        let residual = Some(Elem::F32);
+                        let ask =
+                            Ask { residual, sum: true, stats: true, start, ..Ask::new(kind, elements / len, len, x) };
+                        let asked = ask.asked().unwrap_or_else(|e| panic!("{ask:?}: {e}"));
+                        for (device, caps) in described() {
+                            let plans = check_all(&format!("{ask:?} on {device}"), &asked, &caps, &enabling);
+                            let Some(best) = plans.first() else { continue };
+                            let kernel = best.steps[0].key.kernel;
+                            split += usize::from(best.steps.iter().filter(|s| s.key.kernel == kernel).count() > 1);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(split > 500, "only {split} plans were split");
+}
+
+#[test]
+fn small_bindings_split_small_problems() {
+    let enabling = enabling();
+    let mut steps = BTreeSet::new();
+    for (kind, rows, len) in
+        [(Kind::RmsNorm, 1000, 48), (Kind::LayerNorm, 77, 9000), (Kind::L2Axis, 700, 48), (Kind::GroupNorm, 90, 50)]
+    {
+        for kib in [1u64, 2, 3, 37, 64] {
+            for start in 0..5 {
+                for x in sweep::FLOATS {
+                    let ask = Ask { start, residual: Some(x), sum: true, stats: true, ..Ask::new(kind, rows, len, x) };
+                    let asked = ask.asked().unwrap_or_else(|e| panic!("{ask:?}: {e}"));
+                    let caps = Caps { storage_binding_bytes: kib << 10, ..Caps::intel() };
+                    let who = format!("{ask:?} with bindings of {kib} KiB");
+                    steps.extend(check_all(&who, &asked, &caps, &enabling).first().map(|p| p.steps.len()));
+                }
+            }
+        }
+    }
+    assert!(steps.len() > 10, "splits into {steps:?} steps only");
+}
+
+#[test]
+fn a_fold_covers_all_groups() {
+    for limit in [1u32, 2, 7, 255, 65_535, u32::MAX] {
+        let most = u64::from(limit) * u64::from(limit);
+        let some =
+            [0, 1, 2, 3, 100, 65_534, 65_535, 65_536, 131_071, 1 << 24, (1 << 31) + 1, 4_294_836_224, 4_294_836_225];
+        for groups in some.into_iter().chain([most, most.saturating_add(1), u64::from(limit), u64::from(limit) + 1]) {
+            let folded = fold(groups, limit);
+            assert_eq!(folded.is_some(), groups <= most, "{groups} groups, limit {limit}: {folded:?}");
+            let Some([x, y, z]) = folded else { continue };
+            assert!(x <= limit && y <= limit && z == 1, "{groups} groups, limit {limit}: {folded:?}");
+            let made = u64::from(x) * u64::from(y);
+            assert!(
+                made >= groups.max(1) && made < groups.max(1) + u64::from(y),
+                "{groups} groups, limit {limit}: {folded:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_to_compute_is_a_plan_without_steps() {
+    for dims in [[0usize, 8], [3, 0]] {
+        let x = gristmill::Tensor::outline(dims, Elem::F32).expect("a shape");
+        let w = gristmill::Tensor::outline([dims[1]], Elem::F32).expect("a shape");
+        use gristmill::{Op as _, Problem as _};
+        let problem = gristmill::ops::norm::Scaler::new(&x, &w, &x).problem().expect("a problem");
+        let plan = problem.plan(&Caps::baseline()).expect("a plan");
+        assert_eq!((plan.name.as_str(), plan.steps.len()), ("empty", 0));
+    }
+}
+
+#[test]
+fn an_outline_cannot_be_read_or_written() {
+    let x = gristmill::Tensor::outline([4], Elem::F32).expect("a shape");
+    let outline = |e| matches!(e, Error::Outline { .. });
+    assert!(x.write(&[0.0; 4]).is_err_and(outline));
+    assert!(pollster::block_on(x.read()).is_err_and(outline));
+    assert!(x.buffer().is_none() && x.dispatcher().is_none());
+}
