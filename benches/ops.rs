@@ -104,11 +104,8 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     let begun = Instant::now();
     let gpu = Dispatcher::request().await?;
     let software = gpu.caps().kind == DeviceKind::Cpu;
-    let mut effort = if options.quick {
-        Effort { sample_ms: 4.0, samples: 5, rotate_bytes: 64 << 20 }
-    } else {
-        Effort::bench()
-    };
+    let mut effort =
+        if options.quick { Effort { sample_ms: 4.0, samples: 5, rotate_bytes: 64 << 20 } } else { Effort::bench() };
     if software {
         // A software device times well with less, and each of its samples is longer.
         effort.samples = effort.samples.min(9);
@@ -266,8 +263,7 @@ impl Device {
 }
 
 fn roof_text(roof: &Roof) -> String {
-    let copies: Vec<String> =
-        roof.copies.iter().map(|(b, g)| format!("{} MB {}", b >> 20, three(*g))).collect();
+    let copies: Vec<String> = roof.copies.iter().map(|(b, g)| format!("{} MB {}", b >> 20, three(*g))).collect();
     let maybe = |name: &str, unit: &str, rate: Option<f64>| match rate {
         Some(rate) => format!(", {name} {} {unit}", three(rate)),
         None => format!(", no {name}"),
@@ -331,8 +327,9 @@ fn table(rows: &[Row]) -> String {
         let maybe = |v: Option<f64>| v.map_or_else(String::new, three);
         let spread = row.us.map_or_else(String::new, |[_, low, high]| format!("{}–{}", three(low), three(high)));
         let fraction = row.roof_fraction.map_or_else(String::new, |f| format!("{:.0} %", f * 100.0));
+        let tiny = |v: f64| if v == 0.0 { "0".to_owned() } else { format!("{v:.1e}") };
         let error = match (row.ok, row.bound > 0.0) {
-            (true, true) => format!("{:.1e} ≤ {:.1e}", row.error, row.bound),
+            (true, true) => format!("{} ≤ {}", tiny(row.error), tiny(row.bound)),
             (true, false) => "0".into(),
             (false, true) => format!("FAILED {:.1e} > {:.1e}", row.error, row.bound),
             (false, false) => "FAILED".into(),
@@ -455,7 +452,8 @@ fn json(device: &Device, roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], 
         fusions
             .iter()
             .map(|(storage, f)| {
-                let step = |(name, us): &(String, f64)| format!("{{\"name\":{},\"us\":{}}}", json_text(name), number(*us));
+                let step =
+                    |(name, us): &(String, f64)| format!("{{\"name\":{},\"us\":{}}}", json_text(name), number(*us));
                 format!(
                     "{{\"storage\":{},\"shape\":{},\"fused_us\":{},\"separate_us\":{},\"ratio\":{},\"steps\":{}}}",
                     json_text(storage.name()),
@@ -468,7 +466,8 @@ fn json(device: &Device, roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], 
             })
             .collect(),
     );
-    let cost = |c: &host::Loop| format!("{{\"record_us\":{},\"submit_us\":{}}}", number(c.record_us), number(c.submit_us));
+    let cost =
+        |c: &host::Loop| format!("{{\"record_us\":{},\"submit_us\":{}}}", number(c.record_us), number(c.submit_us));
     let rows = list(rows.iter().map(|r| format!("\n  {}", r.json())).collect());
     format!(
         "{{\"date\":{},\"commit\":{},\"device\":{{\"name\":{},\"driver\":{},\"kind\":{},\"api\":{}}},\n \
@@ -585,7 +584,8 @@ mod host {
             let new = || gpu.upload(&vec![0.5; 4096], [1, 4096], Elem::F32);
             let (x, residual, weight) = (new()?, new()?, gpu.upload(&vec![0.5; 4096], [4096], Elem::F32)?);
             let (y, sum) = (new()?, new()?);
-            let op = RmsNorm { residual: Some(&residual), weight: Some(&weight), sum: Some(&sum), ..RmsNorm::new(&x, &y) };
+            let op =
+                RmsNorm { residual: Some(&residual), weight: Some(&weight), sum: Some(&sum), ..RmsNorm::new(&x, &y) };
             let bare = Bare::new(gpu, &op, &gpu.plans(op)?[0])?;
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             // In turn, so that whatever else the host does falls on both.
@@ -715,4 +715,3 @@ mod host {
         }
     }
 }
-

@@ -60,6 +60,7 @@
 mod caps;
 pub mod dispatch;
 mod error;
+pub mod formats;
 pub mod ops;
 pub mod plan;
 pub mod proof;

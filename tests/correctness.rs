@@ -3,6 +3,8 @@
 //! `cargo test --test correctness -- rms_norm/llama` runs some; `GRISTMILL_ADAPTER=substring` chooses the device and
 //! `GRISTMILL_CAPS=baseline` makes it act as the least one.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner talks to whoever runs it")]
+
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};

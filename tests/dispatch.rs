@@ -249,17 +249,29 @@ fn bad_input_is_told_and_nothing_is_written() {
     let other = self::gpu().zeros([64], Elem::F32).expect("a tensor");
     let norm = RmsNorm::new(&x, &y);
     let told = [
-        (RmsNorm { weight: Some(&short), ..norm }, "rms_norm: weight has shape [63], but the normalised dimensions have [64]"),
+        (
+            RmsNorm { weight: Some(&short), ..norm },
+            "rms_norm: weight has shape [63], but the normalised dimensions have [64]",
+        ),
         (RmsNorm { eps: -1.0, ..norm }, "rms_norm: eps = -1, but it must be a number of at least 0"),
         (RmsNorm { eps: f32::NAN, ..norm }, "rms_norm: eps = NaN, but it must be a number of at least 0"),
         (RmsNorm { axis: 2, ..norm }, "rms_norm: axis = 2 for x of shape [3, 64], but it must name a dimension of x"),
-        (RmsNorm { partial: 0.001, ..norm }, "rms_norm: partial = 0.001 of 64 features, but it must be in (0, 1] and leave at least one feature"),
+        (
+            RmsNorm { partial: 0.001, ..norm },
+            "rms_norm: partial = 0.001 of 64 features, but it must be in (0, 1] and leave at least one feature",
+        ),
         (RmsNorm { sum: Some(&x), ..norm }, "rms_norm: sum is given, but there is no residual to add"),
-        (RmsNorm { y: &codes, ..norm }, "rms_norm: y is stored as i8, but must be f32, f16 or bf16 (or i8 with a scale)"),
+        (
+            RmsNorm { y: &codes, ..norm },
+            "rms_norm: y is stored as i8, but must be f32, f16 or bf16 (or i8 with a scale)",
+        ),
         (RmsNorm { scale: Some(&scale), ..norm }, "rms_norm: y is stored as f32, but must be i8 where scale is given"),
         (RmsNorm { residual: Some(&short), ..norm }, "rms_norm: residual has shape [63], but x has [3, 64]"),
         (RmsNorm { weight: Some(&other), ..norm }, "rms_norm: weight belongs to another dispatcher"),
-        (RmsNorm { y: &x, ..norm }, "rms_norm: y is written, but shares its buffer with x; give it a buffer of its own"),
+        (
+            RmsNorm { y: &x, ..norm },
+            "rms_norm: y is written, but shares its buffer with x; give it a buffer of its own",
+        ),
     ];
     let mut recorder = gpu.record().expect("a recorder");
     for (op, want) in told {
@@ -327,7 +339,7 @@ fn tensors_are_written_read_and_viewed_at_any_offset() {
         }
         assert!(t.view(30, [8]).is_err());
         assert!(t.reshape([6, 6]).is_err());
-        t.write(&vec![1.0; 37]).expect("written");
+        t.write(&[1.0; 37]).expect("written");
         assert_eq!(read(&t), vec![1.0; 37]);
         assert!(t.write(&[1.0]).is_err());
     }
@@ -360,7 +372,8 @@ fn plans_are_chosen_by_name_and_warmed() {
 
 #[test]
 fn an_adapter_that_is_not_there_is_told() {
-    let request = |name: &str| block_on(Dispatcher::request_with(Request { adapter: Some(name.into()), baseline: false }));
+    let request =
+        |name: &str| block_on(Dispatcher::request_with(Request { adapter: Some(name.into()), baseline: false }));
     let error = request("no such card").map(drop).expect_err("none");
     assert!(error.to_string().contains("none is named \"no such card\"; there are"), "{error}");
     assert!(matches!(request("none").map(drop), Err(Error::NoAdapter { .. })));

@@ -3,11 +3,16 @@
 //! Runs the files of `tests/golden` and of every directory in `GRISTMILL_GOLDEN=dir[:dir]`. A case whose op does not exist yet is
 //! listed as ignored; one whose op exists but whose attribute is unknown fails.
 
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "it says on what it runs")]
+
+mod golden_file;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use gristmill::proof::{Attrs, Use, Value, build, is_known};
+use golden_file::{Compare, attrs_of};
+use gristmill::proof::{Use, build, is_known};
 use gristmill::{Dispatcher, Elem, Error, Op, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -21,15 +26,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let more = std::env::var("GRISTMILL_GOLDEN").unwrap_or_default();
-    let mut files = BTreeMap::new();
-    for dir in std::iter::once(own).chain(std::env::split_paths(&more).filter(|p| !p.as_os_str().is_empty())) {
-        if let Err(error) = collect(&dir, &mut files) {
-            eprintln!("golden: {}: {error}", dir.display());
+    let files = match golden_file::all() {
+        Ok(files) => files,
+        Err(error) => {
+            eprintln!("golden: {error}");
             return ExitCode::FAILURE;
         }
-    }
+    };
     println!("device: {} ({}), {} files", gpu.info().name, gpu.info().driver, files.len());
     let trials = files
         .into_iter()
@@ -42,24 +45,6 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// The files of `dir/<op>/*.safetensors`, by `op/name`. The same name in a later directory takes the place of the former.
-fn collect(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> std::io::Result<()> {
-    for op in std::fs::read_dir(dir)? {
-        let op = op?.path();
-        if !op.is_dir() {
-            continue;
-        }
-        for file in std::fs::read_dir(&op)? {
-            let file = file?.path();
-            if file.extension().is_some_and(|e| e == "safetensors") {
-                let part = |p: &Path| p.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                files.insert(format!("{}/{}", part(&op), part(&file)), file);
-            }
-        }
-    }
-    Ok(())
-}
-
 fn elem_of(dtype: Dtype) -> Result<Elem, Failed> {
     match dtype {
         Dtype::F32 => Ok(Elem::F32),
@@ -69,40 +54,6 @@ fn elem_of(dtype: Dtype) -> Result<Elem, Failed> {
         Dtype::U32 => Ok(Elem::U32),
         Dtype::I8 => Ok(Elem::I8),
         other => Err(format!("no operand is stored as {other:?} yet").into()),
-    }
-}
-
-fn attrs_of(json: &str) -> Result<Attrs, Failed> {
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)?;
-    let mut attrs = Attrs::default();
-    for (name, value) in object {
-        let value = match value {
-            serde_json::Value::Number(n) => Value::Number(n.as_f64().ok_or("a number that is none")?),
-            serde_json::Value::Bool(b) => Value::Flag(b),
-            serde_json::Value::String(s) => Value::Text(s),
-            serde_json::Value::Array(list) => Value::List(
-                list.iter().map(|v| v.as_f64().ok_or("a list of something else")).collect::<Result<_, _>>()?,
-            ),
-            other => return Err(format!("attribute {name} = {other}").into()),
-        };
-        attrs.0.insert(name, value);
-    }
-    Ok(attrs)
-}
-
-/// How outputs are compared.
-enum Compare {
-    Close { rtol: f64, atol: f64 },
-    Exact,
-}
-
-fn compare_of(json: &str) -> Result<Compare, Failed> {
-    let value: serde_json::Value = serde_json::from_str(json)?;
-    let number = |name: &str| value[name].as_f64().ok_or_else(|| Failed::from(format!("compare has no {name}")));
-    match value["mode"].as_str() {
-        Some("close") => Ok(Compare::Close { rtol: number("rtol")?, atol: number("atol")? }),
-        Some("exact") => Ok(Compare::Exact),
-        other => Err(format!("compare mode {other:?}").into()),
     }
 }
 
@@ -129,7 +80,7 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     let file = SafeTensors::deserialize(&bytes)?;
     let meta = header.metadata().as_ref().ok_or("no __metadata__")?;
     let field = |name: &str| meta.get(name).map(String::as_str).ok_or_else(|| Failed::from(format!("no {name}")));
-    let (op, attrs, compare) = (field("op")?, attrs_of(field("attrs")?)?, compare_of(field("compare")?)?);
+    let (op, attrs, compare) = (field("op")?, attrs_of(field("attrs")?)?, Compare::of(field("compare")?)?);
 
     let (mut tensors, mut expects) = (BTreeMap::new(), Vec::new());
     let upload = |view: &TensorView<'_>| -> Result<Tensor, Failed> {
@@ -175,7 +126,7 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
                 None => got,
                 Some(column) => got.into_iter().skip(column).step_by(2).collect(),
             };
-            check(&plan, expect, &got, &compare)?;
+            compare.check(&format!("{plan}: {}", expect.role), &got, &expect.values)?;
         }
     }
     Ok(())
@@ -206,23 +157,4 @@ impl Use for Run<'_> {
         }
         recorder.submit()
     }
-}
-
-fn check(plan: &str, expect: &Expect, got: &[f32], compare: &Compare) -> Result<(), Failed> {
-    if got.len() != expect.values.len() {
-        return Err(format!("{plan}: {} has {} elements, not {}", expect.role, got.len(), expect.values.len()).into());
-    }
-    for (i, (got, want)) in got.iter().zip(&expect.values).enumerate() {
-        let (g, w) = (f64::from(*got), f64::from(*want));
-        let same = got == want || (got.is_nan() && want.is_nan());
-        let ok = same
-            || match compare {
-                Compare::Exact => false,
-                Compare::Close { rtol, atol } => (g - w).abs() <= atol + rtol * w.abs(),
-            };
-        if !ok {
-            return Err(format!("{plan}: {}[{i}] is {g:?}, not {w:?}", expect.role).into());
-        }
-    }
-    Ok(())
 }

@@ -28,7 +28,7 @@ function mountSections() {
     } catch (e) { fault(e, s.title); }
     number += 1;
     section.append(h("header", h("span.nth", { "aria-hidden": "true" }, String(number)), h("h2", { id: `${s.id}-title` }, s.title), h("p.lead", s.lead)), body);
-    links.lastElementChild.before(h("li", h("a", { href: `#${s.id}` }, s.title)));
+    links.append(h("li", h("a", { href: `#${s.id}` }, s.title)));
   }
 }
 

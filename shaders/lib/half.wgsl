@@ -2,34 +2,41 @@
 //
 // unpack2x16float may flush subnormals, and how pack2x16float rounds is up to the device (some truncate),
 // so both directions are spelled out: exact widening, and narrowing to nearest, ties to even.
+// Few operations matter here: a norm of f16 rounds up to three times a number, and with twice as many the loops of norm/row
+// are too large for RADV to unroll, which leaves its registers an array that is searched.
 
 // The f32 value of the f16 in the low half of `bits`.
 fn half_f32_from_f16(bits: u32) -> f32 {
-    let sign = (bits & 0x8000u) << 16u;
-    let exponent = (bits >> 10u) & 0x1fu;
-    let fraction = bits & 0x3ffu;
-    // A subnormal is fraction · 2^-24: both factors and the product are normal f32.
-    let small = bitcast<u32>(f32(fraction) * 5.9604644775390625e-8);
-    let normal = ((exponent + 112u) << 23u) | (fraction << 13u);
-    let special = 0x7f800000u | (fraction << 13u);
-    let magnitude = select(select(normal, special, exponent == 31u), small, exponent == 0u);
-    return bitcast<f32>(sign | magnitude);
+    let magnitude = bits & 0x7fffu;
+    let normal = (magnitude << 13u) + 0x38000000u;
+    // A subnormal is a multiple of 2^-24: both factors and the product are normal f32.
+    let small = bitcast<u32>(f32(magnitude) * 5.9604644775390625e-8);
+    var wide = select(normal, small, magnitude < 0x400u);
+    wide = select(wide, normal + 0x38000000u, magnitude >= 0x7c00u); // infinity or NaN
+    return bitcast<f32>(wide | ((bits & 0x8000u) << 16u));
 }
 
 // The f16 nearest to `v`, in the low half.
 fn half_f16_from_f32(v: f32) -> u32 {
     let bits = bitcast<u32>(v);
-    let sign = (bits >> 16u) & 0x8000u;
     let magnitude = bits & 0x7fffffffu;
-    // Below 2^-14 the result is subnormal: the significand, with its hidden bit, moves down to units of 2^-24.
-    let shift = min(126u - min(magnitude >> 23u, 112u), 25u);
-    let significand = (magnitude & 0x7fffffu) | 0x800000u;
-    let small = (significand + (1u << (shift - 1u)) - 1u + ((significand >> shift) & 1u)) >> shift;
+    // Below 2^-14 the result is subnormal: a multiple of 2^-24, which the scale makes a whole number, and 2^23 more shows its bits.
+    let small = bitcast<u32>(round(abs(v) * 16777216.0) + 8388608.0) & 0x7ffu;
     let normal = (magnitude + 0xfffu + ((magnitude >> 13u) & 1u) - 0x38000000u) >> 13u;
-    var half = select(normal, small, magnitude < 0x38800000u);
-    half = select(half, 0x7c00u, magnitude >= 0x477ff000u); // 65520 and above round to infinity
+    var half = select(min(normal, 0x7c00u), small, magnitude < 0x38800000u); // 65520 and above round to infinity
     half = select(half, 0x7e00u, magnitude > 0x7f800000u);
-    return sign | half;
+    return half | ((bits >> 16u) & 0x8000u);
+}
+
+// The f32 value of the f16 nearest to `v`: the same as there and back, in a third of the operations.
+fn half_round_f16(v: f32) -> f32 {
+    let bits = bitcast<u32>(v);
+    let magnitude = bits & 0x7fffffffu;
+    let small = bitcast<u32>(round(v * 16777216.0) * 5.9604644775390625e-8);
+    let normal = (bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u;
+    var wide = select(normal, small, magnitude < 0x38800000u);
+    wide = select(wide, (bits & 0x80000000u) | 0x7f800000u, magnitude >= 0x477ff000u);
+    return bitcast<f32>(select(wide, bits, magnitude > 0x7f800000u));
 }
 
 // The bfloat16 nearest to `v`, in the low half.
@@ -64,7 +71,7 @@ fn half_store4_bf16(v: vec4<f32>) -> vec2<u32> {
 
 // The values that f16 and bfloat16 storage would keep.
 fn half_round4_f16(v: vec4<f32>) -> vec4<f32> {
-    return half_load4_f16(half_store4_f16(v));
+    return vec4<f32>(half_round_f16(v.x), half_round_f16(v.y), half_round_f16(v.z), half_round_f16(v.w));
 }
 
 fn half_round4_bf16(v: vec4<f32>) -> vec4<f32> {

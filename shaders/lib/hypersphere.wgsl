@@ -24,3 +24,12 @@ fn hypersphere_factor(squares: f32) -> f32 {
     let norm = sqrt(squares);
     return 1.0 / select(norm, hypersphere_params.eps, norm < hypersphere_params.eps);
 }
+
+// Where to load what stands at feature i or later: as norm_inside.
+fn hypersphere_inside(i: u32) -> u32 {
+    return min(i, (hypersphere_params.len - 1u) & ~3u);
+}
+
+fn hypersphere_within(i: u32) -> u32 {
+    return min(hypersphere_params.len - i, 4u);
+}

@@ -83,15 +83,44 @@ fn norm_counts(i: u32) -> vec4<bool> {
     return vec4<u32>(i, i + 1u, i + 2u, i + 3u) < vec4<u32>(norm_params.stat_len);
 }
 
-// Four values from feature i on, of which the first n are real; also stores them where the sum is wanted and `live`.
-fn norm_value4(row: u32, i: u32, n: u32, live: bool) -> vec4<f32> {
-    let at = norm_at(row, i);
-    var v = x_load4(norm_params.x0 + at, n);
-    if (RESIDUAL) {
-        v = x_round4(v + residual_load4(norm_params.residual0 + at, n));
-        if (live) { sum_store4(norm_params.sum0 + at, v, n); }
-    }
+// Where to load what stands at feature i or later: the last four features stand for all that is past them, so that loads need
+// no branch, and none waits for the one before. What they give counts for nothing (see norm_counts).
+fn norm_inside(i: u32) -> u32 {
+    return min(i, (norm_params.len - 1u) & ~3u);
+}
+
+// Four numbers of x from feature i on, of which the first n are real.
+fn norm_x4(row: u32, i: u32, n: u32) -> vec4<f32> {
+    return x_load4(norm_params.x0 + norm_at(row, i), n);
+}
+
+fn norm_residual4(row: u32, i: u32, n: u32) -> vec4<f32> {
+    return residual_load4(norm_params.residual0 + norm_at(row, i), n);
+}
+
+// x + residual before it is rounded; x where none is added.
+fn norm_sum4(x: vec4<f32>, residual: vec4<f32>) -> vec4<f32> {
+    if (RESIDUAL) { return x + residual; }
+    return x;
+}
+
+// Four values from four sums.
+fn norm_of_sum4(sum: vec4<f32>, row: u32, i: u32) -> vec4<f32> {
+    var v = sum;
+    if (RESIDUAL) { v = x_round4(v); }
     return pre_apply(v, row, i);
+}
+
+// Stores four sums where they are wanted. Storing rounds as x_round4 does, so that compilers see one rounding.
+fn norm_keep_sum4(sum: vec4<f32>, row: u32, i: u32, n: u32) {
+    if (RESIDUAL) { sum_store4(norm_params.sum0 + norm_at(row, i), sum, n); }
+}
+
+// Four values from feature i on, of which the first n are real; also stores their sums where they are wanted and `live`.
+fn norm_value4(row: u32, i: u32, n: u32, live: bool) -> vec4<f32> {
+    let sum = norm_sum4(norm_x4(row, i, n), norm_residual4(row, i, n));
+    if (live) { norm_keep_sum4(sum, row, i, n); }
+    return norm_of_sum4(sum, row, i);
 }
 
 // Four outputs from four normalised values.

@@ -21,32 +21,32 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = min(first + lane / LANES, hypersphere_params.rows - 1u);
     let start = lane % LANES * 4u;
 
+    // As in norm/row: loads stand in no branch, and before their first use.
     var v: array<vec4<f32>, CHUNKS>;
+    var x: array<vec4<f32>, CHUNKS>;
+    for (var c = 0u; c < CHUNKS; c++) {
+        let i = hypersphere_inside(start + c * LANES * 4u);
+        let n = hypersphere_within(i);
+        v[c] = h_load4(hypersphere_params.h0 + row * hypersphere_params.len + i, n) * scaler_load4(hypersphere_params.scaler0 + i, n);
+        x[c] = x_load4(hypersphere_params.x0 + row * hypersphere_params.len + i, n);
+    }
     var squares = 0.0;
     for (var c = 0u; c < CHUNKS; c++) {
-        let i = start + c * LANES * 4u;
-        if (i < hypersphere_params.len) {
-            let n = min(hypersphere_params.len - i, 4u);
-            v[c] = h_load4(hypersphere_params.h0 + row * hypersphere_params.len + i, n) * scaler_load4(hypersphere_params.scaler0 + i, n);
-            squares += dot(v[c], v[c]);
-        }
+        squares += select(0.0, dot(v[c], v[c]), start + c * LANES * 4u < hypersphere_params.len);
     }
     var factor = hypersphere_factor(reduce_sum2(vec2<f32>(squares, 0.0), lane).x);
     squares = 0.0;
     for (var c = 0u; c < CHUNKS; c++) {
-        let i = start + c * LANES * 4u;
-        if (i < hypersphere_params.len) {
-            let n = min(hypersphere_params.len - i, 4u);
-            let x = x_load4(hypersphere_params.x0 + row * hypersphere_params.len + i, n);
-            v[c] = x + alpha_load4(hypersphere_params.alpha0 + i, n) * hypersphere_params.gain * (v[c] * factor - x);
-            squares += dot(v[c], v[c]);
-        }
+        let i = hypersphere_inside(start + c * LANES * 4u);
+        let alpha = alpha_load4(hypersphere_params.alpha0 + i, hypersphere_within(i)) * hypersphere_params.gain;
+        v[c] = x[c] + alpha * (v[c] * factor - x[c]);
+        squares += select(0.0, dot(v[c], v[c]), start + c * LANES * 4u < hypersphere_params.len);
     }
     factor = hypersphere_factor(reduce_sum2(vec2<f32>(squares, 0.0), lane).x);
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         if (live && i < hypersphere_params.len) {
-            y_store4(hypersphere_params.y0 + row * hypersphere_params.len + i, v[c] * factor, min(hypersphere_params.len - i, 4u));
+            y_store4(hypersphere_params.y0 + row * hypersphere_params.len + i, v[c] * factor, hypersphere_within(i));
         }
     }
 }

@@ -23,17 +23,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = job % norm_params.slices * (LANES * CHUNKS * 4u);
     let start = first + lane * 4u;
 
+    // As in norm/row: all loads stand before the first use, and in no branch.
     var v: array<vec4<f32>, CHUNKS>;
+    var sum: array<vec4<f32>, CHUNKS>; // with the residual
+    for (var c = 0u; c < CHUNKS; c++) {
+        let i = norm_inside(start + c * LANES * 4u);
+        v[c] = norm_x4(row, i, norm_within(i));
+        sum[c] = norm_residual4(row, i, norm_within(i));
+    }
     var total = vec4<f32>();
     var squares = vec4<f32>();
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
-        if (i < norm_params.len) {
-            v[c] = norm_value4(row, i, norm_within(i), true);
-            let counted = select(vec4<f32>(), v[c], norm_counts(i));
-            total += counted;
-            squares += counted * counted;
-        }
+        sum[c] = norm_sum4(v[c], sum[c]);
+        v[c] = norm_of_sum4(sum[c], row, norm_inside(i));
+        let counted = select(vec4<f32>(), v[c], norm_counts(i));
+        total += counted;
+        squares += counted * counted;
+    }
+    for (var c = 0u; c < CHUNKS; c++) {
+        let i = start + c * LANES * 4u;
+        if (i < norm_params.len) { norm_keep_sum4(sum[c], row, i, norm_within(i)); }
     }
     var sums = vec2<f32>(norm_add4(total), norm_add4(squares));
     var mean = 0.0;

@@ -1,7 +1,7 @@
 // roof/copy: y = x, the roof of everything that moves bytes.
 //
 // Each lane moves CHUNKS vec4s that lie LANES apart, so that neighbouring lanes touch neighbouring 16 bytes; all loads stand
-// before the first store, so that they are in flight together.
+// before the first store and in no branch, so that they are in flight together.
 // Good as a measure of what a kernel can move on this device. Wrong as a way to copy: the queue's own command needs no
 // shader. Which shape is quickest differs by device, so several are measured and the best is the roof.
 // Costs 32 bytes of traffic a vec4, no arithmetic, no barriers, CHUNKS·4 registers.
@@ -16,8 +16,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = roof_group(group) * (LANES * CHUNKS) + lane;
     var v: array<vec4<u32>, CHUNKS>;
     for (var c = 0u; c < CHUNKS; c++) {
-        let i = first + c * LANES;
-        if (i < roof_params.count) { v[c] = x[i]; }
+        v[c] = x[min(first + c * LANES, roof_params.count - 1u)];
     }
     for (var c = 0u; c < CHUNKS; c++) {
         let i = first + c * LANES;

@@ -30,7 +30,7 @@ pub trait Op {
     fn operands(&self) -> Vec<Operand<'_>>;
 }
 
-impl<O: Op> Op for &O {
+impl<O: Op + ?Sized> Op for &O {
     type Problem = O::Problem;
 
     fn problem(&self) -> Result<Self::Problem> {

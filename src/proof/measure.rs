@@ -165,10 +165,9 @@ impl Trial {
         let sets = if self.copies.is_empty() { std::slice::from_ref(&self.prepared) } else { &self.copies };
         let mut turn = (0..sets.len()).cycle();
         let mut stopwatch = Stopwatch::new(&self.gpu)?;
-        let us = measure(&mut stopwatch, effort, |recorder| {
-            sets[turn.next().unwrap_or_default()].with(Run(recorder, plan))
-        })
-        .await?;
+        let us =
+            measure(&mut stopwatch, effort, |recorder| sets[turn.next().unwrap_or_default()].with(Run(recorder, plan)))
+                .await?;
         let host_us = sets[0].with(Host { gpu: &self.gpu, plan })?;
         Ok(Timing { us, host_us, rotated_bytes: self.prepared.bytes() * sets.len() as u64 })
     }
@@ -185,7 +184,14 @@ pub async fn time(gpu: &Dispatcher, case: &Case, storage: Elem, plan: &str, effo
 
 /// Checks a case by a plan against the reference, then times it where a roof is given: [`Trial::row`] of a case that is run
 /// by one plan only.
-pub async fn row(gpu: &Dispatcher, case: &Case, storage: Elem, plan: &str, roof: Option<&Roof>, effort: &Effort) -> Row {
+pub async fn row(
+    gpu: &Dispatcher,
+    case: &Case,
+    storage: Elem,
+    plan: &str,
+    roof: Option<&Roof>,
+    effort: &Effort,
+) -> Row {
     match Trial::new(gpu, case, storage, roof.is_some().then_some(effort)) {
         Ok(trial) => trial.row(plan, roof, effort).await,
         Err(error) => Row { message: Some(error.to_string()), ..blank(case, storage, plan) },

@@ -4,8 +4,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Attrs, cases};
+use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
-use crate::ops::Op;
+use crate::ops::norm::{HypersphereProblem, NormProblem};
+use crate::ops::{Op, Operand, Problem};
+use crate::plan::Plan;
 use crate::tensor::Tensor;
 
 /// What is done with an op once it is built.
@@ -69,5 +72,81 @@ pub fn build<U: Use>(op: &str, attrs: &Attrs, tensors: &BTreeMap<String, Tensor>
         return Err(Error::NoPlan { op: "build", name: op.to_owned(), known: "the ops of the case table".into() });
     };
     let roles = Roles { op, tensors, used: RefCell::default() };
-    cases::build(op, attrs, roles, user)
+    let (mut user, mut out) = (Some(user), None);
+    cases::build(op, attrs, roles, &mut |op| {
+        out = user.take().map(|user| user.with(&op)).transpose()?;
+        Ok(())
+    })?;
+    out.ok_or_else(|| shape_error!(*op, "nothing was built"))
 }
+
+/// An op of the table, whichever it is. What is done with ops is compiled once for all of them: compiled for each, it would
+/// be most of the page's wasm.
+pub trait AnyOp {
+    /// [`Op::problem`].
+    ///
+    /// # Errors
+    /// As there.
+    fn any_problem(&self) -> Result<AnyProblem>;
+
+    /// [`Op::operands`].
+    fn any_operands(&self) -> Vec<Operand<'_>>;
+}
+
+impl<O: Op> AnyOp for O
+where
+    AnyProblem: From<O::Problem>,
+{
+    fn any_problem(&self) -> Result<AnyProblem> {
+        self.problem().map(AnyProblem::from)
+    }
+
+    fn any_operands(&self) -> Vec<Operand<'_>> {
+        self.operands()
+    }
+}
+
+impl Op for dyn AnyOp + '_ {
+    type Problem = AnyProblem;
+
+    fn problem(&self) -> Result<AnyProblem> {
+        self.any_problem()
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        self.any_operands()
+    }
+}
+
+/// The problems of the ops of the table.
+macro_rules! problems {
+    ($($name:ident($problem:ty)),*) => {
+        /// The problem of an op of the table.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+        pub enum AnyProblem {
+            $(
+                #[doc = concat!("[`", stringify!($problem), "`]")]
+                $name($problem),
+            )*
+        }
+
+        $(impl From<$problem> for AnyProblem {
+            fn from(problem: $problem) -> Self {
+                Self::$name(problem)
+            }
+        })*
+
+        impl Problem for AnyProblem {
+            fn op(&self) -> &'static str {
+                match self { $(Self::$name(problem) => problem.op(),)* }
+            }
+
+            fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+                match self { $(Self::$name(problem) => problem.plans(caps),)* }
+            }
+        }
+    };
+}
+
+problems! { Norm(NormProblem), Hypersphere(HypersphereProblem) }

@@ -149,7 +149,9 @@ impl Prepared {
         let mut verdict = Verdict { outcomes: Vec::new(), spilled: Vec::new() };
         for expected in &self.expected {
             let tensor = &self.tensors[expected.role];
-            verdict.outcomes.push(compare(expected, &tensor.read().await?, tensor.elem()));
+            let outcome = compare(expected, &tensor.read().await?, tensor.elem());
+            let place = verdict.outcomes.partition_point(|o| o.worst >= outcome.worst);
+            verdict.outcomes.insert(place, outcome);
         }
         for role in &self.outputs {
             let (all, tensor) = (&self.whole[*role], &self.tensors[*role]);
@@ -161,7 +163,6 @@ impl Prepared {
                 }
             }
         }
-        verdict.outcomes.sort_by(|a, b| b.worst.total_cmp(&a.worst));
         Ok(verdict)
     }
 
@@ -222,12 +223,14 @@ pub(super) fn side_by_side(
 ) -> Result<Vec<BTreeMap<String, Tensor>>> {
     // As far into its 256 bytes as the original, so that plans see the same alignment.
     let head = |t: &Tensor| t.offset_bytes() % BIND_ALIGN_BYTES;
-    let stride = |t: &Tensor| (head(t) + t.bytes().next_multiple_of(4)).next_multiple_of(BIND_ALIGN_BYTES).max(BIND_ALIGN_BYTES);
+    let stride =
+        |t: &Tensor| (head(t) + t.bytes().next_multiple_of(4)).next_multiple_of(BIND_ALIGN_BYTES).max(BIND_ALIGN_BYTES);
     let bytes: u64 = tensors.values().map(stride).sum();
     let widest = tensors.values().map(stride).max().unwrap_or(1);
     let count = rotate_bytes.div_ceil(bytes.max(1)).min(gpu.caps().buffer_bytes / widest).clamp(1, COPIES_MOST);
     let mut copies = vec![BTreeMap::new(); count as usize];
-    let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("gristmill copies") });
+    let mut encoder =
+        gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("gristmill copies") });
     for (role, tensor) in tensors {
         let size = tensor.elem().bytes() as u64;
         let all = gpu.zeros([(stride(tensor) * count / size) as usize], tensor.elem())?;

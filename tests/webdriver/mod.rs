@@ -146,7 +146,8 @@ impl Driver {
         }
         let mut answer = vec![0; length];
         reader.read_exact(&mut answer).map_err(tell)?;
-        let mut answer: Value = serde_json::from_slice(&answer).map_err(|e| format!("WebDriver {method} {path}: {e}"))?;
+        let mut answer: Value =
+            serde_json::from_slice(&answer).map_err(|e| format!("WebDriver {method} {path}: {e}"))?;
         match answer["value"]["error"].as_str() {
             Some(error) if answer["value"]["message"].is_string() => {
                 Err(format!("{error}: {}", answer["value"]["message"].as_str().unwrap_or_default()))
@@ -161,4 +162,26 @@ impl Drop for Driver {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The bytes of a text in base 64.
+pub fn from_base64(text: &str) -> Result<Vec<u8>> {
+    let value = |c: u8| match c {
+        b'A'..=b'Z' => Ok(c - b'A'),
+        b'a'..=b'z' => Ok(c - b'a' + 26),
+        b'0'..=b'9' => Ok(c - b'0' + 52),
+        b'+' => Ok(62),
+        b'/' => Ok(63),
+        _ => Err(format!("{:?} is not of base 64", char::from(c))),
+    };
+    let (mut bytes, mut bits, mut held) = (Vec::with_capacity(text.len() / 4 * 3), 0u32, 0);
+    for c in text.bytes().filter(|c| *c != b'=') {
+        bits = (bits << 6 | u32::from(value(c)?)) & 0xffff;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    Ok(bytes)
 }

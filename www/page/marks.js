@@ -46,10 +46,10 @@ export const heads = (name, last) => h("div.row.heads", name,
   h("div.cells", { "aria-hidden": "true" }, axis([0, 0.25, 0.5, 0.75, 1].map((f) => [f === 1 ? "roof" : f * 100, along(f)])),
     h("span.num", "time"), h("span.num", "rate"), axis([["10⁻³", onLog(1e-3)], ["bound", onLog(1)]]), h("span")), last);
 
-/** What tells a row apart comes first: the model where there is one, for the op is the group's heading already. */
+/** What tells a row apart comes first, with the model where there is one; the op is the group's heading already. */
 export function rowName(c, ...more) {
   const model = c.model && !c.title.includes(c.model);
-  const first = model ? [c.model, c.phase] : [c.title], second = model ? [c.title, ...more] : [c.phase, ...more];
+  const first = model ? [c.model, `${c.phase} ${c.title}`] : [c.title], second = model ? more : [c.phase, ...more];
   return [["span.title", first], ["span.sub", second]].map(([k, t]) => h(k, t.filter(Boolean).join(" · ")));
 }
 

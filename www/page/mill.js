@@ -89,7 +89,10 @@ const once = (c, storage, plan, timed, error) => alone(async () => {
 });
 
 /** Runs one case. Shapes that hurt are checked and not timed: they are too small for a time to mean anything. */
-export const runCase = (c, storage, plan) => once(c, storage, plan, c.real);
+export async function runCase(c, storage, plan) {
+  if (c.real && !state.roof) await measureRoof();
+  return once(c, storage, plan, c.real);
+}
 
 export const measureRoof = () => alone(async () => {
   if (state.roof?.copy) return true;
@@ -134,14 +137,16 @@ async function long(what, jobs, one) {
 
 /**
  * Every case × storage × plan, or the part of it that was asked for; the rows, in order.
- * `real` true or false keeps one kind of case; `only` is a set of case names; `fusion` adds the comparison at the end.
+ * `storages` is "all", "first", or a list of names; `real` true or false keeps one kind of case; `only` is a set of case names;
+ * `fusion` adds the comparison at the end.
  */
 export async function runAll({ timed = true, storages = "all", plans = "all", real, only, fusion, onRow } = {}) {
   if (!state.device) throw new Error(`no device: ${state.missing?.reason ?? "not open yet"}`);
   const jobs = [];
   for (const c of state.cases) {
     if ((real !== undefined && c.real !== real) || (only && !only.has(c.name))) continue;
-    for (const storage of storages === "first" ? c.storages.slice(0, 1) : c.storages) {
+    const some = storages === "first" ? c.storages.slice(0, 1) : c.storages.filter((s) => storages === "all" || storages.includes(s));
+    for (const storage of some) {
       try {
         const all = await state.mill.plans(c.name, storage);
         if (!all.length) throw new Error(`${c.op}: no plan for ${storage}`);

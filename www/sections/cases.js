@@ -87,7 +87,7 @@ class Row {
       // The list was made anew under the finger or the focus that changed it.
       if (document.activeElement === document.body) this.planBox.querySelector(":checked")?.focus();
       const steps = await state.mill.shader(this.c.name, this.storage, this.plan);
-      swap(this.shaders, h("h4", `The WGSL that runs: ${this.storage}, ${this.plan}`), steps.map(code));
+      swap(this.shaders, h("h4", `The WGSL that ${state.device ? "runs" : "runs on the least device"}: ${this.storage}, ${this.plan}`), steps.map(code));
     } catch (e) { swap(this.shaders, trouble(e)); }
   }
 
@@ -98,7 +98,7 @@ class Row {
         percent(r.roof_fraction), time(r.median_us), r.p20_us ? `${time(r.p20_us)} – ${time(r.p80_us)}` : "–", sig(r.gb_s), sig(r.gflop_s), time(r.host_us),
         r.thrown ? "–" : tiny(r.error), r.thrown ? "–" : tiny(r.bound), bytes(r.bytes)])) : h("p.quiet", "None yet."),
       rows.filter((r) => !r.ok).map((r) => trouble(complaint(r))),
-      ref && [h("h4", "The reference, in f64 on the CPU"), ref.error ? trouble(ref.error) : [h("p", `${sig(ref.ms)} ms`), h("pre.output", { tabindex: "0" }, ref.output)]]);
+      ref && [h("h4", "The reference, in f64 on the CPU"), ref.error ? trouble(ref.error) : [h("p", `${sig(ref.ms)} ms, with the making of its inputs and bounds`), h("pre.output", { tabindex: "0" }, ref.output)]]);
   }
 }
 

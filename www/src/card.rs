@@ -74,13 +74,16 @@ fn chips(caps: &Caps, int8_dot: bool) -> String {
         chip(
             "subgroups",
             caps.subgroups.is_some(),
-            format!("Lanes add up by shuffles, without a barrier ({sizes}). Shown by a kernel that was run and compared."),
+            format!(
+                "Lanes add up by shuffles, without a barrier ({sizes}). Proved by a kernel that was run and compared."
+            ),
             "Lanes add up through workgroup memory: as many barriers more as halvings, and a little memory.",
         ),
         chip(
             "timestamps",
             caps.timestamps,
-            "The GPU's own clock times a pass. Browsers round it, so runs are repeated until they take milliseconds.".into(),
+            "The GPU's own clock times a pass. Browsers round it, so runs are repeated until they take milliseconds."
+                .into(),
             "Times are the slope between two numbers of repeats, by the clock of the page: they need longer runs and are noisier.",
         ),
         chip(
@@ -110,6 +113,8 @@ mod tests {
             assert!(!chips.contains("\"note\":\"\""), "{chips}");
             assert_eq!(chips.contains("\"there\":true"), caps.f16, "{chips}");
         }
-        assert!(limits(&Caps::apple_m()).contains(r#"{"name":"least_subgroup_size","value":32,"baseline":0,"unit":""}"#));
+        assert!(
+            limits(&Caps::apple_m()).contains(r#"{"name":"least_subgroup_size","value":32,"baseline":0,"unit":""}"#)
+        );
     }
 }

@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_null() {
-        let fields = [("a", number(0.5)), ("b", number(f64::NAN)), ("c", maybe(None)), ("d", list([text("x"), text("\"")]))];
+        let fields =
+            [("a", number(0.5)), ("b", number(f64::NAN)), ("c", maybe(None)), ("d", list([text("x"), text("\"")]))];
         assert_eq!(object(&fields), r#"{"a":0.5,"b":null,"c":null,"d":["x","\""]}"#);
     }
 }

@@ -20,6 +20,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 
+use gristmill::plan::PipelineKey;
 use gristmill::proof::cases::{self, Case};
 use gristmill::proof::measure::{self, Effort, Roof, Trial};
 use gristmill::wgsl::compose;
@@ -204,9 +205,9 @@ fn shader_json(case: &str, storage: &str, plan: &str) -> Result<String, String> 
         }
     }
     let target = caps().target;
-    let one = |key| {
+    let one = |key: &PipelineKey| {
         let composed = compose(key, target).map_err(|e| e.to_string())?;
-        Ok(object(&[("kernel", text(&key.to_string())), ("wgsl", text(&composed.text))]))
+        Ok(object(&[("kernel", text(key.kernel)), ("wgsl", text(&composed.text))]))
     };
     Ok(list(keys.into_iter().map(one).collect::<Result<Vec<_>, String>>()?))
 }
@@ -251,7 +252,8 @@ fn plan_json(plan: &Plan) -> String {
 }
 
 fn roof_json(roof: &Roof) -> String {
-    let copies = roof.copies.iter().map(|(bytes, gb_s)| object(&[("bytes", bytes.to_string()), ("gb_s", number(*gb_s))]));
+    let copies =
+        roof.copies.iter().map(|(bytes, gb_s)| object(&[("bytes", bytes.to_string()), ("gb_s", number(*gb_s))]));
     object(&[
         ("copy", list(copies)),
         ("copy_gb_s", number(roof.copy_gb_s)),
@@ -349,6 +351,9 @@ mod tests {
         let all = all();
         let case = all.iter().find(|c| c.name == "rms_norm/length-33").expect("a case");
         let shown = reference_text(case).expect("an answer");
-        assert!(shown.contains("y [4, 33] = [") && shown.contains("…") && shown.contains("stats [4, 2] = ["), "{shown}");
+        assert!(
+            shown.contains("y [4, 33] = [") && shown.contains("…") && shown.contains("stats [4, 2] = ["),
+            "{shown}"
+        );
     }
 }

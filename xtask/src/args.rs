@@ -57,10 +57,7 @@ pub enum Piece {
 impl Command {
     /// Whether only a build with the feature `web` can do this.
     pub fn needs_web(&self) -> bool {
-        matches!(
-            self,
-            Command::Web { .. } | Command::Test { .. } | Command::Setup(Piece::Web | Piece::All)
-        )
+        matches!(self, Command::Web { .. } | Command::Test { .. } | Command::Setup(Piece::Web | Piece::All))
     }
 }
 
@@ -87,9 +84,7 @@ pub fn parse(args: &[String]) -> Result<Command, String> {
             Some("browser") => Piece::Browser,
             Some("checks") => Piece::Checks,
             Some(other) => {
-                return Err(wrong(format!(
-                    "setup: `{other}` is none of driver, web, browser, checks, all"
-                )));
+                return Err(wrong(format!("setup: `{other}` is none of driver, web, browser, checks, all")));
             }
         }),
         "test" => {
@@ -109,11 +104,9 @@ pub fn parse(args: &[String]) -> Result<Command, String> {
                     "--build-only" => build_only = true,
                     "--port" => {
                         let given = rest.next().unwrap_or("nothing");
-                        port = given.parse().map_err(|_| {
-                            wrong(format!(
-                                "web: --port takes a number from 0 to 65535, not `{given}`"
-                            ))
-                        })?;
+                        port = given
+                            .parse()
+                            .map_err(|_| wrong(format!("web: --port takes a number from 0 to 65535, not `{given}`")))?;
                     }
                     other => return Err(wrong(format!("web: unknown argument `{other}`"))),
                 }
@@ -138,12 +131,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Command, String> {
-        parse(
-            &line
-                .split_whitespace()
-                .map(String::from)
-                .collect::<Vec<_>>(),
-        )
+        parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
     }
 
     #[test]
@@ -153,30 +141,15 @@ mod tests {
         assert_eq!(read("setup"), Ok(Command::Setup(Piece::All)));
         assert_eq!(read("setup driver"), Ok(Command::Setup(Piece::Driver)));
         assert_eq!(read("test --quick"), Ok(Command::Test { quick: true }));
-        assert_eq!(
-            read("web"),
-            Ok(Command::Web {
-                build_only: false,
-                port: 8080
-            })
-        );
-        assert_eq!(
-            read("web --port 9 --build-only"),
-            Ok(Command::Web {
-                build_only: true,
-                port: 9
-            })
-        );
+        assert_eq!(read("web"), Ok(Command::Web { build_only: false, port: 8080 }));
+        assert_eq!(read("web --port 9 --build-only"), Ok(Command::Web { build_only: true, port: 9 }));
         assert_eq!(read("report"), Ok(Command::Report));
     }
 
     #[test]
     fn the_benchmark_gets_its_arguments_untouched() {
         let args = ["rms_norm", "--json", "--help"].map(String::from).to_vec();
-        assert_eq!(
-            read("bench rms_norm --json --help"),
-            Ok(Command::Bench(args))
-        );
+        assert_eq!(read("bench rms_norm --json --help"), Ok(Command::Bench(args)));
     }
 
     #[test]

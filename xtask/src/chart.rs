@@ -87,11 +87,8 @@ pub fn draw(rows: &[Row]) -> String {
          height=\"{height:.0}\" role=\"img\">"
     );
     if let Some(first) = rows.first() {
-        let _ = writeln!(
-            svg,
-            "<title>{}: fraction of the measured roof for each case</title>",
-            escaped(&first.adapter)
-        );
+        let _ =
+            writeln!(svg, "<title>{}: fraction of the measured roof for each case</title>", escaped(&first.adapter));
     }
     let _ = writeln!(svg, "<style>{STYLE}</style>");
     let _ = writeln!(
@@ -110,10 +107,7 @@ pub fn draw(rows: &[Row]) -> String {
 fn draw_head(svg: &mut String, columns: &Columns, rows: &[Row], bottom: f64) {
     if let Some(first) = rows.first() {
         text(svg, MARGIN, 38.0, "title", &first.adapter);
-        let run = format!(
-            "{} · {} · commit {}",
-            first.driver, first.date, first.commit
-        );
+        let run = format!("{} · {} · commit {}", first.driver, first.date, first.commit);
         text(svg, MARGIN, 58.0, "soft", &run);
     }
     text(
@@ -124,27 +118,9 @@ fn draw_head(svg: &mut String, columns: &Columns, rows: &[Row], bottom: f64) {
         "Best plan of each case, as a fraction of what this device did in the same run (copy bandwidth or f32 rate).",
     );
     let head = TOP - 8.0;
-    text(
-        svg,
-        columns.bars + BARS + columns.fraction,
-        head,
-        "head right",
-        "of roof",
-    );
-    text(
-        svg,
-        columns.bars + BARS + columns.rate,
-        head,
-        "head right",
-        "GB/s",
-    );
-    text(
-        svg,
-        columns.width - MARGIN,
-        head,
-        "head right",
-        "error ≤ bound",
-    );
+    text(svg, columns.bars + BARS + columns.fraction, head, "head right", "of roof");
+    text(svg, columns.bars + BARS + columns.rate, head, "head right", "GB/s");
+    text(svg, columns.width - MARGIN, head, "head right", "error ≤ bound");
     for quarter in 0..=4 {
         let fraction = f64::from(quarter) / 4.0;
         let x = columns.bars + BARS * fraction / MOST;
@@ -189,35 +165,17 @@ fn draw_row(svg: &mut String, columns: &Columns, y: f64, row: &Row, with_case: b
                 bar - 1.0
             );
         }
-        text(
-            svg,
-            columns.bars + BARS + columns.fraction,
-            base,
-            "right",
-            &percent(fraction),
-        );
+        text(svg, columns.bars + BARS + columns.fraction, base, "right", &percent(fraction));
     }
     if let Some(rate) = row.gb_s {
-        text(
-            svg,
-            columns.bars + BARS + columns.rate,
-            base,
-            "right soft",
-            &three_digits(rate),
-        );
+        text(svg, columns.bars + BARS + columns.rate, base, "right soft", &three_digits(rate));
     }
     let within = match (row.error, row.bound) {
         (Some(error), Some(bound)) => error <= bound,
         _ => true,
     };
     let class = if within { "right soft" } else { "right bad" };
-    text(
-        svg,
-        columns.width - MARGIN,
-        base,
-        class,
-        &error_and_bound(row),
-    );
+    text(svg, columns.width - MARGIN, base, class, &error_and_bound(row));
 }
 
 /// Where the columns are: as wide as their longest words.
@@ -232,22 +190,12 @@ struct Columns {
 
 impl Columns {
     fn of(rows: &[Row]) -> Self {
-        let longest =
-            |word: &dyn Fn(&Row) -> usize| rows.iter().map(word).max().unwrap_or(0) as f64 * CHAR;
-        let storage =
-            MARGIN + 10.0 + longest(&|row| row.case_in_op().chars().count()).max(80.0) + 14.0;
+        let longest = |word: &dyn Fn(&Row) -> usize| rows.iter().map(word).max().unwrap_or(0) as f64 * CHAR;
+        let storage = MARGIN + 10.0 + longest(&|row| row.case_in_op().chars().count()).max(80.0) + 14.0;
         let bars = storage + longest(&|row| row.storage.chars().count()).max(24.0) + 14.0;
         let (fraction, rate) = (52.0, 114.0);
         let error = longest(&|row| error_and_bound(row).chars().count()).max(90.0);
-        Self {
-            storage,
-            bars,
-            fraction,
-            rate,
-            width: (bars + BARS + rate + 24.0 + error + MARGIN)
-                .max(720.0)
-                .ceil(),
-        }
+        Self { storage, bars, fraction, rate, width: (bars + BARS + rate + 24.0 + error + MARGIN).max(720.0).ceil() }
     }
 }
 
@@ -260,17 +208,11 @@ fn colour(storage: &str) -> &str {
 }
 
 fn text(svg: &mut String, x: f64, y: f64, class: &str, words: &str) {
-    let _ = writeln!(
-        svg,
-        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>",
-        escaped(words)
-    );
+    let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(words));
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -282,21 +224,11 @@ mod tests {
     fn the_svg_is_well_formed_and_says_everything() {
         let svg = draw(&rows());
         let document = roxmltree::Document::parse(&svg).expect("it is well-formed");
-        let texts: Vec<_> = document
-            .descendants()
-            .filter(|node| node.has_tag_name("text"))
-            .filter_map(|node| node.text())
-            .collect();
-        for words in [
-            "Mill, model 1 <&>",
-            "rms_norm",
-            "layer_norm",
-            "prefill",
-            "82 %",
-            "162 %",
-            "21.0",
-            "1.0e-7 ≤ 2.0e-7",
-        ] {
+        let texts: Vec<_> =
+            document.descendants().filter(|node| node.has_tag_name("text")).filter_map(|node| node.text()).collect();
+        for words in
+            ["Mill, model 1 <&>", "rms_norm", "layer_norm", "prefill", "82 %", "162 %", "21.0", "1.0e-7 ≤ 2.0e-7"]
+        {
             assert!(texts.contains(&words), "{words} is not in {texts:?}");
         }
         // One bar a row, and none longer than the axis.
@@ -308,13 +240,7 @@ mod tests {
         assert_eq!(bars.len(), 4);
         assert!(bars.iter().all(|width| *width <= BARS), "{bars:?}");
         // A result outside of its bound is not hidden.
-        assert_eq!(
-            document
-                .descendants()
-                .filter(|node| node.attribute("class") == Some("right bad"))
-                .count(),
-            1
-        );
+        assert_eq!(document.descendants().filter(|node| node.attribute("class") == Some("right bad")).count(), 1);
     }
 
     #[test]

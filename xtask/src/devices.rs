@@ -27,12 +27,9 @@ impl Device {
             None => command.env_remove("GRISTMILL_ADAPTER"),
         };
         if !self.icds.is_empty() {
-            let list =
-                std::env::join_paths(&self.icds).map_err(|e| format!("{}: {e}", self.name))?;
+            let list = std::env::join_paths(&self.icds).map_err(|e| format!("{}: {e}", self.name))?;
             // Loaders before 1.3.207 know only the second name.
-            command
-                .env("VK_DRIVER_FILES", &list)
-                .env("VK_ICD_FILENAMES", &list);
+            command.env("VK_DRIVER_FILES", &list).env("VK_ICD_FILENAMES", &list);
         }
         Ok(())
     }
@@ -50,14 +47,7 @@ pub fn hide_all(command: &mut Command) {
 pub fn matrix(browser: Option<&Browser>) -> Vec<(&'static str, Result<Device, String>)> {
     if !cfg!(target_os = "linux") {
         let name = "this machine's GPU";
-        return vec![(
-            name,
-            Ok(Device {
-                name,
-                icds: Vec::new(),
-                adapter: None,
-            }),
-        )];
+        return vec![(name, Ok(Device { name, icds: Vec::new(), adapter: None }))];
     }
     let found = vulkan::find();
     let mut devices = vec![
@@ -80,33 +70,16 @@ pub fn matrix(browser: Option<&Browser>) -> Vec<(&'static str, Result<Device, St
             eprintln!("not in the matrix: {name}, which has no Vulkan driver here");
             continue;
         }
-        devices.push((
-            name,
-            Ok(Device {
-                name,
-                icds,
-                adapter: None,
-            }),
-        ));
+        devices.push((name, Ok(Device { name, icds, adapter: None })));
     }
     devices
 }
 
-fn software(
-    name: &'static str,
-    adapter: &'static str,
-    icds: Vec<PathBuf>,
-) -> (&'static str, Result<Device, String>) {
+fn software(name: &'static str, adapter: &'static str, icds: Vec<PathBuf>) -> (&'static str, Result<Device, String>) {
     let device = if icds.is_empty() {
-        Err(format!(
-            "{name} is not installed: no ICD file of it was found"
-        ))
+        Err(format!("{name} is not installed: no ICD file of it was found"))
     } else {
-        Ok(Device {
-            name,
-            icds,
-            adapter: Some(adapter),
-        })
+        Ok(Device { name, icds, adapter: Some(adapter) })
     };
     (name, device)
 }
@@ -138,20 +111,13 @@ fn swiftshader(browser: Option<&Browser>) -> Vec<PathBuf> {
 /// not tell which GPU is there.
 fn gpu_vendors(root: &Path) -> Vec<u32> {
     let mut vendors = Vec::new();
-    for entry in std::fs::read_dir(root.join("sys/class/drm"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for entry in std::fs::read_dir(root.join("sys/class/drm")).into_iter().flatten().flatten() {
         // A render node is a GPU; a card without one is only a display.
         if !entry.file_name().to_string_lossy().starts_with("renderD") {
             continue;
         }
         let text = std::fs::read_to_string(entry.path().join("device/vendor")).unwrap_or_default();
-        vendors.extend(u32::from_str_radix(
-            text.trim().trim_start_matches("0x"),
-            16,
-        ));
+        vendors.extend(u32::from_str_radix(text.trim().trim_start_matches("0x"), 16));
     }
     // Machines that only compute have no render node.
     if root.join("proc/driver/nvidia/gpus").is_dir() {
@@ -171,16 +137,9 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_device_is_chosen_by_the_environment() {
-        let (_, device) = software(
-            "lavapipe",
-            "llvmpipe",
-            vec!["/a.json".into(), "/b.json".into()],
-        );
+        let (_, device) = software("lavapipe", "llvmpipe", vec!["/a.json".into(), "/b.json".into()]);
         let mut command = Command::new("cargo");
-        device
-            .expect("it has drivers")
-            .choose(&mut command)
-            .expect("the paths can be joined");
+        device.expect("it has drivers").choose(&mut command).expect("the paths can be joined");
         assert_eq!(
             process::shown(&command),
             "GRISTMILL_ADAPTER=llvmpipe VK_DRIVER_FILES=/a.json:/b.json VK_ICD_FILENAMES=/a.json:/b.json cargo"
@@ -192,11 +151,7 @@ mod tests {
     #[test]
     fn gpus_are_told_by_their_render_nodes() {
         let root = std::env::temp_dir().join(format!("gristmill-gpus-{}", std::process::id()));
-        for (node, vendor) in [
-            ("card0", "0x1af4"),
-            ("renderD128", "0x8086"),
-            ("renderD129", "0x10de"),
-        ] {
+        for (node, vendor) in [("card0", "0x1af4"), ("renderD128", "0x8086"), ("renderD129", "0x10de")] {
             let dir = root.join("sys/class/drm").join(node).join("device");
             std::fs::create_dir_all(&dir).expect("a directory");
             std::fs::write(dir.join("vendor"), format!("{vendor}\n")).expect("a file");

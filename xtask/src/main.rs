@@ -77,18 +77,10 @@ fn again_with_web(workspace: &Workspace, args: &[String]) -> Result<ExitCode, St
     let mut cargo = process::cargo(workspace, "run --package xtask --features web");
     if cfg!(windows) {
         // Windows cannot replace a program while it runs, and both builds would be `target/debug/xtask.exe`.
-        cargo
-            .arg("--target-dir")
-            .arg(workspace.target.join("xtask-web"));
+        cargo.arg("--target-dir").arg(workspace.target.join("xtask-web"));
     }
     cargo.arg("--").args(args);
-    let status = cargo
-        .status()
-        .map_err(|e| format!("cannot start {}: {e}", process::shown(&cargo)))?;
+    let status = cargo.status().map_err(|e| format!("cannot start {}: {e}", process::shown(&cargo)))?;
     // The other process has printed its own error.
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

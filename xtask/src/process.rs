@@ -9,9 +9,7 @@ use crate::workspace::Workspace;
 /// The cargo that runs us, in the root of the workspace, with these words as its first arguments.
 pub fn cargo(workspace: &Workspace, words: &str) -> Command {
     let mut cargo = Command::new(cargo_program());
-    cargo
-        .current_dir(&workspace.root)
-        .args(words.split_whitespace());
+    cargo.current_dir(&workspace.root).args(words.split_whitespace());
     cargo
 }
 
@@ -25,32 +23,19 @@ pub fn cargo_program() -> std::ffi::OsString {
 pub fn run(command: &mut Command) -> Result<(), String> {
     let shown = shown(command);
     eprintln!("$ {shown}");
-    let status = command
-        .status()
-        .map_err(|e| format!("cannot start `{shown}`: {e}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{shown}` failed ({status})"))
-    }
+    let status = command.status().map_err(|e| format!("cannot start `{shown}`: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{shown}` failed ({status})")) }
 }
 
 /// What the command prints to its standard output. An error carries what it printed to the other one.
 pub fn read(command: &mut Command) -> Result<String, String> {
     let shown = shown(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| format!("cannot start `{shown}`: {e}"))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("cannot start `{shown}`: {e}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
         let reason = String::from_utf8_lossy(&output.stderr);
-        Err(format!(
-            "`{shown}` failed ({}): {}",
-            output.status,
-            reason.trim()
-        ))
+        Err(format!("`{shown}` failed ({}): {}", output.status, reason.trim()))
     }
 }
 
@@ -93,22 +78,14 @@ mod tests {
     #[test]
     fn a_command_is_shown_as_it_is_typed() {
         let mut command = Command::new("/usr/bin/cargo");
-        command
-            .args(["test", "--", "a case", ""])
-            .env("GRISTMILL_CAPS", "baseline");
-        assert_eq!(
-            shown(&command),
-            "GRISTMILL_CAPS=baseline cargo test -- 'a case' ''"
-        );
+        command.args(["test", "--", "a case", ""]).env("GRISTMILL_CAPS", "baseline");
+        assert_eq!(shown(&command), "GRISTMILL_CAPS=baseline cargo test -- 'a case' ''");
     }
 
     #[test]
     fn an_error_names_the_command() {
         let mut command = Command::new("gristmill-has-no-such-program");
         let reason = run(&mut command).expect_err("there is no such program");
-        assert!(
-            reason.contains("`gristmill-has-no-such-program`"),
-            "{reason}"
-        );
+        assert!(reason.contains("`gristmill-has-no-such-program`"), "{reason}");
     }
 }

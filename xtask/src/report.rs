@@ -33,8 +33,7 @@ impl Row {
     /// The case without its op, under whose heading it stands.
     pub fn case_in_op(&self) -> &str {
         let rest = self.case.strip_prefix(self.op.as_str());
-        rest.and_then(|rest| rest.strip_prefix('/'))
-            .unwrap_or(&self.case)
+        rest.and_then(|rest| rest.strip_prefix('/')).unwrap_or(&self.case)
     }
 }
 
@@ -80,10 +79,7 @@ fn parse(text: &str) -> Result<Vec<Row>, String> {
         Some(at) => Ok((name.to_string(), at)),
         None => Err(format!("there is no column `{name}`")),
     };
-    let words = [
-        "date", "commit", "adapter", "driver", "case", "op", "storage", "plan",
-    ]
-    .map(column);
+    let words = ["date", "commit", "adapter", "driver", "case", "op", "storage", "plan"].map(column);
     let numbers = ["median_us", "gb_s", "roof_fraction", "error", "bound"].map(column);
     let words = words.into_iter().collect::<Result<Vec<_>, _>>()?;
     let numbers = numbers.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -103,9 +99,7 @@ fn parse(text: &str) -> Result<Vec<Row>, String> {
                 "" => Ok(None),
                 text => match text.parse::<f64>() {
                     Ok(number) => Ok(Some(number)),
-                    Err(_) => Err(format!(
-                        "line {line}: {name} is `{text}`, which is no number"
-                    )),
+                    Err(_) => Err(format!("line {line}: {name} is `{text}`, which is no number")),
                 },
             }
         };
@@ -136,17 +130,10 @@ fn newest_run(rows: &[Row]) -> Result<Vec<Row>, String> {
     };
     if let Some(other) = rows.iter().find(|row| row.adapter != newest.adapter) {
         // The file is named after its adapter; a chart of two would compare what cannot be compared.
-        return Err(format!(
-            "it has rows of two adapters, `{}` and `{}`",
-            newest.adapter, other.adapter
-        ));
+        return Err(format!("it has rows of two adapters, `{}` and `{}`", newest.adapter, other.adapter));
     }
     let run = |row: &Row| (row.date.clone(), row.commit.clone(), row.driver.clone());
-    Ok(rows
-        .iter()
-        .filter(|row| run(row) == run(newest))
-        .cloned()
-        .collect())
+    Ok(rows.iter().filter(|row| run(row) == run(newest)).cloned().collect())
 }
 
 /// The plan with the least time for each case and storage, ordered by op; within an op in the order of the file, which is the
@@ -154,9 +141,7 @@ fn newest_run(rows: &[Row]) -> Result<Vec<Row>, String> {
 fn best_plans(rows: Vec<Row>) -> Vec<Row> {
     let mut timed: Vec<Row> = Vec::new();
     for row in rows {
-        let same = |old: &&mut Row| {
-            (&old.case, &old.storage, &old.plan) == (&row.case, &row.storage, &row.plan)
-        };
+        let same = |old: &&mut Row| (&old.case, &old.storage, &old.plan) == (&row.case, &row.storage, &row.plan);
         match timed.iter_mut().find(same) {
             Some(old) => *old = row,
             None => timed.push(row),
@@ -175,16 +160,9 @@ fn best_plans(rows: Vec<Row>) -> Vec<Row> {
     let mut first = BTreeMap::new();
     for (at, row) in best.iter().enumerate() {
         first.entry(row.op.clone()).or_insert(at);
-        first
-            .entry(format!("{}\n{}", row.op, row.case))
-            .or_insert(at);
+        first.entry(format!("{}\n{}", row.op, row.case)).or_insert(at);
     }
-    let place = |row: &Row| {
-        (
-            first.get(&row.op).copied(),
-            first.get(&format!("{}\n{}", row.op, row.case)).copied(),
-        )
-    };
+    let place = |row: &Row| (first.get(&row.op).copied(), first.get(&format!("{}\n{}", row.op, row.case)).copied());
     best.sort_by_key(place);
     best
 }
@@ -208,11 +186,7 @@ pub fn three_digits(number: f64) -> String {
 /// An error beside its bound: `1.2e-7 ≤ 9.5e-7`.
 pub fn error_and_bound(row: &Row) -> String {
     let tiny = |number: f64| {
-        if number == 0.0 {
-            "0".to_string()
-        } else {
-            format!("{number:.1e}")
-        }
+        if number == 0.0 { "0".to_string() } else { format!("{number:.1e}") }
     };
     match (row.error, row.bound) {
         (Some(error), Some(bound)) => {
@@ -309,14 +283,7 @@ date,commit,adapter,driver,case,op,storage,plan,median_us,p20_us,p80_us,bytes,fl
         let rows = rows();
         let got: Vec<_> = rows
             .iter()
-            .map(|row| {
-                (
-                    row.op.as_str(),
-                    row.case_in_op(),
-                    row.storage.as_str(),
-                    row.plan.as_str(),
-                )
-            })
+            .map(|row| (row.op.as_str(), row.case_in_op(), row.storage.as_str(), row.plan.as_str()))
             .collect();
         assert_eq!(
             got,
@@ -334,11 +301,8 @@ date,commit,adapter,driver,case,op,storage,plan,median_us,p20_us,p80_us,bytes,fl
 
     #[test]
     fn of_one_date_the_run_that_was_appended_last() {
-        let text = format!(
-            "{CSV}2026-11-02,ccc,\"Mill, model 1 <&>\",stone 1.0,a,a,f32,row,1,1,1,1,1,1,1,1,1,1,1\n"
-        );
-        let rows =
-            newest_run(&parse(&text).expect("it is well-formed")).expect("it has one adapter");
+        let text = format!("{CSV}2026-11-02,ccc,\"Mill, model 1 <&>\",stone 1.0,a,a,f32,row,1,1,1,1,1,1,1,1,1,1,1\n");
+        let rows = newest_run(&parse(&text).expect("it is well-formed")).expect("it has one adapter");
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].commit, "ccc");
     }
@@ -348,17 +312,10 @@ date,commit,adapter,driver,case,op,storage,plan,median_us,p20_us,p80_us,bytes,fl
         let reason = |text: &str| parse(text).expect_err("it is wrong");
         assert!(reason("date,commit\n").contains("`adapter`"));
         let wrong = CSV.replace(",90,80,99,", ",quick,80,99,");
-        assert_eq!(
-            reason(&wrong),
-            "line 2: median_us is `quick`, which is no number"
-        );
+        assert_eq!(reason(&wrong), "line 2: median_us is `quick`, which is no number");
         let two = CSV.replacen("model 1", "model 2", 1);
-        let reason =
-            newest_run(&parse(&two).expect("it is well-formed")).expect_err("two adapters");
-        assert!(
-            reason.contains("model 1") && reason.contains("model 2"),
-            "{reason}"
-        );
+        let reason = newest_run(&parse(&two).expect("it is well-formed")).expect_err("two adapters");
+        assert!(reason.contains("model 1") && reason.contains("model 2"), "{reason}");
         assert_eq!(newest_run(&[]), Ok(Vec::new()));
     }
 
@@ -367,34 +324,17 @@ date,commit,adapter,driver,case,op,storage,plan,median_us,p20_us,p80_us,bytes,fl
         let text = format!("# Mill\n{BEGIN}\nold\n{END}\nend\n");
         let measured = section(&rows(), Path::new("benches/results/mill.svg"));
         let new = between_markers(&text, &measured).expect("it has markers");
-        assert!(
-            new.starts_with(&format!("# Mill\n{BEGIN}\n"))
-                && new.ends_with(&format!("{END}\nend\n"))
-        );
+        assert!(new.starts_with(&format!("# Mill\n{BEGIN}\n")) && new.ends_with(&format!("{END}\nend\n")));
         assert!(new.contains("](benches/results/mill.svg)") && !new.contains("old"));
-        assert!(
-            new.contains(
-                "| rms_norm | prefill | f32 | row_wide | 100 | 21.0 | 82 % | 1.0e-7 ≤ 2.0e-7 |"
-            ),
-            "{new}"
-        );
-        assert_eq!(
-            between_markers(&new, &measured).as_deref(),
-            Some(new.as_str())
-        );
+        assert!(new.contains("| rms_norm | prefill | f32 | row_wide | 100 | 21.0 | 82 % | 1.0e-7 ≤ 2.0e-7 |"), "{new}");
+        assert_eq!(between_markers(&new, &measured).as_deref(), Some(new.as_str()));
         assert_eq!(between_markers("# Mill\n", "x"), None);
     }
 
     #[test]
     fn numbers_have_three_digits() {
-        let cases = [
-            (0.0, "0"),
-            (0.001, "1.0e-3"),
-            (0.5, "0.50"),
-            (12.34, "12.3"),
-            (567.8, "568"),
-            (123456.0, "1.2e5"),
-        ];
+        let cases =
+            [(0.0, "0"), (0.001, "1.0e-3"), (0.5, "0.50"), (12.34, "12.3"), (567.8, "568"), (123456.0, "1.2e5")];
         for (number, text) in cases {
             assert_eq!(three_digits(number), text);
         }

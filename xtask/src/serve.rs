@@ -57,10 +57,7 @@ impl Server {
     pub fn bind(port: u16) -> Result<Self, String> {
         let http = tiny_http::Server::http(("127.0.0.1", port))
             .map_err(|e| format!("cannot serve on port {port}: {e} (`--port N` takes another)"))?;
-        let port = http
-            .server_addr()
-            .to_ip()
-            .map_or(port, |address| address.port());
+        let port = http.server_addr().to_ip().map_or(port, |address| address.port());
         Ok(Self { http, port })
     }
 
@@ -125,8 +122,7 @@ fn refuse(request: Request, status: u16, text: &str) -> std::io::Result<()> {
 }
 
 fn header(name: &str, value: &str) -> std::io::Result<Header> {
-    Header::from_bytes(name, value)
-        .map_err(|()| std::io::Error::other(format!("{name}: {value} is no header")))
+    Header::from_bytes(name, value).map_err(|()| std::io::Error::other(format!("{name}: {value} is no header")))
 }
 
 /// The MIME type of a file by its name; a browser compiles wasm as it arrives only under its own type.
@@ -178,8 +174,7 @@ mod tests {
         // A number for each: the tests of a process run at the same time.
         static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let dir =
-            std::env::temp_dir().join(format!("gristmill-site-{}-{count}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("gristmill-site-{}-{count}", std::process::id()));
         let root = dir.join("page");
         std::fs::create_dir_all(root.join("results")).expect("a directory");
         std::fs::write(dir.join("secret.html"), "secret").expect("a file");
@@ -193,15 +188,9 @@ mod tests {
     fn a_request_finds_a_file_of_the_page_and_nothing_else() {
         let (dir, root) = page();
         #[cfg(unix)]
-        std::os::unix::fs::symlink(dir.join("secret.html"), root.join("link.html"))
-            .expect("a link");
+        std::os::unix::fs::symlink(dir.join("secret.html"), root.join("link.html")).expect("a link");
         let site = Site::open(&root).expect("it is there");
-        for url in [
-            "/",
-            "/index.html",
-            "/index.html?case=1",
-            "/results/a%20b.csv",
-        ] {
+        for url in ["/", "/index.html", "/index.html?case=1", "/results/a%20b.csv"] {
             assert!(site.file(url).is_some(), "{url}");
         }
         for url in [
@@ -223,10 +212,7 @@ mod tests {
         ] {
             assert_eq!(site.file(url), None, "{url}");
         }
-        assert_eq!(
-            site.file(&format!("/{}", dir.join("secret.html").display())),
-            None
-        );
+        assert_eq!(site.file(&format!("/{}", dir.join("secret.html").display())), None);
         std::fs::remove_dir_all(&dir).expect("it was there");
     }
 
@@ -237,11 +223,7 @@ mod tests {
         let server = Server::bind(0).expect("a free port");
         let ask = |line: &str| {
             let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
-            write!(
-                stream,
-                "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            )
-            .expect("a request");
+            write!(stream, "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("a request");
             let mut text = String::new();
             stream.read_to_string(&mut text).expect("an answer");
             text
@@ -249,10 +231,7 @@ mod tests {
         server.serve_while(&site, || {
             let wasm = ask("GET /gristmill_bg.wasm");
             assert!(wasm.starts_with("HTTP/1.1 200"), "{wasm}");
-            assert!(
-                wasm.contains("Content-Type: application/wasm\r\n"),
-                "{wasm}"
-            );
+            assert!(wasm.contains("Content-Type: application/wasm\r\n"), "{wasm}");
             assert!(wasm.contains("Cache-Control: no-store\r\n"), "{wasm}");
             assert!(ask("GET /").ends_with("<p>flour</p>"));
             assert!(!ask("HEAD /").contains("flour"));
@@ -266,10 +245,7 @@ mod tests {
     fn a_port_that_is_taken_is_named() {
         let server = Server::bind(0).expect("a free port");
         let reason = Server::bind(server.port).err().expect("it is taken");
-        assert!(
-            reason.contains(&format!("port {}", server.port)),
-            "{reason}"
-        );
+        assert!(reason.contains(&format!("port {}", server.port)), "{reason}");
     }
 
     #[test]

@@ -64,29 +64,19 @@ fn vulkan_driver(wanted: impl Fn(&vulkan::Found) -> bool, missing: &str) -> Resu
         say_driver(&found)
     } else {
         let why = reasons(&found, missing);
-        Err(format!(
-            "{why}, although mesa-vulkan-drivers and libvulkan1 are installed"
-        ))
+        Err(format!("{why}, although mesa-vulkan-drivers and libvulkan1 are installed"))
     }
 }
 
 fn say_driver(found: &vulkan::Found) -> Result<(), String> {
-    let names: Vec<_> = found
-        .icds
-        .iter()
-        .map(|file| file.file_stem().unwrap_or_default().to_string_lossy())
-        .collect();
+    let names: Vec<_> = found.icds.iter().map(|file| file.file_stem().unwrap_or_default().to_string_lossy()).collect();
     eprintln!("Vulkan drivers: {}", names.join(", "));
     Ok(())
 }
 
 fn reasons(found: &vulkan::Found, missing: &str) -> String {
     let loader = if found.loader { "is" } else { "is not" };
-    let searched: Vec<_> = found
-        .searched
-        .iter()
-        .map(|place| place.display().to_string())
-        .collect();
+    let searched: Vec<_> = found.searched.iter().map(|place| place.display().to_string()).collect();
     format!(
         "{missing} was found (libvulkan.so.1 {loader} there; ICD files with their libraries: {}; looked in {})",
         found.icds.len(),
@@ -98,13 +88,9 @@ fn reasons(found: &vulkan::Found, missing: &str) -> String {
 pub fn web(workspace: &Workspace) -> Result<(), String> {
     let lock = workspace::read_text(&workspace.root.join("Cargo.lock"))?;
     let version = |package| {
-        workspace::locked_version(&lock, package)
-            .ok_or_else(|| format!("Cargo.lock has no package `{package}`"))
+        workspace::locked_version(&lock, package).ok_or_else(|| format!("Cargo.lock has no package `{package}`"))
     };
-    let (page, ours) = (
-        version("wasm-bindgen")?,
-        version("wasm-bindgen-cli-support")?,
-    );
+    let (page, ours) = (version("wasm-bindgen")?, version("wasm-bindgen-cli-support")?);
     if page != ours {
         return Err(format!(
             "Cargo.lock has wasm-bindgen {page} but wasm-bindgen-cli-support {ours}: set the latter to \"={page}\" in \
@@ -125,11 +111,7 @@ pub fn web(workspace: &Workspace) -> Result<(), String> {
     }
     eprintln!("the target {WASM} is missing: adding it with rustup");
     install(Command::new("rustup").args(["target", "add", WASM]))?;
-    if has_wasm_target() {
-        Ok(())
-    } else {
-        Err(format!("rustup added {WASM}, but `rustc` does not have it"))
-    }
+    if has_wasm_target() { Ok(()) } else { Err(format!("rustup added {WASM}, but `rustc` does not have it")) }
 }
 
 fn has_wasm_target() -> bool {
@@ -159,10 +141,7 @@ pub fn checks() -> Result<(), String> {
 }
 
 /// A Chromium and the ChromeDriver of the same version.
-#[cfg_attr(
-    not(feature = "web"),
-    allow(dead_code, reason = "only `test` drives it")
-)]
+#[cfg_attr(not(feature = "web"), allow(dead_code, reason = "only `test` drives it"))]
 pub struct Browser {
     pub chromium: PathBuf,
     pub chromedriver: PathBuf,
@@ -175,9 +154,7 @@ pub fn browser() -> Result<Browser, String> {
     }
     let why = "Chromium or ChromeDriver is missing";
     if cfg!(target_os = "macos") {
-        return Err(format!(
-            "{why}. Install both: `brew install --cask google-chrome chromedriver`"
-        ));
+        return Err(format!("{why}. Install both: `brew install --cask google-chrome chromedriver`"));
     }
     if cfg!(windows) {
         return Err(format!(
@@ -195,9 +172,8 @@ pub fn browser() -> Result<Browser, String> {
             ));
         }
         eprintln!("{why}: installing the snap `chromium`, which has both");
-        install(as_root("snap")?.args(["install", "chromium"])).map_err(|e| {
-            format!("{e}. If snaps cannot work here, install them by hand: {by_hand}")
-        })?;
+        install(as_root("snap")?.args(["install", "chromium"]))
+            .map_err(|e| format!("{e}. If snaps cannot work here, install them by hand: {by_hand}"))?;
     } else if has_apt() {
         apt_install(&["chromium", "chromium-driver"], why)?;
     } else {
@@ -206,31 +182,20 @@ pub fn browser() -> Result<Browser, String> {
              openSUSE: `zypper install chromium chromedriver`; Alpine: `apk add chromium chromium-chromedriver`"
         ));
     }
-    find_browser()?
-        .ok_or_else(|| format!("{why}, although they are installed: are they on the PATH?"))
+    find_browser()?.ok_or_else(|| format!("{why}, although they are installed: are they on the PATH?"))
 }
 
 fn find_browser() -> Result<Option<Browser>, String> {
-    const CHROMIUM: [&str; 4] = [
-        "chromium",
-        "chromium-browser",
-        "google-chrome-stable",
-        "google-chrome",
-    ];
+    const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
     const CHROMEDRIVER: [&str; 2] = ["chromedriver", "chromium.chromedriver"];
     let first = |names: &[&str]| {
-        let mut files: Vec<_> = names
-            .iter()
-            .filter_map(|name| process::on_path(name))
-            .collect();
+        let mut files: Vec<_> = names.iter().filter_map(|name| process::on_path(name)).collect();
         files.extend(names.iter().map(|name| Path::new("/snap/bin").join(name)));
         let mac = Path::new("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome");
         if names.contains(&"google-chrome") {
             files.push(mac.into());
         }
-        files
-            .into_iter()
-            .find_map(|file| Some((version_of(&file)?, file)))
+        files.into_iter().find_map(|file| Some((version_of(&file)?, file)))
     };
     let (Some((chromium_version, chromium)), Some((driver_version, chromedriver))) =
         (first(&CHROMIUM), first(&CHROMEDRIVER))
@@ -247,10 +212,7 @@ fn find_browser() -> Result<Option<Browser>, String> {
             chromedriver.display()
         ));
     }
-    Ok(Some(Browser {
-        chromium,
-        chromedriver,
-    }))
+    Ok(Some(Browser { chromium, chromedriver }))
 }
 
 /// What a browser says of itself. None when it does not run: Ubuntu's `chromium-browser` is a note to install the snap.
@@ -268,15 +230,11 @@ fn version_of(file: &Path) -> Option<String> {
 
 /// 156, of `Chromium 156.0.7100.3 built on Debian` or `ChromeDriver 156.0.7100.3 (…)`.
 fn major(version: &str) -> Option<u32> {
-    version
-        .split_whitespace()
-        .find_map(|word| word.split_once('.')?.0.parse().ok())
+    version.split_whitespace().find_map(|word| word.split_once('.')?.0.parse().ok())
 }
 
 fn is_ubuntu(os_release: &str) -> bool {
-    os_release
-        .lines()
-        .any(|line| matches!(line.trim(), "ID=ubuntu" | "ID=\"ubuntu\""))
+    os_release.lines().any(|line| matches!(line.trim(), "ID=ubuntu" | "ID=\"ubuntu\""))
 }
 
 fn has_apt() -> bool {
@@ -288,8 +246,7 @@ fn apt_install(packages: &[&str], why: &str) -> Result<(), String> {
     eprintln!("{why}: installing {} with apt", packages.join(" and "));
     install(as_root("apt-get")?.arg("update"))?;
     let mut apt = as_root("apt-get")?;
-    apt.args(["install", "--yes", "--no-install-recommends"])
-        .args(packages);
+    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
     install(&mut apt)
 }
 
@@ -308,17 +265,11 @@ fn as_root(program: &str) -> Result<Command, String> {
         return Ok(command);
     }
     if process::on_path("sudo").is_none() {
-        return Err(format!(
-            "`{program}` must run as root, and there is no sudo: run this command as root"
-        ));
+        return Err(format!("`{program}` must run as root, and there is no sudo: run this command as root"));
     }
     let mut command = Command::new("sudo");
     // sudo forgets the environment, so it is set behind it.
-    command.args([
-        "env",
-        &format!("{}={}", ASK_NOTHING.0, ASK_NOTHING.1),
-        program,
-    ]);
+    command.args(["env", &format!("{}={}", ASK_NOTHING.0, ASK_NOTHING.1), program]);
     Ok(command)
 }
 
@@ -328,10 +279,7 @@ mod tests {
 
     #[test]
     fn versions_of_browsers() {
-        assert_eq!(
-            major("Chromium 156.0.7100.3 built on Debian GNU/Linux 12"),
-            Some(156)
-        );
+        assert_eq!(major("Chromium 156.0.7100.3 built on Debian GNU/Linux 12"), Some(156));
         assert_eq!(major("ChromeDriver 155.0.1.2 (0f3e)"), Some(155));
         assert_eq!(major("Google Chrome for Testing 140.0.1.2"), Some(140));
         assert_eq!(major("please run `snap install chromium`"), None);
@@ -340,9 +288,7 @@ mod tests {
     #[test]
     fn ubuntu_is_told_from_debian() {
         assert!(is_ubuntu("NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n"));
-        assert!(!is_ubuntu(
-            "PRETTY_NAME=\"Debian GNU/Linux 12\"\nID=debian\n"
-        ));
+        assert!(!is_ubuntu("PRETTY_NAME=\"Debian GNU/Linux 12\"\nID=debian\n"));
         assert!(!is_ubuntu("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"));
     }
 }

@@ -24,10 +24,7 @@ enum Outcome {
 
 impl Steps {
     pub fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            rows: Vec::new(),
-        }
+        Self { began: Instant::now(), rows: Vec::new() }
     }
 
     /// Runs a step under a heading. None when it failed: the caller goes on with the steps that do not depend on it.
@@ -45,31 +42,19 @@ impl Steps {
             }
             _ => eprintln!("---- {name}: passed in {seconds:.1} s"),
         }
-        self.rows.push(Row {
-            name: name.to_string(),
-            result,
-            seconds,
-        });
+        self.rows.push(Row { name: name.to_string(), result, seconds });
         value
     }
 
     /// Lists a step that cannot or need not run; it counts neither as passed nor as failed.
     pub fn leave_out(&mut self, name: &str, reason: &str) {
-        self.rows.push(Row {
-            name: name.to_string(),
-            result: Outcome::NotRun(reason.to_string()),
-            seconds: 0.0,
-        });
+        self.rows.push(Row { name: name.to_string(), result: Outcome::NotRun(reason.to_string()), seconds: 0.0 });
     }
 
     /// Prints the table, and fails if a step did.
     pub fn end(self) -> Result<(), String> {
         println!("\n{self}");
-        let failed = self
-            .rows
-            .iter()
-            .filter(|row| matches!(row.result, Outcome::Failed(_)))
-            .count();
+        let failed = self.rows.iter().filter(|row| matches!(row.result, Outcome::Failed(_))).count();
         match failed {
             0 => Ok(()),
             1 => Err("1 step failed".to_string()),
@@ -80,13 +65,7 @@ impl Steps {
 
 impl fmt::Display for Steps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .rows
-            .iter()
-            .map(|row| row.name.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(4);
+        let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max(4);
         writeln!(f, "{:<width$}  {:<7}  {:>7}", "step", "result", "seconds")?;
         for row in &self.rows {
             let (result, reason) = match &row.result {
@@ -100,13 +79,7 @@ impl fmt::Display for Steps {
                 None => writeln!(f)?,
             }
         }
-        write!(
-            f,
-            "{:<width$}  {:<7}  {:>7.1}",
-            "all",
-            "",
-            self.began.elapsed().as_secs_f64()
-        )
+        write!(f, "{:<width$}  {:<7}  {:>7.1}", "all", "", self.began.elapsed().as_secs_f64())
     }
 }
 
@@ -118,10 +91,7 @@ mod tests {
     fn a_failure_stops_nothing_and_is_in_the_table() {
         let mut steps = Steps::new();
         assert_eq!(steps.run("grind", || Ok(3)), Some(3));
-        assert_eq!(
-            steps.run("sieve", || Err::<(), _>("the sieve\nis torn".to_string())),
-            None
-        );
+        assert_eq!(steps.run("sieve", || Err::<(), _>("the sieve\nis torn".to_string())), None);
         steps.leave_out("bake", "nothing was sieved");
         let table = steps.to_string();
         let lines: Vec<_> = table.lines().collect();

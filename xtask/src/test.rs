@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 use crate::{process, web};
 
 /// Need no device, and are run where none can be found.
-const WITHOUT_GPU: [&str; 3] = ["laws", "shaders", "plans"];
+const WITHOUT_GPU: [&str; 4] = ["laws", "shaders", "plans", "formats"];
 /// Run with full and with baseline capabilities: what a plan computes may not depend on what the device has.
 const WITH_EACH_CAPS: [&str; 2] = ["correctness", "golden"];
 /// Run on a device with full capabilities; so does every integration test that is named nowhere here.
@@ -68,9 +68,7 @@ pub fn run(workspace: &Workspace, quick: bool) -> Result<(), String> {
 /// What can be said of the source without running it. The feature is the part of this program that runs now.
 fn source(steps: &mut Steps, workspace: &Workspace, quick: bool) {
     let cargo = |words: &str| process::cargo(workspace, words);
-    steps.run("format", || {
-        process::run(&mut cargo("fmt --all -- --check"))
-    });
+    steps.run("format", || process::run(&mut cargo("fmt --all -- --check")));
     steps.run("clippy", || {
         process::run(&mut cargo(
             "clippy --keep-going --workspace --all-targets --features xtask/web -- --deny warnings",
@@ -93,9 +91,7 @@ fn source(steps: &mut Steps, workspace: &Workspace, quick: bool) {
 fn without_gpu(steps: &mut Steps, workspace: &Workspace, groups: &Groups) {
     for name in &groups.missing {
         steps.run(&format!("tests/{name}"), || {
-            Err::<(), _>(format!(
-                "the package gristmill has no integration test `{name}`"
-            ))
+            Err::<(), _>(format!("the package gristmill has no integration test `{name}`"))
         });
     }
     steps.run("tests without a GPU", || {
@@ -111,14 +107,7 @@ fn without_gpu(steps: &mut Steps, workspace: &Workspace, groups: &Groups) {
     });
 }
 
-fn on_device(
-    steps: &mut Steps,
-    workspace: &Workspace,
-    groups: &Groups,
-    device: &Device,
-    first: bool,
-    quick: bool,
-) {
+fn on_device(steps: &mut Steps, workspace: &Workspace, groups: &Groups, device: &Device, first: bool, quick: bool) {
     let name = device.name;
     steps.run(&format!("{name}, full caps"), || {
         let mut test = cargo_test(workspace, &groups.with_full_caps);
@@ -202,17 +191,12 @@ impl Groups {
             }
         }
         let there: BTreeSet<&str> = there.iter().map(String::as_str).collect();
-        groups.missing = [
-            &WITHOUT_GPU[..],
-            &WITH_EACH_CAPS,
-            &WITH_FULL_CAPS,
-            &[BROWSER],
-        ]
-        .concat()
-        .into_iter()
-        .filter(|name| !there.contains(name))
-        .map(String::from)
-        .collect();
+        groups.missing = [&WITHOUT_GPU[..], &WITH_EACH_CAPS, &WITH_FULL_CAPS, &[BROWSER]]
+            .concat()
+            .into_iter()
+            .filter(|name| !there.contains(name))
+            .map(String::from)
+            .collect();
         groups
     }
 }
@@ -227,13 +211,11 @@ mod tests {
 
     #[test]
     fn every_test_is_in_a_group() {
-        let groups = Groups::of(&names(
-            "browser correctness dispatch golden laws plans shaders soak",
-        ));
+        let groups = Groups::of(&names("browser correctness dispatch formats golden laws plans shaders soak"));
         assert_eq!(
             groups,
             Groups {
-                without_gpu: names("laws plans shaders"),
+                without_gpu: names("formats laws plans shaders"),
                 with_each_caps: names("correctness golden"),
                 with_full_caps: names("correctness dispatch golden soak"),
                 browser: names("browser"),
@@ -245,9 +227,6 @@ mod tests {
     #[test]
     fn a_named_test_that_is_not_there_is_missing() {
         let groups = Groups::of(&names("correctness laws"));
-        assert_eq!(
-            groups.missing,
-            names("shaders plans golden dispatch browser")
-        );
+        assert_eq!(groups.missing, names("shaders plans formats golden dispatch browser"));
     }
 }

@@ -45,10 +45,7 @@ pub fn find() -> Found {
     let searched = places(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     Found {
         loader: libraries.has("libvulkan.so.1"),
-        icds: icd_files(&searched)
-            .into_iter()
-            .filter(|file| has_library(file, &libraries))
-            .collect(),
+        icds: icd_files(&searched).into_iter().filter(|file| has_library(file, &libraries)).collect(),
         searched,
     }
 }
@@ -61,12 +58,7 @@ fn places(var: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
         return split(list);
     }
     let home = var("HOME").map(PathBuf::from);
-    let in_home = |below: &str| {
-        home.as_ref()
-            .map(|home| home.join(below))
-            .into_iter()
-            .collect()
-    };
+    let in_home = |below: &str| home.as_ref().map(|home| home.join(below)).into_iter().collect();
     let dirs = |name: &str, otherwise: Vec<PathBuf>| var(name).map_or(otherwise, split);
 
     let mut roots = Vec::new();
@@ -74,18 +66,11 @@ fn places(var: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     roots.extend(dirs("XDG_CONFIG_DIRS", vec!["/etc/xdg".into()]));
     roots.extend(["/usr/local/etc".into(), "/etc".into()]);
     roots.extend(dirs("XDG_DATA_HOME", in_home(".local/share")));
-    roots.extend(dirs(
-        "XDG_DATA_DIRS",
-        vec!["/usr/local/share".into(), "/usr/share".into()],
-    ));
+    roots.extend(dirs("XDG_DATA_DIRS", vec!["/usr/local/share".into(), "/usr/share".into()]));
 
     let added = var("VK_ADD_DRIVER_FILES").map_or_else(Vec::new, split);
     let mut places = added;
-    places.extend(
-        roots
-            .into_iter()
-            .map(|root| root.join("vulkan").join("icd.d")),
-    );
+    places.extend(roots.into_iter().map(|root| root.join("vulkan").join("icd.d")));
     places
 }
 
@@ -110,9 +95,7 @@ pub fn has_library(icd: &Path, libraries: &Libraries) -> bool {
     let json: Value = serde_json::from_str(&text).unwrap_or_default();
     match json["ICD"]["library_path"].as_str() {
         // The loader takes a name with a slash as a path from the ICD file, and leaves one without to the linker.
-        Some(path) if path.contains('/') => {
-            icd.parent().unwrap_or(Path::new("/")).join(path).is_file()
-        }
+        Some(path) if path.contains('/') => icd.parent().unwrap_or(Path::new("/")).join(path).is_file(),
         Some(name) => libraries.has(name),
         None => false,
     }
@@ -130,17 +113,14 @@ impl Libraries {
     pub fn of_this_machine() -> Self {
         let ldconfig = process::on_path("ldconfig").unwrap_or_else(|| "/sbin/ldconfig".into());
         let listing = process::read(Command::new(ldconfig).arg("-p")).unwrap_or_default();
-        let mut dirs: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH")
-            .map_or_else(Vec::new, |list| std::env::split_paths(&list).collect());
+        let mut dirs: Vec<PathBuf> =
+            std::env::var_os("LD_LIBRARY_PATH").map_or_else(Vec::new, |list| std::env::split_paths(&list).collect());
         let arch = std::env::consts::ARCH;
         for dir in ["/lib", "/usr/lib", "/usr/local/lib", "/lib64", "/usr/lib64"] {
             dirs.push(dir.into());
             dirs.push(Path::new(dir).join(format!("{arch}-linux-gnu")));
         }
-        Self {
-            cached: names_in_cache(&listing),
-            dirs,
-        }
+        Self { cached: names_in_cache(&listing), dirs }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -162,26 +142,14 @@ mod tests {
     use super::*;
 
     fn with<'a>(vars: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
-        |name| {
-            vars.iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_string())
-        }
+        |name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_string())
     }
 
     #[test]
     fn the_usual_directories() {
         let places = places(with(&[("HOME", "/home/miller")]));
-        for dir in [
-            "/etc",
-            "/usr/share",
-            "/usr/local/share",
-            "/home/miller/.local/share",
-        ] {
-            assert!(
-                places.contains(&Path::new(dir).join("vulkan/icd.d")),
-                "{dir}: {places:?}"
-            );
+        for dir in ["/etc", "/usr/share", "/usr/local/share", "/home/miller/.local/share"] {
+            assert!(places.contains(&Path::new(dir).join("vulkan/icd.d")), "{dir}: {places:?}");
         }
     }
 
@@ -191,10 +159,7 @@ mod tests {
     fn a_list_of_files_replaces_them() {
         let new = ("VK_DRIVER_FILES", "/a.json:/b.json");
         let old = ("VK_ICD_FILENAMES", "/c.json");
-        assert_eq!(
-            places(with(&[old, new])),
-            [Path::new("/a.json"), Path::new("/b.json")]
-        );
+        assert_eq!(places(with(&[old, new])), [Path::new("/a.json"), Path::new("/b.json")]);
         assert_eq!(places(with(&[old])), [Path::new("/c.json")]);
     }
 
@@ -204,9 +169,7 @@ mod tests {
         std::fs::create_dir_all(&dir).expect("a directory");
         let icd = |name: &str, library: &str| {
             let file = dir.join(name);
-            let text = format!(
-                r#"{{"file_format_version": "1.0.0", "ICD": {{"library_path": "{library}"}}}}"#
-            );
+            let text = format!(r#"{{"file_format_version": "1.0.0", "ICD": {{"library_path": "{library}"}}}}"#);
             std::fs::write(&file, text).expect("a file");
             file
         };
@@ -217,16 +180,10 @@ mod tests {
         std::fs::write(dir.join("libvk.so"), "").expect("a file");
 
         let listing = "2 libs found in cache `/etc/ld.so.cache'\n\tlibvulkan_lvp.so (libc6,x86-64) => /usr/lib/x.so\n";
-        let libraries = Libraries {
-            cached: names_in_cache(listing),
-            dirs: Vec::new(),
-        };
+        let libraries = Libraries { cached: names_in_cache(listing), dirs: Vec::new() };
         let files = icd_files(&[dir.join("none.d"), dir.clone()]);
         assert_eq!(files.len(), 4);
-        let usable: Vec<_> = files
-            .iter()
-            .filter(|file| has_library(file, &libraries))
-            .collect();
+        let usable: Vec<_> = files.iter().filter(|file| has_library(file, &libraries)).collect();
         assert_eq!(usable, [&by_name, &beside]);
         assert!(!has_library(&by_name, &Libraries::default()));
         assert!(!has_library(&gone, &libraries));

@@ -17,11 +17,7 @@ const MAX_GZIPPED_BYTES: usize = 200_000;
 /// Sets up, builds, and serves until it is stopped.
 pub fn run(workspace: &Workspace, build_only: bool, port: u16) -> Result<(), String> {
     // A port that is taken is said before the long part.
-    let server = if build_only {
-        None
-    } else {
-        Some(Server::bind(port)?)
-    };
+    let server = if build_only { None } else { Some(Server::bind(port)?) };
     setup::web(workspace)?;
     let site = build(workspace)?;
     if let Some(server) = server {
@@ -35,16 +31,13 @@ pub fn run(workspace: &Workspace, build_only: bool, port: u16) -> Result<(), Str
 pub fn build(workspace: &Workspace) -> Result<Site, String> {
     let build = "build --package gristmill-www --lib --target wasm32-unknown-unknown --profile web";
     process::run(&mut process::cargo(workspace, build))?;
-    let wasm = workspace
-        .target
-        .join("wasm32-unknown-unknown/web/gristmill_www.wasm");
+    let wasm = workspace.target.join("wasm32-unknown-unknown/web/gristmill_www.wasm");
 
     // Not `web`: cargo keeps the build scripts of the profile of that name there.
     let out = workspace.target.join("page");
     if out.exists() {
         // Else a file that the page no longer has would be served on.
-        std::fs::remove_dir_all(&out)
-            .map_err(|e| format!("cannot remove {}: {e}", out.display()))?;
+        std::fs::remove_dir_all(&out).map_err(|e| format!("cannot remove {}: {e}", out.display()))?;
     }
     create_dir(&out)?;
     bind(&wasm, &out)?;
@@ -87,10 +80,7 @@ fn copy_static(from: &Path, to: &Path) -> Result<(), String> {
             create_dir(to)?;
             copy(&file, &to.join(name))?;
         } else if name != "Cargo.toml" {
-            eprintln!(
-                "not part of the page: {} (no MIME type is known)",
-                file.display()
-            );
+            eprintln!("not part of the page: {} (no MIME type is known)", file.display());
         }
     }
     Ok(())
@@ -105,10 +95,7 @@ fn copy_results(from: &Path, to: &Path) -> Result<(), String> {
         copy(&file, &to.join(name))?;
         names.push(name.to_string_lossy().into_owned());
     }
-    workspace::write(
-        &to.join("index.json"),
-        &serde_json::Value::from(names).to_string(),
-    )
+    workspace::write(&to.join("index.json"), &serde_json::Value::from(names).to_string())
 }
 
 fn check_size(wasm: &Path) -> Result<(), String> {
@@ -138,11 +125,8 @@ fn size_line(bytes: usize, gzipped: usize) -> String {
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, String> {
-    let listed = || -> std::io::Result<Vec<PathBuf>> {
-        std::fs::read_dir(dir)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
-    };
+    let listed =
+        || -> std::io::Result<Vec<PathBuf>> { std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect() };
     listed().map_err(|e| format!("cannot list {}: {e}", dir.display()))
 }
 
@@ -151,9 +135,7 @@ fn create_dir(dir: &Path) -> Result<(), String> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    std::fs::copy(from, to)
-        .map(drop)
-        .map_err(|e| format!("cannot copy {} to {}: {e}", from.display(), to.display()))
+    std::fs::copy(from, to).map(drop).map_err(|e| format!("cannot copy {} to {}: {e}", from.display(), to.display()))
 }
 
 #[cfg(test)]
@@ -195,10 +177,7 @@ mod tests {
         assert_eq!(check_size(&file), Ok(()));
         std::fs::write(&file, vec![0; 600_001]).expect("a file");
         let reason = check_size(&file).expect_err("it is too large");
-        assert!(
-            reason.contains("600.0 kB (at most 600)") && reason.contains("(at most 200)"),
-            "{reason}"
-        );
+        assert!(reason.contains("600.0 kB (at most 600)") && reason.contains("(at most 200)"), "{reason}");
         std::fs::remove_file(&file).expect("it was there");
     }
 }

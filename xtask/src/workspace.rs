@@ -40,11 +40,7 @@ impl Workspace {
             .filter(|target| list(&target["kind"]).iter().any(|kind| kind == "test"))
             .filter_map(|target| target["name"].as_str().map(String::from))
             .collect();
-        Ok(Self {
-            root: path("workspace_root")?,
-            target: path("target_directory")?,
-            tests,
-        })
+        Ok(Self { root: path("workspace_root")?, target: path("target_directory")?, tests })
     }
 
     /// The committed results of the benchmark.
@@ -111,10 +107,7 @@ mod tests {
     fn versions_come_from_the_lock() {
         let lock = "[[package]]\nname = \"wasm-bindgen-shared\"\nversion = \"0.1.0\"\n\n\
                     [[package]]\nname = \"wasm-bindgen\"\nversion = \"0.2.130\"\nsource = \"x\"\n";
-        assert_eq!(
-            locked_version(lock, "wasm-bindgen").as_deref(),
-            Some("0.2.130")
-        );
+        assert_eq!(locked_version(lock, "wasm-bindgen").as_deref(), Some("0.2.130"));
         assert_eq!(locked_version(lock, "bindgen"), None);
     }
 }

@@ -5,7 +5,7 @@ enable f16;
 @group(0) @binding(0) var<storage, read_write> slot_data: array<f16>; // [elements]
 
 fn slot_store1(i: u32, v: f32) {
-    slot_data[i] = f16(half_f32_from_f16(half_f16_from_f32(v)));
+    slot_data[i] = f16(half_round_f16(v));
 }
 
 // The first n of four elements from i on; n is at least 1.

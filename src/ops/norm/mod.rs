@@ -18,7 +18,7 @@
 //!
 //! All of them but the last lower to one [`NormProblem`], so that they share their kernels (`shaders/norm/`).
 
-use crate::caps::Caps;
+use crate::caps::{Caps, DeviceKind};
 use crate::error::{Error, Result, shape_error};
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Part};
@@ -485,10 +485,19 @@ impl Tile {
         Self { lanes, rows, chunks }
     }
 
+    /// The tile for a processor, which keeps no chunks: 8 lanes fill its vectors, and no subgroup waits for another.
+    /// Twice as many above 4,096 numbers, where the sum of one lane would have too many terms in a row.
+    fn of_processor(len: u64, rows: u64) -> Self {
+        let lanes = if len <= 4096 { 8 } else { 16 };
+        Self { lanes, rows: rows.next_power_of_two().min(4) as u32, chunks: 0 }
+    }
+
     fn set(self, step: &mut Builder) {
         step.set("LANES", Const::U32(self.lanes));
         step.set("ROWS", Const::U32(self.rows));
-        step.set("CHUNKS", Const::U32(self.chunks));
+        if self.chunks > 0 {
+            step.set("CHUNKS", Const::U32(self.chunks));
+        }
     }
 }
 
@@ -560,6 +569,16 @@ impl Problem for NormProblem {
         }
         let mut plans = Vec::new();
         let elementwise = self.stat == Stat::Stored && self.scale.is_none();
+        let one_read = !elementwise && self.inner == 1 && self.len <= REGISTER_ROW;
+        // Processors with vectors of 8, such as lavapipe's, keep a row in registers as GPUs do; SwiftShader keeps it in memory.
+        if one_read && caps.kind == DeviceKind::Cpu && caps.subgroups.is_none_or(|s| s.min < 8) {
+            // f16 by words, which takes a processor less time.
+            let means = Means::all(caps, false).first().copied().unwrap_or(Means::BASELINE);
+            let tile = |rows| Tile::of_processor(self.len, rows);
+            let steps = self.each(caps, means, |s, m, r0, n| s.again(caps, m, tile(n), r0, n))?;
+            let why = "a processor: few lanes, and a second read from its cache";
+            plans.push(self.plan_of(means.name("again"), why, steps, Vec::new()));
+        }
         for means in Means::all(caps, self.has_f16()) {
             if elementwise {
                 if means.subgroup.is_none() {
@@ -573,7 +592,7 @@ impl Problem for NormProblem {
                     let name = format!("axis{}", means.f16());
                     plans.push(self.plan_of(name, "rows lie along an inner axis", steps, Vec::new()));
                 }
-            } else if self.len <= REGISTER_ROW {
+            } else if one_read {
                 let steps = self.each(caps, means, |s, m, r0, n| s.row(caps, m, r0, n))?;
                 plans.push(self.plan_of(
                     means.name("row"),
@@ -590,9 +609,10 @@ impl Problem for NormProblem {
                 }
                 // A batch norm with weight and bias: one binding more than the baseline has.
                 if binds > Caps::baseline().storage_buffers && means == Means::BASELINE {
-                    let steps = self.each(caps, means, |s, m, r0, n| s.row(caps, m, r0, n))?;
-                    let why = "rows too long for registers, which spill; slices need more bindings";
-                    plans.push(self.plan_of(means.name("row"), why, steps, Vec::new()));
+                    let tile = |rows| Tile { chunks: 0, ..Tile::of(self.len, rows, caps) };
+                    let steps = self.each(caps, means, |s, m, r0, n| s.again(caps, m, tile(n), r0, n))?;
+                    let why = "rows too long for registers are read again; slices need more bindings";
+                    plans.push(self.plan_of(means.name("again"), why, steps, Vec::new()));
                 }
             }
         }
@@ -759,9 +779,25 @@ impl NormProblem {
     }
 
     fn row(&self, caps: &Caps, means: Means, row0: u64, rows: u64) -> Result<Step> {
-        let (loads, tile) = (self.loads(means), Tile::of(self.len, rows, caps));
+        self.whole_rows(caps, means, "norm/row", Tile::of(self.len, rows, caps), row0, rows)
+    }
+
+    fn again(&self, caps: &Caps, means: Means, tile: Tile, row0: u64, rows: u64) -> Result<Step> {
+        self.whole_rows(caps, means, "norm/row_again", tile, row0, rows)
+    }
+
+    fn whole_rows(
+        &self,
+        caps: &Caps,
+        means: Means,
+        kernel: &'static str,
+        tile: Tile,
+        row0: u64,
+        rows: u64,
+    ) -> Result<Step> {
+        let loads = self.loads(means);
         let mut params = self.params(row0, rows);
-        let mut step = Builder::new("norm/row", loads);
+        let mut step = Builder::new(kernel, loads);
         self.consts(&mut step);
         tile.set(&mut step);
         self.value(&mut step, &mut params, row0, rows, true);

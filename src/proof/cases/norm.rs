@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Case, Fill, Input, Output, Stored};
+use super::{Case, Fill, Input, Output, Stored, User};
 use crate::error::Result;
 use crate::ops::norm::{
     BatchChannelNorm, BatchNorm, CODE_FLOOR, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm,
     RmsNorm, Scaler, UnifiedNorm,
 };
-use crate::proof::{Attrs, Expected, Reader, Roles, Use};
+use crate::proof::{Attrs, Expected, Reader, Roles};
 use crate::reference::{self, Array, Normed};
 use crate::tensor::Elem;
 
@@ -26,7 +26,7 @@ pub(super) const OPS: &[&str] = &[
     "hyperspherical_step",
 ];
 
-pub(super) fn build<U: Use>(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: U) -> Result<U::Out> {
+pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
     let a = attrs.reader(op);
     /// Every attribute and role has been asked for; then the op is handed over.
     macro_rules! hand {
@@ -34,7 +34,7 @@ pub(super) fn build<U: Use>(op: &'static str, attrs: &Attrs, r: Roles<'_>, user:
             let op = $op;
             a.finish()?;
             r.finish()?;
-            user.with(&op)
+            user(&op)
         }};
     }
     let (weight, bias) = (|| r.maybe("weight"), || r.maybe("bias"));
@@ -412,7 +412,11 @@ impl Make {
         })
     }
 
+    /// The title keeps what the model and the phase do not say.
     fn model(mut self, model: &'static str, phase: &'static str) -> Self {
+        let plain = |text: &str| text.replace(['-', '.', '/', ' '], "").to_ascii_lowercase();
+        let said = |word: &&str| *word == phase || plain(model).contains(&plain(word));
+        self.0.title = self.0.title.split(' ').filter(|w| !said(w)).collect::<Vec<_>>().join(" ");
         (self.0.model, self.0.phase, self.0.real) = (model, phase, true);
         self
     }

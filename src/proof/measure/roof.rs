@@ -68,11 +68,8 @@ pub async fn roof(gpu: &Dispatcher, effort: &Effort) -> Result<Roof> {
     }
     let mut copies = Vec::with_capacity(sizes.len());
     for bytes in sizes {
-        let gb_s = if bytes == decisive {
-            best.0
-        } else {
-            copy(gpu, &mut stopwatch, effort, &noise, bytes, best.1).await?
-        };
+        let gb_s =
+            if bytes == decisive { best.0 } else { copy(gpu, &mut stopwatch, effort, &noise, bytes, best.1).await? };
         copies.push((bytes, gb_s));
     }
     let copy_gb_s = copies.iter().filter(|(b, _)| *b >= LARGE.min(decisive)).map(|(_, g)| *g).fold(0.0, f64::max);
@@ -215,7 +212,7 @@ params! {
 /// A kernel of the roof with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RoofProblem {
-    /// [`Copy`]: x and y.
+    /// [`struct@Copy`]: x and y.
     Copy([Layout; 2]),
     /// [`Rate`]: what is counted, the rounds, and y.
     Rate(Number, u32, Layout),
@@ -338,10 +335,23 @@ impl Problem for RoofProblem {
 
 impl RoofProblem {
     /// The one-step plan of `count` vec4s, `by_group` for each workgroup.
-    fn plan_of(&self, caps: &Caps, name: String, step: Builder, count: u64, by_group: u64, rounds: u32) -> Result<Plan> {
+    fn plan_of(
+        &self,
+        caps: &Caps,
+        name: String,
+        step: Builder,
+        count: u64,
+        by_group: u64,
+        rounds: u32,
+    ) -> Result<Plan> {
         let groups = count.div_ceil(by_group);
         let have = u64::from(caps.workgroups).pow(2);
-        let grid = fold(groups, caps.workgroups).ok_or(Error::Limit { op: self.op(), limit: "workgroups", need: groups, have })?;
+        let grid = fold(groups, caps.workgroups).ok_or(Error::Limit {
+            op: self.op(),
+            limit: "workgroups",
+            need: groups,
+            have,
+        })?;
         // Chains of multiply-adds settle at 1, so that none runs away.
         let (scale, shift) = (0.75, 0.25);
         let params = RoofParams { fold: grid[0], count: count as u32, rounds, word: 0x0102_0304, scale, shift };

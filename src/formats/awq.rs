@@ -1,0 +1,137 @@
+//! `awq`: 4 bits with a zero and an f16 scale per group along K, in three layouts.
+//!
+//! `version = "gemm"`, AutoAWQ's own: `w = (q − z[g,n])·s[g,n]`, N a multiple of 8.
+//!
+//! ```text
+//! qweight[k, c] i32, qzeros[g, c] i32     columns 8c + [7 5 3 1 6 4 2 0]      nibbles, the highest first
+//! scales[g, n] f16                        g < ⌈K/G⌉
+//! ```
+//!
+//! `version = "gemv"`: `w = (q − z[n,g])·s[n,g]`, K a multiple of 8.
+//!
+//! ```text
+//! qweight[n, c] i32     k = 8c + [7 … 0];  qzeros[n, c] i32     g = 8c + [7 … 0]      nibbles, the highest first
+//! scales[n, g] f16      [N, 8Z] with qzeros [N, Z], 8Z ≥ ⌈K/G⌉; the rest pads
+//! ```
+//!
+//! `version = "gemv_fast"`, llm-awq's second: `w = q·s[g,n] + qzeros[g,n]`, N a multiple of 4, K of 64.
+//!
+//! ```text
+//! qweight[⌊n/4⌋, 64⌊k/64⌋ + 16(n%4) + 8⌊(k%64)/32⌋ + k%8] u16     nibble ⌊(k%32)/8⌋, 0 is the lowest
+//! scales[g, n], qzeros[g, n] f16                                  [P, N], P ≥ ⌈K/G⌉; the rest pads
+//! ```
+//!
+//! Sources: Lin et al., "AWQ" (arXiv 2306.00978); AutoAWQ's `packing_utils` and llm-awq's `qmodule`.
+
+use super::codec::{Check, Codec, Group, Numbers, WORDS, among};
+use super::packed::{Dtype, Packed};
+use crate::error::Result;
+
+/// How the codes are laid out; `version` in a checkpoint's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AwqVersion {
+    /// `gemm`: words along N, nibbles interleaved.
+    #[default]
+    Gemm,
+    /// `gemv`: words along K.
+    Gemv,
+    /// `gemv_fast`: 16-bit words of four rows in tiles of 64, and a zero that is added.
+    GemvTiled,
+}
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Awq {
+    /// The layout.
+    pub version: AwqVersion,
+    /// Along K.
+    pub group: Group,
+}
+
+/// The nibble of column `n % 8` in the `gemm` layout.
+const NIBBLE: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+
+impl Codec for Awq {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        among(numbers.format, "bits", numbers.count("bits", Some(4))?, &[4], "it must be 4")?;
+        let version = numbers.choice(
+            "version",
+            ("gemm", AwqVersion::Gemm),
+            &[("gemv", AwqVersion::Gemv), ("gemv_fast", AwqVersion::GemvTiled)],
+            "it must be gemm, gemv or gemv_fast",
+        )?;
+        Ok(Self { version, group: numbers.group()? })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        self.group.valid(format)
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        let (n, k, groups) = (w.n, w.k, self.group.count(w.k));
+        match self.version {
+            AwqVersion::Gemm => {
+                w.multiple("N", n, 8)?;
+                w.exact("qweight", WORDS, &[k, n / 8])?;
+                w.exact("qzeros", WORDS, &[groups, n / 8])?;
+                w.exact("scales", &[Dtype::F16], &[groups, n])?;
+            }
+            AwqVersion::Gemv => {
+                w.multiple("K", k, 8)?;
+                w.exact("qweight", WORDS, &[n, k / 8])?;
+                let zeros = w.need("qzeros", WORDS)?;
+                let words = match zeros.shape[..] {
+                    [rows, words] if rows == n && words >= groups.div_ceil(8) => words,
+                    _ => return Err(w.follow("qzeros", zeros, &format!("[{n}, at least {}]", groups.div_ceil(8)))),
+                };
+                w.exact("scales", &[Dtype::F16], &[n, words.saturating_mul(8)])?;
+            }
+            AwqVersion::GemvTiled => {
+                w.multiple("N", n, 4)?;
+                w.multiple("K", k, 64)?;
+                w.exact("qweight", &[Dtype::U16, Dtype::I16], &[n / 4, k])?;
+                let scales = w.need("scales", &[Dtype::F16])?;
+                match scales.shape[..] {
+                    [rows, cols] if cols == n && rows >= groups => {}
+                    _ => return Err(w.follow("scales", scales, &format!("[at least {groups}, {n}]"))),
+                }
+                w.exact("qzeros", &[Dtype::F16], &scales.shape)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (codes, zeros, scales) = (w.get("qweight"), w.get("qzeros"), w.get("scales"));
+        let (rows, size) = (w.n(), self.group.size(w.k()));
+        match self.version {
+            AwqVersion::Gemm => {
+                let (words, shift) = (rows / 8, 4 * NIBBLE[n % 8]);
+                let of = |word: u32| ((word >> shift) & 15) as f32;
+                for (k, out) in out.iter_mut().enumerate() {
+                    let g = k / size;
+                    let (q, z) = (of(codes.word(k * words + n / 8)), of(zeros.word(g * words + n / 8)));
+                    *out = (q - z) * scales.float(g * rows + n);
+                }
+            }
+            AwqVersion::Gemv => {
+                let (words, zero_words) = (out.len() / 8, zeros.shape[1]);
+                let of = |word: u32, at: usize| ((word >> (4 * (at % 8))) & 15) as f32;
+                for (k, out) in out.iter_mut().enumerate() {
+                    let g = k / size;
+                    let (q, z) = (codes.word(n * words + k / 8), zeros.word(n * zero_words + g / 8));
+                    *out = (of(q, k) - of(z, g)) * scales.float(n * zero_words * 8 + g);
+                }
+            }
+            AwqVersion::GemvTiled => {
+                let first = n / 4 * out.len();
+                for (k, out) in out.iter_mut().enumerate() {
+                    let word = codes.short(first + k / 64 * 64 + 16 * (n % 4) + k % 64 / 32 * 8 + k % 8);
+                    let q = f32::from((word >> (k % 32 / 8 * 4)) & 15);
+                    let at = k / size * rows + n;
+                    *out = q * scales.float(at) + zeros.float(at);
+                }
+            }
+        }
+    }
+}

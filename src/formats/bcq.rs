@@ -1,0 +1,73 @@
+//! `bcq`: a sum of signed scales, one bit a scale.
+//!
+//! ```text
+//! bWeight[k, c, b] i32 [K, N/32, bits]             bit n % 32 of word c = ⌊n/32⌋: 1 is +, 0 is −
+//! alpha[⌊k/cols⌋, ⌊n/G⌋, b] f32 [K/cols, N/G, bits]
+//! ```
+//!
+//! `w = Σ_b ±alpha[b]`, added from b = 0 on. N is a multiple of 32 and of G, K of `cols`. Scales that are sums of powers of two
+//! (ShiftAddLLM) are stored as what they are.
+//!
+//! Source: You et al., "ShiftAddLLM" (arXiv 2406.05981) and the authors' packer.
+
+use super::codec::{Check, Codec, Group, Numbers, WORDS, value_error};
+use super::packed::{Dtype, Packed};
+use crate::error::Result;
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bcq {
+    /// How many scales are added: 1 to 8.
+    pub bits: u32,
+    /// The outputs that share scales.
+    pub group: Group,
+    /// The inputs that share scales.
+    pub cols: u32,
+}
+
+impl Default for Bcq {
+    fn default() -> Self {
+        Self { bits: 3, group: Group::All, cols: 8 }
+    }
+}
+
+impl Codec for Bcq {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        let (bits, group) = (numbers.count("bits", None)?, numbers.group()?);
+        Ok(Self { bits, group, cols: numbers.count("cols", Some(8))? })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        if !(1..=8).contains(&self.bits) {
+            return Err(value_error(format, "bits", self.bits, "it must be 1 to 8"));
+        }
+        if self.cols == 0 {
+            return Err(value_error(format, "cols", self.cols, "it must be at least 1"));
+        }
+        self.group.valid(format)
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        let (bits, cols, size) = (self.bits as usize, self.cols as usize, self.group.size(w.n));
+        w.multiple("N", w.n, 32)?;
+        w.multiple("N", w.n, size)?;
+        w.multiple("K", w.k, cols)?;
+        w.exact("bWeight", WORDS, &[w.k, w.n / 32, bits])?;
+        w.exact("alpha", &[Dtype::F32], &[w.k / cols, w.n / size, bits])?;
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (signs, alpha, rows, bits) = (w.get("bWeight"), w.get("alpha"), w.n(), self.bits as usize);
+        let size = self.group.size(rows);
+        for (k, out) in out.iter_mut().enumerate() {
+            let word = (k * (rows / 32) + n / 32) * bits;
+            let scale = (k / self.cols as usize * (rows / size) + n / size) * bits;
+            let term = |b: usize| {
+                let plus = (signs.word(word + b) >> (n % 32)) & 1 == 1;
+                if plus { alpha.float(scale + b) } else { -alpha.float(scale + b) }
+            };
+            *out = (1..bits).fold(term(0), |sum, b| sum + term(b));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The block formats of GGUF: each row is a run of blocks of 32, 64 or 256 numbers, and each block has its own scales.
+//!
+//! The one tensor is `blocks`, u8 `[N, K / elements · bytes]`. `h@o` is the f16 at byte o of a block, `b[o]` a byte, `j` the element. In
+//! blocks of 32, low nibbles are the first 16 elements and high nibbles the last 16: `nib(o) = j < 16 ? b[o+j] & 15 : b[o+j−16] >> 4`. In
+//! blocks of 256, `n = ⌊j/128⌋`, `t = ⌊(j%128)/32⌋`, `l = j%32`, `i = ⌊j/32⌋`, `u = ⌊j/16⌋`.
+//!
+//! Source: ggml (`ggml-common.h`, `ggml-quants.c`) and its Python twin `gguf.quants`, whose encoding rules these are where there are
+//! some: the bytes were compared with those of gguf-py 0.19.0 on normal, constant, zero and tied rows, and are the same.
+
+pub mod iq4_nl;
+pub mod iq4_xs;
+pub mod mxfp4;
+pub mod nvfp4;
+pub mod q2_k;
+pub mod q3_k;
+pub mod q4_0;
+pub mod q4_1;
+pub mod q4_k;
+pub mod q5_0;
+pub mod q5_1;
+pub mod q5_k;
+pub mod q6_k;
+pub mod q8_0;
+pub mod tq1_0;
+pub mod tq2_0;
+
+use half::f16;
+
+use super::bits::{f16_from, inverse};
+use super::codec::{BYTES, Check, Codec};
+use super::packed::{Dtype, Packed, Part};
+use crate::error::Result;
+
+/// One block. The slices have `BYTES` and `ELEMENTS` places.
+pub(crate) trait Block {
+    const ELEMENTS: usize;
+    const BYTES: usize;
+    /// There is a rule for encoding.
+    const ENCODES: bool = false;
+
+    /// The values of a block.
+    fn decode(b: &[u8], out: &mut [f32]);
+
+    /// The block that holds these values best.
+    fn encode(_values: &[f32], _b: &mut [u8]) {}
+}
+
+impl<B: Block> Codec for B {
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        w.multiple("K", w.k, B::ELEMENTS)?;
+        w.exact("blocks", BYTES, &[w.n, w.k / B::ELEMENTS * B::BYTES])?;
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let row_bytes = out.len() / B::ELEMENTS * B::BYTES;
+        let row = &w.get("blocks").bytes[n * row_bytes..][..row_bytes];
+        for (b, out) in row.chunks_exact(B::BYTES).zip(out.chunks_exact_mut(B::ELEMENTS)) {
+            B::decode(b, out);
+        }
+    }
+
+    fn encodes(&self) -> bool {
+        B::ENCODES
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        let row_bytes = k / B::ELEMENTS * B::BYTES;
+        let mut bytes = vec![0; n * row_bytes];
+        // Where K is no multiple the rows do not end with blocks; the check that follows says so.
+        for (values, b) in values.chunks_exact(B::ELEMENTS).zip(bytes.chunks_exact_mut(B::BYTES)) {
+            B::encode(values, b);
+        }
+        vec![("blocks", Part::new(Dtype::U8, &[n, row_bytes], bytes))]
+    }
+}
+
+/// The f16 at byte o.
+fn h(b: &[u8], o: usize) -> f32 {
+    f16::from_le_bytes([b[o], b[o + 1]]).to_f32()
+}
+
+/// Writes an f16 at byte o.
+fn put_h(b: &mut [u8], o: usize, v: f32) {
+    b[o..o + 2].copy_from_slice(&f16_from(v).to_le_bytes());
+}
+
+/// `nib(o)` of element j, in a block of 32.
+fn nib(b: &[u8], o: usize, j: usize) -> u8 {
+    if j < 16 { b[o + j] & 15 } else { b[o + j - 16] >> 4 }
+}
+
+/// Writes such a nibble, where it was 0.
+fn put_nib(b: &mut [u8], o: usize, j: usize, q: u8) {
+    if j < 16 { b[o + j] |= q & 15 } else { b[o + j - 16] |= q << 4 }
+}
+
+/// Bit j of the u32 at byte o.
+fn bit(b: &[u8], o: usize, j: usize) -> u8 {
+    (b[o + j / 8] >> (j % 8)) & 1
+}
+
+/// The 6-bit scale and least value i of the 12 bytes from byte 4 on, in a block of Q4_K or Q5_K.
+fn six_bits(b: &[u8], i: usize) -> (f32, f32) {
+    let s = &b[4..16];
+    let (scale, least) = if i < 4 {
+        (s[i] & 63, s[i + 4] & 63)
+    } else {
+        ((s[i + 4] & 15) | (s[i - 4] >> 6) << 4, (s[i + 4] >> 4) | (s[i] >> 6) << 4)
+    };
+    (f32::from(scale), f32::from(least))
+}
+
+/// The table of the IQ4 formats.
+const KV: [f32; 16] =
+    [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
+
+/// The signed value of the largest magnitude; of two, the first.
+fn peak(values: &[f32]) -> f32 {
+    values.iter().fold(0.0f32, |most, v| if v.abs() > most.abs() { *v } else { most })
+}
+
+/// Codes `trunc(v/d + half + 0.5)` with `d = peak / −half`, as Q4_0 and Q5_0 have them: d, then the codes one by one. The sum is
+/// taken in f64, for on it depends which way a tie falls.
+fn signed_codes(values: &[f32], half: u8) -> (f32, impl Iterator<Item = u8>) {
+    let d = peak(values) / -f32::from(half);
+    let id = inverse(d);
+    let code = move |v: &f32| f64::from(*v) * f64::from(id) + f64::from(half) + 0.5;
+    (d, values.iter().map(move |v| (code(v) as u8).min(2 * half - 1)))
+}
+
+/// Codes `trunc((v − min)/d + 0.5)` with `d = (max − min) / most`, as Q4_1 and Q5_1 have them: d, min, then the codes one by one.
+fn ranged_codes(values: &[f32], most: u8) -> (f32, f32, impl Iterator<Item = u8>) {
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let d = (high - low) / f32::from(most);
+    let id = inverse(d);
+    (d, low, values.iter().map(move |v| (((v - low) * id + 0.5) as u8).min(most)))
+}
+
+/// `−1`, 0 or 1 and one more, by `round(v/d)` with d the largest magnitude, as the ternary formats have them.
+fn ternary_codes(values: &[f32]) -> (f32, impl Fn(usize) -> u8) {
+    let d = super::bits::amax(values);
+    let id = inverse(d);
+    (d, move |j| ((values[j] * id).round().clamp(-1.0, 1.0) + 1.0) as u8)
+}

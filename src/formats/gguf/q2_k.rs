@@ -1,0 +1,29 @@
+//! `gguf.q2_k`: 2 bits with a 4-bit scale and least value for 16, 256 numbers in 84 bytes (2.625 bits a weight).
+//!
+//! ```text
+//! byte  0             15   16                        79   80 81   82 83
+//!      [least u | scale u] [fields t = 3 2 1 0] …         [ d  ]  [ m  ]     u = 0…15; high | low nibble
+//! byte 16 + 32n + l has, from the lowest bits, elements 128n + 32t + l for t = 0…3
+//! ```
+//!
+//! `w = d·(b[u] & 15)·q − m·(b[u] >> 4)`, `q = (b[16 + 32n + l] >> 2t) & 3`.
+
+use super::{Block, h};
+
+/// The codec.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Q2K;
+
+impl Block for Q2K {
+    const ELEMENTS: usize = 256;
+    const BYTES: usize = 84;
+
+    fn decode(b: &[u8], out: &mut [f32]) {
+        let (d, m) = (h(b, 80), h(b, 82));
+        for (j, out) in out.iter_mut().enumerate() {
+            let (n, t, l, u) = (j / 128, j % 128 / 32, j % 32, j / 16);
+            let q = (b[16 + 32 * n + l] >> (2 * t)) & 3;
+            *out = d * f32::from(b[u] & 15) * f32::from(q) - m * f32::from(b[u] >> 4);
+        }
+    }
+}

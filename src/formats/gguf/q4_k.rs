@@ -1,0 +1,33 @@
+//! `gguf.q4_k`: 4 bits with a 6-bit scale and least value for 32, 256 numbers in 144 bytes (4.5 bits a weight).
+//!
+//! ```text
+//! byte  0 1   2 3   4                15   16                          143
+//!      [ d ] [ m ] [8 scales, 8 least]    [64a + 32 + l | 64a + l] …        at 16 + 32a + l; high nibble | low nibble
+//! S = bytes 4…15.  i < 4: sc = S[i] & 63,                          m = S[i+4] & 63
+//!                  i ≥ 4: sc = (S[i+4] & 15) | (S[i−4] >> 6) << 4, m = (S[i+4] >> 4) | (S[i] >> 6) << 4
+//! ```
+//!
+//! `w = d·sc[i]·q − m·least[i]`.
+
+use super::super::bits::nibble;
+use super::{Block, h, six_bits};
+
+/// The codec.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Q4K;
+
+impl Block for Q4K {
+    const ELEMENTS: usize = 256;
+    const BYTES: usize = 144;
+
+    fn decode(b: &[u8], out: &mut [f32]) {
+        let (d, m) = (h(b, 0), h(b, 2));
+        for (i, out) in out.chunks_exact_mut(32).enumerate() {
+            let (scale, least) = six_bits(b, i);
+            for (l, out) in out.iter_mut().enumerate() {
+                let q = nibble(b[16 + 32 * (i / 2) + l], i % 2 == 1);
+                *out = d * scale * q as f32 - m * least;
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `gguf.q6_k`: 6 bits with an 8-bit scale for 16, 256 numbers in 210 bytes (6.5625 bits a weight).
+//!
+//! ```text
+//! byte  0                 127   128                    191   192      207   208 209
+//!      [low nibbles        ]    [fields t = 3 2 1 0] …       [16 i8 scales] [  d  ]
+//! byte 64n + 32(t%2) + l has the low bits of element 128n + 32t + l, in its low nibble where t < 2; byte 128 + 32n + l the two high ones
+//! ```
+//!
+//! `w = d·scale[u]·(q − 32)`.
+
+use super::super::bits::nibble;
+use super::{Block, h};
+
+/// The codec.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Q6K;
+
+impl Block for Q6K {
+    const ELEMENTS: usize = 256;
+    const BYTES: usize = 210;
+
+    fn decode(b: &[u8], out: &mut [f32]) {
+        let d = h(b, 208);
+        for (j, out) in out.iter_mut().enumerate() {
+            let (n, t, l, u) = (j / 128, j % 128 / 32, j % 32, j / 16);
+            let low = nibble(b[64 * n + 32 * (t % 2) + l], t >= 2);
+            let high = usize::from((b[128 + 32 * n + l] >> (2 * t)) & 3);
+            *out = d * f32::from(b[192 + u] as i8) * ((low | high << 4) as f32 - 32.0);
+        }
+    }
+}

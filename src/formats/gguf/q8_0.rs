@@ -1,0 +1,37 @@
+//! `gguf.q8_0`: signed bytes with an f16 scale, 32 numbers in 34 bytes (8.5 bits a weight).
+//!
+//! ```text
+//! byte  0 1   2      33
+//!      [ d ] [0] … [31]      i8 of element j
+//! ```
+//!
+//! `w = d·i8@(2+j)`. Encoding: `d = max|v| / 127`, `q = round(v/d)`, halves away from 0.
+
+use super::super::bits::{amax, inverse};
+use super::{Block, h, put_h};
+
+/// The codec.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Q8_0;
+
+impl Block for Q8_0 {
+    const ELEMENTS: usize = 32;
+    const BYTES: usize = 34;
+    const ENCODES: bool = true;
+
+    fn decode(b: &[u8], out: &mut [f32]) {
+        let d = h(b, 0);
+        for (out, q) in out.iter_mut().zip(&b[2..]) {
+            *out = d * f32::from(*q as i8);
+        }
+    }
+
+    fn encode(values: &[f32], b: &mut [u8]) {
+        let d = amax(values) / 127.0;
+        let id = inverse(d);
+        put_h(b, 0, d);
+        for (v, q) in values.iter().zip(&mut b[2..]) {
+            *q = (v * id).round() as i8 as u8;
+        }
+    }
+}

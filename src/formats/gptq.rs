@@ -1,0 +1,82 @@
+//! `gptq`: 2, 3, 4 or 8 bits with a zero and an f16 scale per group along K.
+//!
+//! ```text
+//! qweight[r, n] i32 [K·bits/32, N]          column n is a stream along K
+//! qzeros[g, c] i32 [groups, N·bits/32]      row g is a stream along N
+//! scales[g, n] f16 [groups, N]
+//! g_idx[k]? i32 [K]                         the group of each input feature: act-order makes it jump about
+//! ```
+//!
+//! `w = (q − z[g,n])·s[g,n]`. Without `g_idx`, `g = ⌊k/G⌋`; with it there are as many groups as rows of scales, and `group` is not used.
+//! In version 1 the stored zero is one less than z; in version 2 it is z. Of a stored field of all ones in version 1 readers
+//! disagree: here, as in the exllama family, z = 2^bits; AutoGPTQ takes 0.
+//! K·bits and N·bits are multiples of 32.
+//!
+//! Sources: Frantar et al., "GPTQ" (arXiv 2210.17323); the packers of AutoGPTQ and GPTQModel.
+
+use super::bits::field;
+use super::codec::{Check, Codec, Group, Numbers, WORDS, among};
+use super::packed::{Dtype, Packed};
+use crate::error::Result;
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gptq {
+    /// 2, 3, 4 or 8.
+    pub bits: u32,
+    /// Along K, where there is no `g_idx`.
+    pub group: Group,
+    /// `checkpoint_format = "gptq"`: a stored zero is one less than it means.
+    pub zero_less_one: bool,
+}
+
+impl Default for Gptq {
+    fn default() -> Self {
+        Self { bits: 4, group: Group::Of(128), zero_less_one: true }
+    }
+}
+
+impl Codec for Gptq {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        let zero_less_one =
+            numbers.choice("checkpoint_format", ("gptq", true), &[("gptq_v2", false)], "it must be gptq or gptq_v2")?;
+        Ok(Self { bits: numbers.count("bits", None)?, group: numbers.group()?, zero_less_one })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        among(format, "bits", self.bits, &[2, 3, 4, 8], "it must be 2, 3, 4 or 8")?;
+        self.group.valid(format)
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        let (n, k, bits) = (w.n, w.k, self.bits as usize);
+        w.multiple("K·bits", k * bits, 32)?;
+        w.multiple("N·bits", n * bits, 32)?;
+        w.exact("qweight", WORDS, &[k * bits / 32, n])?;
+        let scales = w.need("scales", &[Dtype::F16])?;
+        let groups = match (w.maybe("g_idx", &[Dtype::I32])?, &scales.shape[..]) {
+            (Some(order), [groups, _]) => {
+                w.shape("g_idx", order, &[&[k]])?;
+                w.indices("g_idx", order, *groups)?;
+                *groups
+            }
+            _ => self.group.count(k),
+        };
+        w.shape("scales", scales, &[&[groups, n]])?;
+        w.exact("qzeros", WORDS, &[groups, n * bits / 32])?;
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (codes, zeros, scales) = (w.get("qweight"), w.get("qzeros"), w.get("scales"));
+        let (rows, order, size) = (w.n(), w.part("g_idx"), self.group.size(w.k()));
+        let zero_words = rows * self.bits as usize / 32;
+        let add = u32::from(self.zero_less_one);
+        for (k, out) in out.iter_mut().enumerate() {
+            let g = order.map_or(k / size, |order| order.word(k) as usize);
+            let q = field(k, self.bits, |word| codes.word(word * rows + n));
+            let z = field(n, self.bits, |word| zeros.word(g * zero_words + word)) + add;
+            *out = (q as f32 - z as f32) * scales.float(g * rows + n);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `group_ic`: 2, 3, 4 or 8 bits with groups along the outputs, for each input feature.
+//!
+//! ```text
+//! qweight[r, k] i32 [⌈N·bits/32⌉, K]          column k is a stream along N
+//! qzeros[g, c] i32 [⌈N/G⌉, ⌈K·bits/32⌉]       row g is a stream along K
+//! scales[g, k] f16 or f32 [⌈N/G⌉, K]
+//! ```
+//!
+//! `w = (q − z[⌊n/G⌋,k])·s[⌊n/G⌋,k]`: the tensors that version 2 of `gptq` has for wᵀ.
+//!
+//! Source: Heo et al., "Rethinking Channel Dimensions to Isolate Outliers" (AdaDim, arXiv 2309.15531). The authors publish no
+//! layout; this one is ours.
+
+use super::bits::field;
+use super::codec::{Check, Codec, F32_F16, Group, Numbers, WORDS, among};
+use super::packed::Packed;
+use crate::error::Result;
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupIc {
+    /// 2, 3, 4 or 8.
+    pub bits: u32,
+    /// Along N.
+    pub group: Group,
+}
+
+impl Default for GroupIc {
+    fn default() -> Self {
+        Self { bits: 4, group: Group::Of(128) }
+    }
+}
+
+impl Codec for GroupIc {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        Ok(Self { bits: numbers.count("bits", None)?, group: numbers.group()? })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        among(format, "bits", self.bits, &[2, 3, 4, 8], "it must be 2, 3, 4 or 8")?;
+        self.group.valid(format)
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        let (n, k, bits, groups) = (w.n, w.k, self.bits as usize, self.group.count(w.n));
+        w.exact("qweight", WORDS, &[(n * bits).div_ceil(32), k])?;
+        w.exact("qzeros", WORDS, &[groups, (k * bits).div_ceil(32)])?;
+        w.exact("scales", F32_F16, &[groups, k])?;
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (codes, zeros, scales) = (w.get("qweight"), w.get("qzeros"), w.get("scales"));
+        let (cols, g) = (out.len(), n / self.group.size(w.n()));
+        let zero_words = (cols * self.bits as usize).div_ceil(32);
+        for (k, out) in out.iter_mut().enumerate() {
+            let q = field(n, self.bits, |word| codes.word(word * cols + k));
+            let z = field(k, self.bits, |word| zeros.word(g * zero_words + word));
+            *out = (q as f32 - z as f32) * scales.float(g * cols + k);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `hqq`: 8, 4, 3, 2 or 1 bits with a float zero and scale per group along either axis.
+//!
+//! The matrix is viewed flat, as `[R,C]`: `axis = 1` has R = NK/G rows of C = G, and a scale for each row; `axis = 0` has R = G rows of
+//! C = NK/G, and a scale for each column. G divides NK. What is packed are whole rows:
+//!
+//! ```text
+//! 8 bits  W_q u8 [R, C]
+//! 4       W_q u8 [R/2, C]    byte of packed row i: [row i | row R/2 + i]                  highest bits first
+//! 2       W_q u8 [R/4, C]    [row i | row R/4 + i | …]
+//! 1       W_q u8 [R/8, C]    [row i | row R/8 + i | …]
+//! 3       W_q i32 [S, C]     S = ⌈R/10⌉: row r is in packed row r % S at shift 27 − 3⌊r/S⌋
+//! scale, zero f32 or f16     [R, 1] for axis = 1, [1, C] for axis = 0
+//! ```
+//!
+//! `w = (q − zero)·scale`. Half-integer zeros (StatsQ of OFQ) are such a format too.
+//!
+//! Source: Badri, Shaji, "Half-Quadratic Quantization", and the `BitPack` of the hqq package.
+
+use super::codec::{BYTES, Check, Codec, F32_F16, Group, Numbers, WORDS, among};
+use super::packed::Packed;
+use crate::error::{Result, shape_error};
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hqq {
+    /// 8, 4, 3, 2 or 1.
+    pub bits: u32,
+    /// Along the axis; all is K.
+    pub group: Group,
+    /// 1: neighbours in memory share a scale. 0: numbers NK/G apart do.
+    pub axis: u32,
+}
+
+impl Default for Hqq {
+    fn default() -> Self {
+        Self { bits: 4, group: Group::Of(64), axis: 1 }
+    }
+}
+
+impl Hqq {
+    /// R and C.
+    fn view(&self, n: usize, k: usize) -> (usize, usize) {
+        let size = self.group.size(k);
+        if self.axis == 1 { (n * k / size, size) } else { (size, n * k / size) }
+    }
+}
+
+impl Codec for Hqq {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        let (bits, group) = (numbers.count("bits", None)?, numbers.group()?);
+        Ok(Self { bits, group, axis: numbers.count("axis", Some(1))? })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        among(format, "bits", self.bits, &[8, 4, 3, 2, 1], "it must be 8, 4, 3, 2 or 1")?;
+        among(format, "axis", self.axis, &[0, 1], "it must be 0 or 1")?;
+        self.group.valid(format)
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        w.multiple("N·K", w.n * w.k, self.group.size(w.k))?;
+        let (rows, cols) = self.view(w.n, w.k);
+        if self.bits == 3 {
+            w.exact("W_q", WORDS, &[rows.div_ceil(10), cols])?;
+        } else {
+            let fields = 8 / self.bits as usize;
+            if !rows.is_multiple_of(fields) {
+                return Err(shape_error!(w.format, "the {rows} rows of groups are not a multiple of {fields}"));
+            }
+            w.exact("W_q", BYTES, &[rows / fields, cols])?;
+        }
+        let shape = if self.axis == 1 { [rows, 1] } else { [1, cols] };
+        w.exact("scale", F32_F16, &shape)?;
+        w.exact("zero", F32_F16, &shape)?;
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (codes, scale, zero) = (w.get("W_q"), w.get("scale"), w.get("zero"));
+        let (bits, first) = (self.bits as usize, n * out.len());
+        let (rows, cols) = self.view(w.n(), w.k());
+        let packed_rows = if bits == 3 { rows.div_ceil(10) } else { rows * bits / 8 };
+        for (k, out) in out.iter_mut().enumerate() {
+            let (r, c) = ((first + k) / cols, (first + k) % cols);
+            let (at, place) = (r % packed_rows * cols + c, r / packed_rows);
+            let q = if bits == 3 {
+                (codes.word(at) >> (27 - 3 * place)) & 7
+            } else {
+                u32::from(codes.byte(at)) >> (8 - bits * (place + 1)) & ((1 << bits) - 1)
+            };
+            let group = if self.axis == 1 { r } else { c };
+            *out = (q as f32 - zero.float(group)) * scale.float(group);
+        }
+    }
+}

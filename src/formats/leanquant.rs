@@ -1,0 +1,54 @@
+//! `leanquant`: 2, 3 or 4 bits into a table for each row.
+//!
+//! ```text
+//! weight_codes[n, i] u8 [N, K/2]      [k = 2i | k = 2i + 1], high nibble | low nibble, whatever `bits` is
+//! quant_grid[n, q] f16 [N, 2^bits]
+//! ```
+//!
+//! `w = quant_grid[n, q]`. K is even. Of a nibble only the `bits` lower bits count.
+//!
+//! Source: Zhang, Shrivastava, "LeanQuant" (arXiv 2407.10032) and the authors' code.
+
+use super::bits::nibble;
+use super::codec::{BYTES, Check, Codec, Numbers, among};
+use super::packed::{Dtype, Packed};
+use crate::error::Result;
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Leanquant {
+    /// 2, 3 or 4.
+    pub bits: u32,
+}
+
+impl Default for Leanquant {
+    fn default() -> Self {
+        Self { bits: 4 }
+    }
+}
+
+impl Codec for Leanquant {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        Ok(Self { bits: numbers.count("bits", None)? })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        among(format, "bits", self.bits, &[2, 3, 4], "it must be 2, 3 or 4")
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        w.multiple("K", w.k, 2)?;
+        w.exact("weight_codes", BYTES, &[w.n, w.k / 2])?;
+        w.exact("quant_grid", &[Dtype::F16], &[w.n, 1 << self.bits])?;
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (codes, grid, entries) = (w.get("weight_codes"), w.get("quant_grid"), 1usize << self.bits);
+        let first = n * (out.len() / 2);
+        for (k, out) in out.iter_mut().enumerate() {
+            let q = nibble(codes.byte(first + k / 2), k % 2 == 0) % entries;
+            *out = grid.float(n * entries + q);
+        }
+    }
+}

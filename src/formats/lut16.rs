@@ -1,0 +1,54 @@
+//! `lut16`: 4 bits into a table of the tensor or of each row, with a scale and perhaps a float zero per group along K.
+//!
+//! ```text
+//! codes[n, i] u8 [N, ⌈K/2⌉]                 [k = 2i + 1 | k = 2i], high nibble | low nibble
+//! table f32 [16] or [N, 16]
+//! scales[n, g] f32 or f16 [N, ⌈K/G⌉]        zeros? in the shape of scales, f32 or f16
+//! ```
+//!
+//! `w = (table[q] − zero)·scale`. This layout is ours. It holds what has a table and no layout of its own: DAQ (arXiv 2410.12187),
+//! whose zero counts in units of the table; NUPES (arXiv 2308.05600), where `table[q] = ±|q|^(1/a)`: **unverified**, the formula of the
+//! exponent is from memory; ZeroQuant-FP (arXiv 2307.09782), E2M1 with scales whose ratios are powers of two: **unverified**, there is
+//! no code of the authors'.
+
+use super::bits::nibble;
+use super::codec::{BYTES, Check, Codec, F32_F16, Group, Numbers};
+use super::packed::{Dtype, Packed};
+use crate::error::Result;
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Lut16 {
+    /// Along K.
+    pub group: Group,
+}
+
+impl Codec for Lut16 {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        Ok(Self { group: numbers.group()? })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        self.group.valid(format)
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        let shape = [w.n, self.group.count(w.k)];
+        w.exact("codes", BYTES, &[w.n, w.k.div_ceil(2)])?;
+        let table = w.need("table", &[Dtype::F32])?;
+        w.shape("table", table, &[&[16], &[w.n, 16]])?;
+        w.exact("scales", F32_F16, &shape)?;
+        w.exact_maybe("zeros", F32_F16, &[&shape])
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (codes, table, scales, zeros) = (w.get("codes"), w.get("table"), w.get("scales"), w.part("zeros"));
+        let (size, groups) = (self.group.size(out.len()), self.group.count(out.len()));
+        let (first, entries) = (n * out.len().div_ceil(2), if table.shape.len() == 1 { 0 } else { n * 16 });
+        for (k, out) in out.iter_mut().enumerate() {
+            let g = n * groups + k / size;
+            let value = table.float(entries + nibble(codes.byte(first + k / 2), k % 2 == 1));
+            *out = zeros.map_or(value, |zeros| value - zeros.float(g)) * scales.float(g);
+        }
+    }
+}

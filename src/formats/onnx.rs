@@ -1,0 +1,82 @@
+//! `onnx.nbits`: 2, 4 or 8 bits with a zero and a scale per block along K.
+//!
+//! ```text
+//! B[n, b, i] u8 [N, nb, block·bits/8]         nb = ⌈K/block⌉; codes of a block, lowest bits first
+//! scales f32 or f16 [N, nb] or [N·nb]
+//! zero_points? u8 [N, ⌈nb·bits/8⌉]            packed for each row, lowest bits first; or f32, f16 [N, nb]
+//! ```
+//!
+//! `w = (q − z)·s`; without `zero_points`, z = 2^(bits − 1). Codes beyond K pad. The block is a power of two, at least 16.
+//!
+//! Source: ONNX Runtime's `com.microsoft::MatMulNBits`.
+
+use super::codec::{Check, Codec, F32_F16, Numbers, among, value_error};
+use super::packed::{Dtype, Packed};
+use crate::error::Result;
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OnnxNbits {
+    /// 2, 4 or 8.
+    pub bits: u32,
+    /// Along K.
+    pub block: u32,
+}
+
+impl Default for OnnxNbits {
+    fn default() -> Self {
+        Self { bits: 4, block: 32 }
+    }
+}
+
+/// Field i of a run of bytes that begins at `first`.
+fn code(part: &super::Part<'_>, first: usize, i: usize, bits: usize) -> u8 {
+    (part.byte(first + i * bits / 8) >> (i * bits % 8)) & (u8::MAX >> (8 - bits))
+}
+
+impl Codec for OnnxNbits {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        Ok(Self { bits: numbers.count("bits", None)?, block: numbers.count("block", None)? })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        among(format, "bits", self.bits, &[2, 4, 8], "it must be 2, 4 or 8")?;
+        if self.block < 16 || !self.block.is_power_of_two() || self.block > 1 << 24 {
+            return Err(value_error(format, "block", self.block, "it must be a power of two from 16 to 2^24"));
+        }
+        Ok(())
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        let (n, bits, block) = (w.n, self.bits as usize, self.block as usize);
+        let blocks = w.k.div_ceil(block);
+        w.exact("B", &[Dtype::U8], &[n, blocks, block * bits / 8])?;
+        let scales = w.need("scales", F32_F16)?;
+        w.shape("scales", scales, &[&[n, blocks], &[n * blocks]])?;
+        if let Some(zeros) = w.maybe("zero_points", &[Dtype::U8, Dtype::F32, Dtype::F16])? {
+            let cols = if zeros.dtype == Dtype::U8 { (blocks * bits).div_ceil(8) } else { blocks };
+            w.shape("zero_points", zeros, &[&[n, cols]])?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (bits, block) = (self.bits as usize, self.block as usize);
+        let (codes, scales, zeros) = (w.get("B"), w.get("scales"), w.part("zero_points"));
+        let (blocks, block_bytes) = (out.len().div_ceil(block), block * bits / 8);
+        for (b, out) in out.chunks_mut(block).enumerate() {
+            let scale = scales.float(n * blocks + b);
+            let zero = match zeros {
+                None => f32::from(1u8 << (bits - 1)),
+                Some(zeros) if zeros.dtype == Dtype::U8 => {
+                    f32::from(code(zeros, n * (blocks * bits).div_ceil(8), b, bits))
+                }
+                Some(zeros) => zeros.float(n * blocks + b),
+            };
+            let first = (n * blocks + b) * block_bytes;
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = (f32::from(code(codes, first, i, bits)) - zero) * scale;
+            }
+        }
+    }
+}

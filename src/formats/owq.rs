@@ -1,0 +1,76 @@
+//! `owq`: 3 or 4 bits with a scale per row, and the most sensitive columns in f16.
+//!
+//! ```text
+//! qweight[r, n] i32 [K·bits/32, N]      column n is a stream along K
+//! scales[n] f16 [N, 1]
+//! zeros u8 [N/2, 1]                     byte i: [row 2i + 1 | row 2i], high nibble | low nibble
+//! oweight[p, n] f16 [P, N]              column outlieridx[p]
+//! outlieridx[p] i32 [P]                 each column at most once
+//! ```
+//!
+//! `w = oweight[p,n]` where `k = outlieridx[p]` (the code there equals z), else `(q − z[n])·s[n]`. N is even, K·bits a multiple of 32.
+//!
+//! Source: Lee et al., "OWQ" (arXiv 2306.02272) and the authors' code.
+
+use super::bits::{field, nibble};
+use super::codec::{BYTES, Check, Codec, Numbers, WORDS, among};
+use super::packed::{Dtype, Packed};
+use crate::error::{Result, shape_error};
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owq {
+    /// 3 or 4.
+    pub bits: u32,
+}
+
+impl Default for Owq {
+    fn default() -> Self {
+        Self { bits: 4 }
+    }
+}
+
+impl Codec for Owq {
+    fn read(numbers: &Numbers<'_>) -> Result<Self> {
+        Ok(Self { bits: numbers.count("bits", None)? })
+    }
+
+    fn valid(&self, format: &'static str) -> Result<()> {
+        among(format, "bits", self.bits, &[3, 4], "it must be 3 or 4")
+    }
+
+    fn check(&self, w: &mut Check<'_>) -> Result<()> {
+        let (n, k, bits) = (w.n, w.k, self.bits as usize);
+        w.multiple("N", n, 2)?;
+        w.multiple("K·bits", k * bits, 32)?;
+        w.exact("qweight", WORDS, &[k * bits / 32, n])?;
+        w.exact("scales", &[Dtype::F16], &[n, 1])?;
+        w.exact("zeros", BYTES, &[n / 2, 1])?;
+        let columns = w.need("outlieridx", &[Dtype::I32])?;
+        let count = columns.elements();
+        w.shape("outlieridx", columns, &[&[count]])?;
+        w.exact("oweight", &[Dtype::F16], &[count, n])?;
+        w.indices("outlieridx", columns, k)?;
+        let mut seen = vec![false; k];
+        for at in 0..count {
+            let column = columns.word(at) as usize;
+            if std::mem::replace(&mut seen[column], true) {
+                return Err(shape_error!(w.format, "outlieridx[{at}] = {column}, which is there twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
+        let (codes, rows, scale) = (w.get("qweight"), w.n(), w.get("scales").float(n));
+        let zero = nibble(w.get("zeros").byte(n / 2), n % 2 == 1) as f32;
+        for (k, out) in out.iter_mut().enumerate() {
+            let q = field(k, self.bits, |word| codes.word(word * rows + n));
+            *out = (q as f32 - zero) * scale;
+        }
+        let (columns, values) = (w.get("outlieridx"), w.get("oweight"));
+        for p in 0..columns.elements() {
+            out[columns.word(p) as usize] = values.float(p * rows + n);
+        }
+    }
+}
