@@ -403,10 +403,12 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::C
         let of: Vec<&&Row> = large.iter().filter(|r| r.storage == storage).collect();
         let (Some(least), Some(most)) = (of.first(), of.last()) else { continue };
         let reached = of.iter().filter(|r| fraction(r) >= NORM_TARGET).count();
+        let of_size = |r: &Row| r.gb_s().unwrap_or(0.0) / roof.copy_of(r.bytes);
+        let beside = of.iter().filter(|r| of_size(r) >= NORM_TARGET).count();
         let _ = writeln!(
             out,
-            "  norms of 16 MB or more in {storage}, by their best plans, at {:.0} % of the copy bandwidth: {} by {reached} of {}; \
-             from {:.0} % ({}) to {:.0} % ({})",
+            "  norms of 16 MB or more in {storage}, by their best plans, at {:.0} % of the copy bandwidth: {} by {reached} of {} \
+             ({beside} beside a copy of their own size); from {:.0} % ({}) to {:.0} % ({})",
             NORM_TARGET * 100.0,
             verdict(reached == of.len()),
             of.len(),

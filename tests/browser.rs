@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use gristmill::proof::cases;
-use gristmill::{Caps, DeviceKind, Target};
+use gristmill::{Caps, DeviceKind, Subgroups, Target};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 
@@ -72,26 +72,32 @@ impl Set {
     }
 }
 
-/// A part of all the runs. Everything runs once with all that the device has. Once more as the least device run all cases and
-/// all plans that it has, in the first storage of each: its plans are among those of the full device, by the same kernels.
+/// A part of all the runs.
+///
+/// Every case runs by all its plans with all that the device has: those that hurt in each of their storages, those of real
+/// models, which are large, in f32 and bf16. Once more, as the least device, each runs by all its plans in its first storage:
+/// the kernels are the same, chosen otherwise. All storages of all cases would take this device of software half as long again,
+/// and the native tests run them.
 #[derive(Clone, Copy)]
 struct Part {
     query: &'static str,
     caps: &'static str,
-    /// As JavaScript.
-    storages: &'static str,
+    /// A name, or `first`.
+    storage: &'static str,
+    /// Also the cases of real models.
+    real: bool,
 }
 
 /// Two browsers side by side, each with about half of the work: most of it is the browser's compiling of kernels, which uses
 /// one processor.
 const PARTS: [[Part; 2]; 2] = [
     [
-        Part { query: "", caps: "full caps", storages: "['f32']" },
-        Part { query: "?caps=baseline", caps: BASELINE, storages: "'first'" },
+        Part { query: "", caps: "full caps", storage: "f32", real: true },
+        Part { query: "?caps=baseline", caps: BASELINE, storage: "first", real: true },
     ],
     [
-        Part { query: "", caps: "full caps", storages: "['f16']" },
-        Part { query: "", caps: "full caps", storages: "['bf16']" },
+        Part { query: "", caps: "full caps", storage: "f16", real: false },
+        Part { query: "", caps: "full caps", storage: "bf16", real: true },
     ],
 ];
 const BASELINE: &str = "baseline caps";
@@ -123,7 +129,7 @@ fn main() -> ExitCode {
 
 /// Opens the page and runs a part of what it has.
 fn run_all(set: &Set, part: Part) -> Result<Ran> {
-    let name = format!("{} {}", part.caps, part.storages);
+    let name = format!("{}, {}", part.caps, part.storage);
     let browser = set.browser()?;
     browser.open(&set.url(part.query))?;
     let device = browser.eval_async("return await gristmill.ready;", json!([]))?;
@@ -132,10 +138,12 @@ fn run_all(set: &Set, part: Part) -> Result<Ran> {
     }
     println!("browser: {name}: {}", shown_device(&device));
     let start = "window.ran = { rows: [], done: false };
-        gristmill.runAll({ timed: false, storages: STORAGES, plans: 'all', onRow: (row) => ran.rows.push(row) })
+        gristmill.runAll({ timed: false, plans: 'all', ...arguments[0], onRow: (row) => ran.rows.push(row) })
           .catch((e) => { ran.error = String(e?.message ?? e); })
           .finally(() => { ran.done = true; });";
-    browser.eval(&start.replace("STORAGES", part.storages), json!([]))?;
+    let storages = if part.storage == "first" { json!("first") } else { json!([part.storage]) };
+    let what = if part.real { json!({ "storages": storages }) } else { json!({ "storages": storages, "real": false }) };
+    browser.eval(start, json!([what]))?;
     let (mut rows, mut last) = (Vec::new(), Instant::now());
     loop {
         std::thread::sleep(Duration::from_millis(500));
@@ -191,10 +199,9 @@ fn faults(browser: &Browser) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// A test for each row, one for each case and storage that has not the rows that it must have, and some on the whole.
+/// A test for each row, one for each case and storage that did not run by exactly its plans, and some on the whole.
 fn rows_as_trials(ran: Result<Ran>, part: Part) -> Vec<Trial> {
-    let storages = part.storages.trim_matches(|c| "[]'".contains(c));
-    let whole = |what: &str| format!("{what} ({}, {storages})", part.caps);
+    let whole = |what: &str| format!("{what} ({}, {})", part.caps, part.storage);
     let ran = match ran {
         Ok(ran) => ran,
         Err(error) => return vec![Trial::test(whole("the run"), || Err(error.into()))],
@@ -208,26 +215,19 @@ fn rows_as_trials(ran: Result<Ran>, part: Part) -> Vec<Trial> {
         add(format!("{case} {storage} {plan} ({})", part.caps), judge(row));
         plans.entry((case, storage)).or_default().push(plan);
     }
-    let kind = if ran.device["kind"] == DeviceKind::Cpu.name() { DeviceKind::Cpu } else { DeviceKind::Unknown };
-    for case in cases::all() {
+    // Which plans there must be is known without a browser.
+    let caps = caps_of(&ran.device);
+    for case in cases::all().into_iter().filter(|c| part.real || !c.real) {
         for (i, storage) in case.storages.iter().copied().enumerate() {
-            if storages != storage.name() && (storages != "first" || i > 0) {
+            if part.storage != storage.name() && (part.storage != "first" || i > 0) {
                 continue;
             }
             let got = plans.remove(&(case.name.clone(), storage.name().to_owned())).unwrap_or_default();
-            // What the least device of its kind is planned for is known without a browser; any other has that and more.
-            let least = Caps { target: Target::Web, kind, ..Caps::baseline() };
-            let told = match case.plans(storage, &least) {
-                Err(error) => Err(error.to_string()),
-                Ok(wanted) => {
-                    let wanted: Vec<String> = wanted.into_iter().map(|p| p.name).collect();
-                    let fits =
-                        if part.caps == BASELINE { got == wanted } else { wanted.iter().all(|p| got.contains(p)) };
-                    if fits { Ok(()) } else { Err(format!("it ran by {got:?}, but there are {wanted:?}")) }
-                }
-            };
-            if told.is_err() {
-                add(format!("{} {} by all its plans ({})", case.name, storage.name(), part.caps), told);
+            let wanted = case.plans(storage, &caps).map_err(|e| e.to_string());
+            let wanted = wanted.map(|all| all.into_iter().map(|p| p.name).collect::<Vec<_>>());
+            if wanted.as_ref() != Ok(&got) {
+                let told = format!("it ran by {got:?}, but there are {wanted:?} for {caps:?}");
+                add(format!("{} {} by its plans ({})", case.name, storage.name(), part.caps), Err(told));
             }
         }
     }
@@ -243,6 +243,28 @@ fn rows_as_trials(ran: Result<Ran>, part: Part) -> Vec<Trial> {
     };
     add(whole("subgroups are proved"), told);
     trials
+}
+
+/// The caps of the page's device, as its card has them.
+fn caps_of(device: &Value) -> Caps {
+    let there = |name| chips(device).contains(&(name, true));
+    let limits = device["limits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let limit = |name| limits.iter().find(|l| l["name"] == name).and_then(|l| l["value"].as_u64()).unwrap_or_default();
+    let size = limit("least_subgroup_size") as u32;
+    Caps {
+        kind: if device["kind"] == DeviceKind::Cpu.name() { DeviceKind::Cpu } else { DeviceKind::Unknown },
+        target: Target::Web,
+        f16: there("f16"),
+        subgroups: there("subgroups").then_some(Subgroups { min: size, max: size }),
+        storage_buffers: limit("storage_buffers_of_a_shader") as u32,
+        storage_binding_bytes: limit("storage_binding_bytes"),
+        buffer_bytes: limit("buffer_bytes"),
+        uniform_binding_bytes: limit("uniform_binding_bytes"),
+        workgroup_bytes: limit("workgroup_memory_bytes") as u32,
+        invocations: limit("invocations_of_a_workgroup") as u32,
+        workgroups: limit("workgroups_of_a_dimension") as u32,
+        ..Caps::baseline()
+    }
 }
 
 fn none_of(wrong: &[String]) -> Result<()> {

@@ -607,8 +607,8 @@ fn size(random: &mut Random, was: usize) -> usize {
     match random.below(8) {
         0 => 0,
         1 => was.saturating_sub(1),
-        2 => was + 1,
-        3 => was * 2,
+        2 => was.saturating_add(1),
+        3 => was.saturating_mul(2),
         4 => was / 2,
         5 => usize::MAX >> random.below(64),
         6 => 1 << random.below(63),
@@ -618,7 +618,8 @@ fn size(random: &mut Random, was: usize) -> usize {
 
 /// Whatever is done to a file: a weight or an error, never a panic. A weight then decodes.
 fn garble(path: &Path) -> Result<(), Failed> {
-    let name = path.to_string_lossy();
+    // By the file's own name: the same everywhere.
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let mut random =
         Random(name.bytes().fold(0x9e37_79b9_7f4a_7c15, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)) | 1);
     for _ in 0..150 {

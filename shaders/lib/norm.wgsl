@@ -9,6 +9,7 @@
 #const RESIDUAL = false         // a residual is added
 #const CAST_BEFORE_WEIGHT = false // h is rounded to the storage of x before the weight (Llama)
 #const CHANNELS = false         // weight and bias by channel: feature i of a row belongs to channel (row % period)·stride + i / run
+#const CHANNEL_QUADS = false    // run is a multiple of four, so that four features share a channel: one division, not four
 #const PHI = false              // the weight is divided by sqrt(phi + eps) (PowerNorm, stored variances)
 #const STRIDED = false          // rows along an axis that is not the last
 
@@ -66,6 +67,12 @@ fn norm_at(row: u32, i: u32) -> u32 {
 fn norm_channel(row: u32, i: u32) -> u32 {
     let last = min(i, norm_params.len - 1u);
     return (row + norm_params.row0) % norm_params.period * norm_params.stride + last / norm_params.run;
+}
+
+// The channels of the four features from i on.
+fn norm_channel4(row: u32, i: u32) -> vec4<u32> {
+    if (CHANNEL_QUADS) { return vec4<u32>(norm_channel(row, i)); }
+    return vec4<u32>(norm_channel(row, i), norm_channel(row, i + 1u), norm_channel(row, i + 2u), norm_channel(row, i + 3u));
 }
 
 fn norm_pre_channel(row: u32, i: u32) -> u32 {
@@ -131,7 +138,7 @@ fn norm_affine4(normalised: vec4<f32>, row: u32, i: u32, n: u32) -> vec4<f32> {
     var b: vec4<f32>;
     var phi: vec4<f32>;
     if (CHANNELS) {
-        let c = vec4<u32>(norm_channel(row, i), norm_channel(row, i + 1u), norm_channel(row, i + 2u), norm_channel(row, i + 3u));
+        let c = norm_channel4(row, i);
         let wc = c + norm_params.weight0;
         let bc = c + norm_params.bias0;
         let pc = c + norm_params.phi0;

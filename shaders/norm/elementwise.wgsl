@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     var mean: vec4<f32>;
     if (CHANNELS) {
-        let c = norm_params.mean0 + vec4<u32>(norm_channel(row, i), norm_channel(row, i + 1u), norm_channel(row, i + 2u), norm_channel(row, i + 3u));
+        let c = norm_params.mean0 + norm_channel4(row, i);
         mean = vec4<f32>(mean_load1(c.x), mean_load1(c.y), mean_load1(c.z), mean_load1(c.w));
     } else {
         mean = mean_load4(norm_params.mean0 + i, n);

@@ -701,6 +701,7 @@ impl NormProblem {
         step.set("RESIDUAL", Const::Bool(self.residual.is_some()));
         step.set("CAST_BEFORE_WEIGHT", Const::Bool(self.cast_before_weight));
         step.set("CHANNELS", Const::Bool(self.channels.is_some()));
+        step.set("CHANNEL_QUADS", Const::Bool(self.channels.is_some_and(|c| c.run.is_multiple_of(4))));
         step.set("PHI", Const::Bool(self.phi.is_some()));
         step.set("STRIDED", Const::Bool(self.inner > 1));
     }

@@ -38,6 +38,17 @@ impl Roof {
         let gflop_s = flops as f64 / us / 1e3;
         (gb_s / self.copy_gb_s).max(gflop_s / self.fma_gflop_s)
     }
+
+    /// GB/s of a copy that moves so many bytes, between those that were measured: what a dispatch of that size can reach.
+    pub fn copy_of(&self, bytes: u64) -> f64 {
+        let at = |i: usize| self.copies.get(i).map_or((1.0, self.copy_gb_s), |(b, g)| ((*b as f64).log2(), *g));
+        let above = self.copies.iter().position(|(b, _)| *b >= bytes).unwrap_or(self.copies.len().saturating_sub(1));
+        let ((low, below), (high, over)) = (at(above.saturating_sub(1)), at(above));
+        if high <= low {
+            return over;
+        }
+        below + (over - below) * (((bytes.max(1) as f64).log2() - low) / (high - low)).clamp(0.0, 1.0)
+    }
 }
 
 /// Bytes moved by the copies.
@@ -357,5 +368,25 @@ impl RoofProblem {
         let params = RoofParams { fold: grid[0], count: count as u32, rounds, word: 0x0102_0304, scale, shift };
         let steps = if count == 0 { Vec::new() } else { vec![step.step(&params, grid)] };
         Ok(Plan { op: self.op(), name, why: "nothing but what is measured", steps, scratch_bytes: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_between_two_sizes_lies_between_them() {
+        let roof = Roof {
+            copies: vec![(1 << 20, 10.0), (4 << 20, 20.0)],
+            copy_gb_s: 20.0,
+            fma_gflop_s: 100.0,
+            f16_gflop_s: None,
+            dot_gop_s: None,
+            timer: Timer::Slope,
+        };
+        assert_eq!([1, 1 << 20, 2 << 20, 4 << 20, 1 << 30].map(|b| roof.copy_of(b)), [10.0, 10.0, 15.0, 20.0, 20.0]);
+        assert_eq!(roof.fraction(20_000, 1, 2.0), 0.5);
+        assert_eq!(roof.fraction(1, 200_000, 2.0), 1.0);
     }
 }
