@@ -126,7 +126,7 @@ export default {
         const only = new Set(visible(rows).map((r) => r.c.name));
         return state.device ? runAll({ storages: "first", plans: "best", only }) : runReferences(only);
       };
-      const section = h("section.group", heads(h("h3", name, " ", tally), h("button.small", { "aria-label": `${verb} group: ${name}`, onclick: go }, `${verb} group`)), h("ul", rows.map((r) => r.element)));
+      const section = h("section.group", heads(h("h3", name, " ", tally), h("button.small", { "aria-label": `Run group: ${name}`, onclick: go }, "Run group")), h("ul", rows.map((r) => r.element)));
       return { section, draw() {
         const seen = visible(rows), n = (s) => seen.filter((r) => r.element.dataset.state === s).length;
         section.hidden = !seen.length;

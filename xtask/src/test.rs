@@ -95,9 +95,8 @@ fn without_gpu(steps: &mut Steps, workspace: &Workspace, groups: &Groups) {
         });
     }
     steps.run("tests without a GPU", || {
-        // The page's crate goes along: tested alone, it would build wgpu once more, without the features of our tests.
         let mut test = cargo_test(workspace, &groups.without_gpu);
-        test.args(["--package", "gristmill-www", "--lib"]);
+        test.arg("--lib");
         devices::hide_all(&mut test);
         process::run(&mut test)
     });
@@ -117,7 +116,7 @@ fn on_device(steps: &mut Steps, workspace: &Workspace, groups: &Groups, device: 
     if first {
         // The same text on every device, and each example is a program to link: once is enough.
         steps.run(&format!("{name}, examples in the documentation"), || {
-            let mut test = process::cargo(workspace, "test --package gristmill --doc");
+            let mut test = process::cargo(workspace, &format!("{TEST} --doc"));
             device.choose(&mut test)?;
             process::run(&mut test)
         });
@@ -153,9 +152,13 @@ fn page(steps: &mut Steps, workspace: &Workspace, groups: &Groups, browser: Opti
     });
 }
 
+/// Both crates each time, whether or not the page's has such tests: cargo chooses features for what is built together, and another
+/// choice would build wgpu once more.
+const TEST: &str = "test --package gristmill --package gristmill-www";
+
 /// `cargo test` of these integration tests. A failure in one file does not keep the next from running.
 fn cargo_test(workspace: &Workspace, names: &[String]) -> Command {
-    let mut test = process::cargo(workspace, "test --package gristmill --no-fail-fast");
+    let mut test = process::cargo(workspace, &format!("{TEST} --no-fail-fast"));
     for name in names {
         test.args(["--test", name]);
     }
