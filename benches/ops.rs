@@ -407,7 +407,7 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::C
         let beside = of.iter().filter(|r| of_size(r) >= NORM_TARGET).count();
         let _ = writeln!(
             out,
-            "  norms of 16 MB or more in {storage}, by their best plans, at {:.0} % of the copy bandwidth: {} by {reached} of {} \
+            "  norms of 16 MB or more in {storage}, by their best plans, at {:.0} % of the copy bandwidth: {}, {reached} of {} are there \
              ({beside} beside a copy of their own size); from {:.0} % ({}) to {:.0} % ({})",
             NORM_TARGET * 100.0,
             verdict(reached == of.len()),
