@@ -6,6 +6,9 @@
 //! | `#slot name` or `#slot name @binding(n)` | a hole that the plan fills with a file under `slot/`: every `slot_` in it becomes `name_`, and its bindings are counted on from `n` |
 //! | `#const NAME = value` | a number or boolean that the plan may set, spliced as a WGSL `const` |
 //!
+//! A filling may have slots and constants of its own, which carry its name: in the filling of `w`, `#slot slot_field` is the slot
+//! `w_field` and `#const slot_RUN = 32u` the constant `w_RUN`. In the filling of `w_field`, `outer_` stands for `w_`.
+//!
 //! There are no conditionals: what differs is a filling. [`compose`] puts the text together and keeps,
 //! for every line, where it came from, so that an error of the compiler is told in terms of the file.
 
@@ -164,8 +167,8 @@ impl<'a> Composer<'a> {
         self.origins.push((origin.clone(), line));
     }
 
-    /// Splices a file; `slot` is the name and first binding where it fills a slot.
-    fn splice(&mut self, name: &str, slot: Option<(&str, u32)>, from: &str, from_line: u32) -> Result<()> {
+    /// Splices a file; `slot` is what it fills.
+    fn splice(&mut self, name: &str, slot: Option<Slot<'_>>, from: &str, from_line: u32) -> Result<()> {
         let (origin, text) = file(name).ok_or_else(|| missing(from, from_line, name))?;
         for (line, text) in (1..).zip(text.lines()) {
             let trimmed = text.trim_start();
@@ -186,22 +189,27 @@ impl<'a> Composer<'a> {
                         self.line(&format!("// ---- back in {origin}.wgsl"), &origin, line);
                     }
                 }
-                Some(Directive::Slot { name: slot_name, binding }) => {
-                    if slot.is_some() {
-                        return Err(fault(&origin, line, "a filling cannot have a slot"));
-                    }
+                Some(Directive::Slot { name: inner, binding }) => {
+                    let inner = slot.as_ref().map_or(Some(inner.to_owned()), |slot| slot.rename(inner));
+                    let of_slot = inner.as_deref().filter(|i| slot.as_ref().is_none_or(|s| s.owns(i)));
+                    let Some(slot_name) = of_slot else {
+                        return Err(fault(&origin, line, "the name of a filling's slot begins with slot_"));
+                    };
                     let Some((key, filling)) = self.key.fillings.iter().find(|(s, _)| *s == slot_name) else {
                         return Err(fault(&origin, line, format!("the plan leaves slot `{slot_name}` empty")));
                     };
                     self.used.insert(key);
                     self.line(&format!("// ---- {slot_name}: {filling}.wgsl"), &origin, line);
-                    self.splice(filling, Some((slot_name, binding)), &origin, line)?;
+                    let outer = slot.as_ref().map(|s| s.name);
+                    let binding = binding + slot.as_ref().map_or(0, |s| s.binding);
+                    self.splice(filling, Some(Slot { name: slot_name, outer, binding }), &origin, line)?;
                     self.line(&format!("// ---- back in {origin}.wgsl"), &origin, line);
                 }
                 Some(Directive::Const { name, value }) => {
-                    if slot.is_some() {
-                        return Err(fault(&origin, line, "a filling cannot have a constant of the plan"));
-                    }
+                    let name = slot.as_ref().map_or(Some(name.to_owned()), |slot| slot.rename(name));
+                    let Some(name) = name.filter(|n| slot.as_ref().is_none_or(|s| s.owns(n))) else {
+                        return Err(fault(&origin, line, "the name of a filling's constant begins with slot_"));
+                    };
                     let set = self.key.consts.iter().find(|(c, _)| *c == name);
                     if let Some((key, _)) = set {
                         self.used.insert(key);
@@ -209,9 +217,10 @@ impl<'a> Composer<'a> {
                     let value = set.map_or_else(|| value.to_owned(), |(_, v)| v.to_string());
                     self.line(&format!("const {name} = {value};"), &origin, line);
                 }
-                None => match slot {
-                    Some((slot_name, binding)) => {
-                        let text = rename(text, slot_name, binding)
+                None => match &slot {
+                    Some(slot) => {
+                        let text = slot
+                            .rename(text)
                             .ok_or_else(|| fault(&origin, line, "cannot read the binding's number"))?;
                         self.line(&text, &origin, line);
                     }
@@ -223,30 +232,52 @@ impl<'a> Composer<'a> {
     }
 }
 
-/// A line of a filling as it stands in the composed text: `slot_` → `name_`, `@binding(k)` → `@binding(k + binding)`.
-fn rename(text: &str, name: &str, binding: u32) -> Option<String> {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    let mut before = ' ';
-    while let Some(c) = rest.chars().next() {
-        let in_word = before.is_ascii_alphanumeric() || before == '_';
-        if let Some(after) = rest.strip_prefix("slot_").filter(|_| !in_word) {
-            out.push_str(name);
-            out.push('_');
-            rest = after;
-            before = '_';
-        } else if let Some(after) = rest.strip_prefix("@binding(") {
-            let (number, after) = after.split_once(')')?;
-            let _ = write!(out, "@binding({})", number.trim().parse::<u32>().ok()? + binding);
-            rest = after;
-            before = ')';
-        } else {
-            out.push(c);
-            rest = &rest[c.len_utf8()..];
-            before = c;
-        }
+/// A slot that is being filled.
+struct Slot<'a> {
+    name: &'a str,
+    /// The slot in whose filling it stands.
+    outer: Option<&'a str>,
+    /// Its bindings count on from here.
+    binding: u32,
+}
+
+impl Slot<'_> {
+    /// A name of the composed text that is this filling's.
+    fn owns(&self, name: &str) -> bool {
+        name.strip_prefix(self.name).is_some_and(|rest| rest.starts_with('_'))
     }
-    Some(out)
+
+    /// A line of the filling as it stands in the composed text: `slot_` → `name_`, `outer_` → the name of the slot around it,
+    /// `@binding(k)` → `@binding(k + binding)`.
+    fn rename(&self, text: &str) -> Option<String> {
+        let mut out = String::with_capacity(text.len() + 16);
+        let mut rest = text;
+        let mut before = ' ';
+        while let Some(c) = rest.chars().next() {
+            let in_word = before.is_ascii_alphanumeric() || before == '_';
+            let prefixes = [("slot_", Some(self.name)), ("outer_", self.outer)];
+            let prefix = prefixes
+                .into_iter()
+                .filter(|_| !in_word)
+                .find_map(|(prefix, name)| Some((name?, rest.strip_prefix(prefix)?)));
+            if let Some((name, after)) = prefix {
+                out.push_str(name);
+                out.push('_');
+                rest = after;
+                before = '_';
+            } else if let Some(after) = rest.strip_prefix("@binding(") {
+                let (number, after) = after.split_once(')')?;
+                let _ = write!(out, "@binding({})", number.trim().parse::<u32>().ok()? + self.binding);
+                rest = after;
+                before = ')';
+            } else {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+                before = c;
+            }
+        }
+        Some(out)
+    }
 }
 
 fn fault(file: &str, line: u32, message: impl Into<String>) -> Error {
@@ -263,10 +294,13 @@ mod tests {
 
     #[test]
     fn a_filling_is_renamed_at_word_borders() {
+        let slot = Slot { name: "keys", outer: None, binding: 3 };
         assert_eq!(
-            rename("@group(0) @binding(1) var<storage> slot_data: array<f32>; // my_slot_x", "keys", 3).as_deref(),
+            slot.rename("@group(0) @binding(1) var<storage> slot_data: array<f32>; // my_slot_x").as_deref(),
             Some("@group(0) @binding(4) var<storage> keys_data: array<f32>; // my_slot_x")
         );
+        let inner = Slot { name: "keys_field", outer: Some("keys"), binding: 0 };
+        assert_eq!(inner.rename("slot_at(outer_data, outer)").as_deref(), Some("keys_field_at(keys_data, outer)"));
     }
 
     #[test]

@@ -130,9 +130,7 @@ fn main() -> ExitCode {
 /// Opens the page and runs a part of what it has.
 fn run_all(set: &Set, part: Part) -> Result<Ran> {
     let name = format!("{}, {}", part.caps, part.storage);
-    let browser = set.browser()?;
-    browser.open(&set.url(part.query))?;
-    let device = browser.eval_async("return await gristmill.ready;", json!([]))?;
+    let (browser, device) = opened(set, part)?;
     if device["missing"].is_string() {
         return Err(format!("the page found no device: {}", device["missing"]));
     }
@@ -171,6 +169,25 @@ fn run_all(set: &Set, part: Part) -> Result<Ran> {
     }
     let faults = faults(&browser)?;
     Ok(Ran { device, rows, faults })
+}
+
+/// A browser that shows the page, and the page's device. One that does not come up is left and another started, twice: a browser
+/// that starts on a busy machine may hang before there is a page, and what it then says is nothing about the page.
+fn opened(set: &Set, part: Part) -> Result<(Browser, Value)> {
+    let open = || {
+        let browser = set.browser()?;
+        browser.open(&set.url(part.query))?;
+        let device = browser.eval_async("return await gristmill.ready;", json!([]))?;
+        Ok((browser, device))
+    };
+    let again = |error: String| println!("browser: {}, {}: once more, after {error}", part.caps, part.storage);
+    open().or_else(|error| {
+        again(error);
+        open().or_else(|error| {
+            again(error);
+            open()
+        })
+    })
 }
 
 /// What came of a run over everything.

@@ -24,6 +24,7 @@
 //! Sources: Lin et al., "AWQ" (arXiv 2306.00978); AutoAWQ's `packing_utils` and llm-awq's `qmodule`.
 
 use super::codec::{Check, Codec, Group, Numbers, WORDS, among};
+use super::form::{Form, Place, Scale};
 use super::packed::{Dtype, Packed};
 use crate::error::Result;
 
@@ -101,37 +102,53 @@ impl Codec for Awq {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (codes, zeros, scales) = (w.get("qweight"), w.get("qzeros"), w.get("scales"));
-        let (rows, size) = (w.n(), self.group.size(w.k()));
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some(match self.version {
+            AwqVersion::Gemm | AwqVersion::Gemv => {
+                Form::scaled(4, Scale::F16Pair, Place::along(self.group.size(w.k())))
+            }
+            AwqVersion::GemvTiled => Form::biased(4, Scale::F16Pair, Place::along(self.group.size(w.k()))),
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (codes, rows) = (w.get("qweight"), w.n());
         match self.version {
             AwqVersion::Gemm => {
                 let (words, shift) = (rows / 8, 4 * NIBBLE[n % 8]);
-                let of = |word: u32| ((word >> shift) & 15) as f32;
                 for (k, out) in out.iter_mut().enumerate() {
-                    let g = k / size;
-                    let (q, z) = (of(codes.word(k * words + n / 8)), of(zeros.word(g * words + n / 8)));
-                    *out = (q - z) * scales.float(g * rows + n);
+                    *out = ((codes.word(k * words + n / 8) >> shift) & 15) as u8;
                 }
             }
             AwqVersion::Gemv => {
-                let (words, zero_words) = (out.len() / 8, zeros.shape[1]);
-                let of = |word: u32, at: usize| ((word >> (4 * (at % 8))) & 15) as f32;
+                let words = out.len() / 8;
                 for (k, out) in out.iter_mut().enumerate() {
-                    let g = k / size;
-                    let (q, z) = (codes.word(n * words + k / 8), zeros.word(n * zero_words + g / 8));
-                    *out = (of(q, k) - of(z, g)) * scales.float(n * zero_words * 8 + g);
+                    *out = ((codes.word(n * words + k / 8) >> (4 * (k % 8))) & 15) as u8;
                 }
             }
             AwqVersion::GemvTiled => {
                 let first = n / 4 * out.len();
                 for (k, out) in out.iter_mut().enumerate() {
                     let word = codes.short(first + k / 64 * 64 + 16 * (n % 4) + k % 64 / 32 * 8 + k % 8);
-                    let q = f32::from((word >> (k % 32 / 8 * 4)) & 15);
-                    let at = k / size * rows + n;
-                    *out = q * scales.float(at) + zeros.float(at);
+                    *out = ((word >> (k % 32 / 8 * 4)) & 15) as u8;
                 }
             }
+        }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let (zeros, scales, rows) = (w.get("qzeros"), w.get("scales"), w.n());
+        match self.version {
+            AwqVersion::Gemm => {
+                let zero = zeros.word(g * (rows / 8) + row / 8) >> (4 * NIBBLE[row % 8]) & 15;
+                [scales.float(g * rows + row), zero as f32]
+            }
+            AwqVersion::Gemv => {
+                let words = zeros.shape[1];
+                let zero = zeros.word(row * words + g / 8) >> (4 * (g % 8)) & 15;
+                [scales.float(row * words * 8 + g), zero as f32]
+            }
+            AwqVersion::GemvTiled => [scales.float(g * rows + row), zeros.float(g * rows + row)],
         }
     }
 }

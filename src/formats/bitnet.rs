@@ -12,6 +12,7 @@
 //! Sources: Ma et al., "The Era of 1-bit LLMs" (arXiv 2402.17764); the layout is that of transformers' `unpack_weights`.
 
 use super::codec::{BYTES, Check, Codec, Numbers};
+use super::form::{Form, Place, Scale};
 use super::packed::{Dtype, Packed};
 use crate::error::Result;
 
@@ -40,12 +41,21 @@ impl Codec for Bitnet {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (k, rows, scale) = (out.len(), w.n() / 4, w.get("weight_scale").float(0));
+    fn form(&self, _w: &Packed<'_>) -> Option<Form> {
+        Some(Form::scaled(2, Scale::F32, Place::TENSOR).about(1))
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (k, rows) = (out.len(), w.n() / 4);
         let codes = &w.get("weight").bytes[n % rows * k..][..k];
         for (out, code) in out.iter_mut().zip(codes) {
-            let value = f32::from((code >> (2 * (n / rows))) & 3) - 1.0;
-            *out = if self.scale_is_inverse { value / scale } else { value * scale };
+            *out = (code >> (2 * (n / rows))) & 3;
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, _row: usize, _g: usize) -> [f32; 2] {
+        // ±1 divided by the scale is ±(1 / scale), and twice that is exact.
+        let scale = w.get("weight_scale").float(0);
+        [if self.scale_is_inverse { 1.0 / scale } else { scale }, 0.0]
     }
 }

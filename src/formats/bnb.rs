@@ -20,6 +20,7 @@
 
 use super::bits::{FP4, NF4, amax, inverse, nearest, nibble};
 use super::codec::{BYTES, Check, Codec, Numbers, among, value_error};
+use super::form::{Form, Level, Place, Scale, flat_at};
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -31,16 +32,11 @@ fn block_valid(format: &'static str, name: &'static str, block: u32) -> Result<(
     if block == 0 { Err(value_error(format, name, block, "it must be at least 1")) } else { Ok(()) }
 }
 
-/// Row n of codes in `packed`, in blocks of the flat matrix.
-fn row(packed: &Part<'_>, table: &[f32; 16], block: u32, n: usize, out: &mut [f32], absmax: impl Fn(usize) -> f32) {
-    let (first, block) = (n * out.len(), block as usize);
-    let mut scale = (usize::MAX, 0.0);
+/// The codes of row n.
+fn codes(packed: &Part<'_>, n: usize, out: &mut [u8]) {
+    let first = n * out.len();
     for (k, out) in out.iter_mut().enumerate() {
-        let f = first + k;
-        if scale.0 != f / block {
-            scale = (f / block, absmax(f / block));
-        }
-        *out = table[nibble(packed.byte(f / 2), f % 2 == 0)] * scale.1;
+        *out = nibble(packed.byte((first + k) / 2), (first + k) % 2 == 0) as u8;
     }
 }
 
@@ -97,16 +93,36 @@ impl<const NF4: bool> Codec for Bnb<NF4> {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let packed = w.get("packed");
-        let Some(codes) = w.part("absmax_u8") else {
-            let absmax = w.get("absmax");
-            return row(packed, table(NF4), self.blocksize, n, out, |i| absmax.float(i));
-        };
-        let (map, absmax2, offset) = (w.get("map"), w.get("absmax2"), w.get("offset").float(0));
-        row(packed, table(NF4), self.blocksize, n, out, |i| {
-            map.float(usize::from(codes.byte(i))) * absmax2.float(i / self.blocksize2 as usize) + offset
-        });
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let scale = if w.part("absmax_u8").is_some() { Scale::Nested(self.blocksize2) } else { Scale::F32 };
+            Form::scaled(4, scale, Place::Flat(self.blocksize).on(w.k())).levels(Level::Table)
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        codes(w.get("packed"), n, out);
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let at = flat_at(w, self.form(w), row, g);
+        match w.part("absmax_u8") {
+            Some(codes) => [f32::from(codes.byte(at)), 0.0],
+            None => [w.get("absmax").float(at), 0.0],
+        }
+    }
+
+    fn supers(&self, w: &Packed<'_>, row: usize, s: usize) -> [f32; 2] {
+        let _ = row;
+        [w.get("absmax2").float(s), w.get("offset").float(0)]
+    }
+
+    fn map(&self, w: &Packed<'_>, i: usize) -> f32 {
+        w.get("map").float(i)
+    }
+
+    fn table(&self, _w: &Packed<'_>, _n: usize) -> [f32; 16] {
+        *table(NF4)
     }
 
     fn encodes(&self) -> bool {
@@ -155,9 +171,20 @@ impl Codec for OnnxBnb4 {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let absmax = w.get("absmax");
-        row(w.get("B"), table(self.nf4), self.block, n, out, |i| absmax.float(i));
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some(Form::scaled(4, Scale::F32, Place::Flat(self.block).on(w.k())).levels(Level::Table))
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        codes(w.get("B"), n, out);
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        [w.get("absmax").float(flat_at(w, self.form(w), row, g)), 0.0]
+    }
+
+    fn table(&self, _w: &Packed<'_>, _n: usize) -> [f32; 16] {
+        *table(self.nf4)
     }
 
     fn encodes(&self) -> bool {

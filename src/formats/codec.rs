@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::form::Form;
 use super::packed::{Dtype, Packed, Part};
 use crate::error::{Error, Result, shape_error};
 use crate::proof::{Attrs, Value};
@@ -25,8 +26,47 @@ pub(crate) trait Codec {
     /// The tensors are those of an `[N,K]` weight.
     fn check(&self, w: &mut Check<'_>) -> Result<()>;
 
-    /// The K values of row n, without the sparse side list. The tensors have been checked; n < N, and `out` has K places.
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]);
+    /// Its numeric form, or none that the others share. The tensors have been checked, here and below.
+    fn form(&self, _w: &Packed<'_>) -> Option<Form> {
+        None
+    }
+
+    /// The K codes of row n.
+    fn codes(&self, _w: &Packed<'_>, _n: usize, _out: &mut [u8]) {}
+
+    /// Scale g of a row of scales (see [`Place`](super::form::Place)), and the zero or bias beside it; where scales are stored in few
+    /// bits, those as a number.
+    fn scale(&self, _w: &Packed<'_>, _row: usize, _g: usize) -> [f32; 2] {
+        [1.0, 0.0]
+    }
+
+    /// The numbers of super-block s of a row of scales.
+    fn supers(&self, _w: &Packed<'_>, _row: usize, _s: usize) -> [f32; 2] {
+        [0.0; 2]
+    }
+
+    /// Entry i of the map that nested scales go through.
+    fn map(&self, _w: &Packed<'_>, _i: usize) -> f32 {
+        0.0
+    }
+
+    /// The table of row n.
+    fn table(&self, _w: &Packed<'_>, _n: usize) -> [f32; 16] {
+        [0.0; 16]
+    }
+
+    /// The group of column k, where a list says it.
+    fn order(&self, _w: &Packed<'_>, _k: usize) -> usize {
+        0
+    }
+
+    /// What is added to row n beside the side list, by column.
+    fn extra(&self, _w: &Packed<'_>, _n: usize) -> Vec<(usize, f32)> {
+        Vec::new()
+    }
+
+    /// The K values of row n, without what is added, where there is no form. `out` has K places.
+    fn row(&self, _w: &Packed<'_>, _n: usize, _out: &mut [f32]) {}
 
     /// There is a rule for encoding.
     fn encodes(&self) -> bool {

@@ -12,8 +12,9 @@
 //!
 //! Sources: Micikevicius et al., "FP8 formats for deep learning" (arXiv 2209.05433); the blocks are those of DeepSeek-V3's checkpoint.
 
-use super::bits::{amax, f8, f8_from};
+use super::bits::{amax, f8_from};
 use super::codec::{BYTES, Check, Codec, Numbers, value_error};
+use super::form::{Form, Level, Place, Scale};
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -55,15 +56,22 @@ impl<const MANTISSA: u32> Codec for Fp8<MANTISSA> {
         }
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (k, scale) = (out.len(), w.get("weight_scale"));
-        let codes = &w.get("weight").bytes[n * k..][..k];
-        let [rows, cols] = self.size(k);
-        // One scale for all has the shape [1].
-        let first = if scale.shape.len() == 1 { 0 } else { n / rows * k.div_ceil(cols) };
-        for (k, (out, code)) in out.iter_mut().zip(codes).enumerate() {
-            *out = f8::<MANTISSA>(*code) * scale.float(first + k / cols);
-        }
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let [rows, cols] = self.size(w.k()).map(|size| size as u32);
+            let all = w.get("weight_scale").shape.len() == 1;
+            let place = if all { Place::TENSOR } else { Place::Block { rows, cols } };
+            Form::scaled(8, Scale::F32, place).levels(if MANTISSA == 3 { Level::E4m3 } else { Level::E5m2 })
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        out.copy_from_slice(&w.get("weight").bytes[n * out.len()..][..out.len()]);
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let cols = self.size(w.k())[1];
+        [w.get("weight_scale").float(row * w.k().div_ceil(cols) + g), 0.0]
     }
 
     fn encodes(&self) -> bool {

@@ -16,6 +16,7 @@
 
 use super::bits::field;
 use super::codec::{Check, Codec, Group, Numbers, WORDS, among};
+use super::form::{Form, Place, Scale};
 use super::packed::{Dtype, Packed};
 use crate::error::Result;
 
@@ -67,16 +68,29 @@ impl Codec for Gptq {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (codes, zeros, scales) = (w.get("qweight"), w.get("qzeros"), w.get("scales"));
-        let (rows, order, size) = (w.n(), w.part("g_idx"), self.group.size(w.k()));
-        let zero_words = rows * self.bits as usize / 32;
-        let add = u32::from(self.zero_less_one);
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let scale = Scale::F16Pair;
+            let place = if w.part("g_idx").is_some() { Place::Ordered } else { Place::along(self.group.size(w.k())) };
+            Form::scaled(self.bits, scale, place)
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (codes, rows) = (w.get("qweight"), w.n());
         for (k, out) in out.iter_mut().enumerate() {
-            let g = order.map_or(k / size, |order| order.word(k) as usize);
-            let q = field(k, self.bits, |word| codes.word(word * rows + n));
-            let z = field(n, self.bits, |word| zeros.word(g * zero_words + word)) + add;
-            *out = (q as f32 - z as f32) * scales.float(g * rows + n);
+            *out = field(k, self.bits, |word| codes.word(word * rows + n)) as u8;
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let (zeros, rows) = (w.get("qzeros"), w.n());
+        let zero_words = rows * self.bits as usize / 32;
+        let zero = field(row, self.bits, |word| zeros.word(g * zero_words + word)) + u32::from(self.zero_less_one);
+        [w.get("scales").float(g * rows + row), zero as f32]
+    }
+
+    fn order(&self, w: &Packed<'_>, k: usize) -> usize {
+        w.get("g_idx").word(k) as usize
     }
 }

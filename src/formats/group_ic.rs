@@ -13,6 +13,7 @@
 
 use super::bits::field;
 use super::codec::{Check, Codec, F32_F16, Group, Numbers, WORDS, among};
+use super::form::{Form, Place, Scale};
 use super::packed::Packed;
 use crate::error::Result;
 
@@ -49,14 +50,25 @@ impl Codec for GroupIc {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (codes, zeros, scales) = (w.get("qweight"), w.get("qzeros"), w.get("scales"));
-        let (cols, g) = (out.len(), n / self.group.size(w.n()));
-        let zero_words = (cols * self.bits as usize).div_ceil(32);
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let dtype = w.get("scales").dtype;
+            let rows = self.group.size(w.n()) as u32;
+            Form::scaled(self.bits, Scale::of(&[dtype, dtype]), Place::Block { rows, cols: 1 })
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (codes, cols) = (w.get("qweight"), out.len());
         for (k, out) in out.iter_mut().enumerate() {
-            let q = field(n, self.bits, |word| codes.word(word * cols + k));
-            let z = field(k, self.bits, |word| zeros.word(g * zero_words + word));
-            *out = (q as f32 - z as f32) * scales.float(g * cols + k);
+            *out = field(n, self.bits, |word| codes.word(word * cols + k)) as u8;
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let (zeros, cols) = (w.get("qzeros"), w.k());
+        let zero_words = (cols * self.bits as usize).div_ceil(32);
+        let zero = field(g, self.bits, |word| zeros.word(row * zero_words + word));
+        [w.get("scales").float(row * cols + g), zero as f32]
     }
 }

@@ -17,6 +17,7 @@
 //! Source: Badri, Shaji, "Half-Quadratic Quantization", and the `BitPack` of the hqq package.
 
 use super::codec::{BYTES, Check, Codec, F32_F16, Group, Numbers, WORDS, among};
+use super::form::{Form, Place, Scale, flat_at};
 use super::packed::Packed;
 use crate::error::{Result, shape_error};
 
@@ -75,21 +76,32 @@ impl Codec for Hqq {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (codes, scale, zero) = (w.get("W_q"), w.get("scale"), w.get("zero"));
-        let (bits, first) = (self.bits as usize, n * out.len());
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let cols = self.view(w.n(), w.k()).1;
+            let place = if self.axis == 1 { Place::Flat(cols as u32) } else { Place::Wrapped(cols as u32) };
+            let scale = Scale::of(&[w.get("scale").dtype, w.get("zero").dtype]);
+            Form::scaled(self.bits, scale, place.on(w.k()))
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (codes, bits, first) = (w.get("W_q"), self.bits as usize, n * out.len());
         let (rows, cols) = self.view(w.n(), w.k());
         let packed_rows = if bits == 3 { rows.div_ceil(10) } else { rows * bits / 8 };
         for (k, out) in out.iter_mut().enumerate() {
             let (r, c) = ((first + k) / cols, (first + k) % cols);
             let (at, place) = (r % packed_rows * cols + c, r / packed_rows);
-            let q = if bits == 3 {
-                (codes.word(at) >> (27 - 3 * place)) & 7
+            *out = if bits == 3 {
+                ((codes.word(at) >> (27 - 3 * place)) & 7) as u8
             } else {
-                u32::from(codes.byte(at)) >> (8 - bits * (place + 1)) & ((1 << bits) - 1)
+                codes.byte(at) >> (8 - bits * (place + 1)) & (u8::MAX >> (8 - bits))
             };
-            let group = if self.axis == 1 { r } else { c };
-            *out = (q as f32 - zero.float(group)) * scale.float(group);
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let at = flat_at(w, self.form(w), row, g);
+        [w.get("scale").float(at), w.get("zero").float(at)]
     }
 }

@@ -8,6 +8,7 @@
 
 use super::bits::{amax, inverse};
 use super::codec::{Check, Codec};
+use super::form::{Form, Place, Scale};
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -23,14 +24,26 @@ impl Codec for Int8 {
         w.exact_maybe("weight_zero_point", &[Dtype::I8], &[&scale.shape])
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (scale, first) = (w.get("weight_scale"), n * out.len());
-        let at = if scale.elements() == 1 { 0 } else { n };
-        let zero = w.part("weight_zero_point").map_or(0.0, |zero| zero.float(at));
-        let (weight, scale) = (w.get("weight"), scale.float(at));
-        for (k, out) in out.iter_mut().enumerate() {
-            *out = (weight.float(first + k) - zero) * scale;
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let place = if w.get("weight_scale").elements() == 1 { Place::TENSOR } else { Place::ROW };
+            match w.part("weight_zero_point") {
+                None => Form::scaled(8, Scale::F32, place).about(128),
+                Some(_) => Form::scaled(8, Scale::F32Pair, place),
+            }
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        // Signed as unsigned, about 128.
+        for (out, q) in out.iter_mut().zip(&w.get("weight").bytes[n * w.k()..]) {
+            *out = q ^ 128;
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, _g: usize) -> [f32; 2] {
+        let zero = w.part("weight_zero_point").map_or(0.0, |zero| zero.float(row));
+        [w.get("weight_scale").float(row), zero + 128.0]
     }
 
     fn encodes(&self) -> bool {

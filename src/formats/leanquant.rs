@@ -11,6 +11,7 @@
 
 use super::bits::nibble;
 use super::codec::{BYTES, Check, Codec, Numbers, among};
+use super::form::{Form, Level, Place, Scale};
 use super::packed::{Dtype, Packed};
 use crate::error::Result;
 
@@ -43,12 +44,19 @@ impl Codec for Leanquant {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (codes, grid, entries) = (w.get("weight_codes"), w.get("quant_grid"), 1usize << self.bits);
-        let first = n * (out.len() / 2);
+    fn form(&self, _w: &Packed<'_>) -> Option<Form> {
+        Some(Form::scaled(self.bits, Scale::One, Place::TENSOR).levels(Level::RowTable))
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (codes, first) = (w.get("weight_codes"), n * (out.len() / 2));
         for (k, out) in out.iter_mut().enumerate() {
-            let q = nibble(codes.byte(first + k / 2), k % 2 == 0) % entries;
-            *out = grid.float(n * entries + q);
+            *out = nibble(codes.byte(first + k / 2), k % 2 == 0) as u8 % (1 << self.bits);
         }
+    }
+
+    fn table(&self, w: &Packed<'_>, n: usize) -> [f32; 16] {
+        let (grid, entries) = (w.get("quant_grid"), 1usize << self.bits);
+        std::array::from_fn(|i| grid.float(n * entries + i % entries))
     }
 }

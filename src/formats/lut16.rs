@@ -13,6 +13,7 @@
 
 use super::bits::nibble;
 use super::codec::{BYTES, Check, Codec, F32_F16, Group, Numbers};
+use super::form::{Form, Level, Place, Scale};
 use super::packed::{Dtype, Packed};
 use crate::error::Result;
 
@@ -41,14 +42,33 @@ impl Codec for Lut16 {
         w.exact_maybe("zeros", F32_F16, &[&shape])
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (codes, table, scales, zeros) = (w.get("codes"), w.get("table"), w.get("scales"), w.part("zeros"));
-        let (size, groups) = (self.group.size(out.len()), self.group.count(out.len()));
-        let (first, entries) = (n * out.len().div_ceil(2), if table.shape.len() == 1 { 0 } else { n * 16 });
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let (table, scales) = (w.get("table"), w.get("scales").dtype);
+            let level = if table.shape.len() == 1 { Level::Table } else { Level::RowTable };
+            let scale = match w.part("zeros") {
+                None => Scale::of(&[scales]),
+                Some(zeros) => Scale::of(&[scales, zeros.dtype]),
+            };
+            Form::scaled(4, scale, Place::along(self.group.size(w.k()))).levels(level)
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (codes, first) = (w.get("codes"), n * out.len().div_ceil(2));
         for (k, out) in out.iter_mut().enumerate() {
-            let g = n * groups + k / size;
-            let value = table.float(entries + nibble(codes.byte(first + k / 2), k % 2 == 1));
-            *out = zeros.map_or(value, |zeros| value - zeros.float(g)) * scales.float(g);
+            *out = nibble(codes.byte(first + k / 2), k % 2 == 1) as u8;
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let at = row * self.group.count(w.k()) + g;
+        [w.get("scales").float(at), w.part("zeros").map_or(0.0, |zeros| zeros.float(at))]
+    }
+
+    fn table(&self, w: &Packed<'_>, n: usize) -> [f32; 16] {
+        let table = w.get("table");
+        let first = if table.shape.len() == 1 { 0 } else { n * 16 };
+        std::array::from_fn(|i| table.float(first + i))
     }
 }

@@ -14,6 +14,7 @@
 
 use super::bits::{field, put_field};
 use super::codec::{Check, Codec, FLOATS, Group, Numbers, WORDS, among};
+use super::form::{Form, Place, Scale};
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -55,17 +56,24 @@ impl Codec for MlxAffine {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (codes, scales, biases) = (w.get("w"), w.get("scales"), w.get("biases"));
-        let (group, groups) = (self.group as usize, out.len() / self.group as usize);
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let scale = Scale::of(&[w.get("scales").dtype, w.get("biases").dtype]);
+            Form::biased(self.bits, scale, Place::along(self.group as usize))
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let codes = w.get("w");
         let first = n * (out.len() * self.bits as usize / 32);
-        for (g, out) in out.chunks_exact_mut(group).enumerate() {
-            let (scale, bias) = (scales.float(n * groups + g), biases.float(n * groups + g));
-            for (i, out) in out.iter_mut().enumerate() {
-                let q = field(g * group + i, self.bits, |word| codes.word(first + word));
-                *out = q as f32 * scale + bias;
-            }
+        for (k, out) in out.iter_mut().enumerate() {
+            *out = field(k, self.bits, |word| codes.word(first + word)) as u8;
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let at = row * (w.k() / self.group as usize) + g;
+        [w.get("scales").float(at), w.get("biases").float(at)]
     }
 
     fn encodes(&self) -> bool {

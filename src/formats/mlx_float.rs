@@ -10,8 +10,9 @@
 //!
 //! Sources: MLX, `mlx.core.quantize` with these modes; OCP Microscaling Formats, version 1.0.
 
-use super::bits::{E2M1_DOUBLED, f8, half_e8m0, nibble};
+use super::bits::nibble;
 use super::codec::{BYTES, Check, Codec, WORDS};
+use super::form::{Form, Level, Place, Rule, Scale};
 use super::packed::Packed;
 use crate::error::Result;
 
@@ -22,22 +23,17 @@ fn check(w: &mut Check<'_>, per_word: usize, group: usize) -> Result<()> {
     Ok(())
 }
 
-/// Twice the numbers of row n, times half of their scales: both are exact.
-fn row(
-    w: &Packed<'_>,
-    n: usize,
-    group: usize,
-    out: &mut [f32],
-    twice: impl Fn(usize) -> f32,
-    half_scale: fn(u8) -> f32,
-) {
-    let (first, scales) = (n * out.len(), w.get("scales"));
-    for (g, out) in out.chunks_exact_mut(group).enumerate() {
-        let half_scale = half_scale(scales.byte((first + g * group) / group));
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = twice(first + g * group + i) * half_scale;
-        }
+/// The nibbles of row n.
+fn nibbles(w: &Packed<'_>, n: usize, out: &mut [u8]) {
+    let (codes, first) = (w.get("w"), n * out.len());
+    for (k, out) in out.iter_mut().enumerate() {
+        *out = nibble(codes.byte((first + k) / 2), (first + k) % 2 == 1) as u8;
     }
+}
+
+/// Scale g of row `row`, of groups of so many.
+fn scale(w: &Packed<'_>, group: usize, row: usize, g: usize) -> [f32; 2] {
+    [f32::from(w.get("scales").byte(row * (w.k() / group) + g)), 0.0]
 }
 
 /// The codec of `mlx.mxfp4`.
@@ -57,9 +53,16 @@ impl Codec for MlxMxfp4 {
         check(w, 8, 32)
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let codes = w.get("w");
-        row(w, n, 32, out, |i| E2M1_DOUBLED[nibble(codes.byte(i / 2), i % 2 == 1)], half_e8m0);
+    fn form(&self, _w: &Packed<'_>) -> Option<Form> {
+        Some(Form { rule: Rule::Power, ..Form::scaled(4, Scale::E8m0, Place::along(32)).levels(Level::E2m1) })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        nibbles(w, n, out);
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        scale(w, 32, row, g)
     }
 }
 
@@ -68,9 +71,16 @@ impl Codec for MlxMxfp8 {
         check(w, 4, 32)
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let codes = w.get("w");
-        row(w, n, 32, out, |i| 2.0 * f8::<3>(codes.byte(i)), half_e8m0);
+    fn form(&self, _w: &Packed<'_>) -> Option<Form> {
+        Some(Form { rule: Rule::Power, ..Form::scaled(8, Scale::E8m0, Place::along(32)).levels(Level::E4m3) })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        out.copy_from_slice(&w.get("w").bytes[n * out.len()..][..out.len()]);
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        scale(w, 32, row, g)
     }
 }
 
@@ -79,9 +89,15 @@ impl Codec for MlxNvfp4 {
         check(w, 8, 16)
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let codes = w.get("w");
-        let twice = |i: usize| E2M1_DOUBLED[nibble(codes.byte(i / 2), i % 2 == 1)];
-        row(w, n, 16, out, twice, |scale| 0.5 * f8::<3>(scale));
+    fn form(&self, _w: &Packed<'_>) -> Option<Form> {
+        Some(Form::scaled(4, Scale::E4m3, Place::along(16)).levels(Level::E2m1))
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        nibbles(w, n, out);
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        scale(w, 16, row, g)
     }
 }

@@ -36,6 +36,7 @@ mod bits;
 pub mod bnb;
 mod codec;
 pub mod dense;
+mod form;
 pub mod fp8;
 pub mod gguf;
 pub mod gptq;

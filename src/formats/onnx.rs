@@ -11,6 +11,7 @@
 //! Source: ONNX Runtime's `com.microsoft::MatMulNBits`.
 
 use super::codec::{Check, Codec, F32_F16, Numbers, among, value_error};
+use super::form::{Form, Place, Scale};
 use super::packed::{Dtype, Packed};
 use crate::error::Result;
 
@@ -60,23 +61,35 @@ impl Codec for OnnxNbits {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (bits, block) = (self.bits as usize, self.block as usize);
-        let (codes, scales, zeros) = (w.get("B"), w.get("scales"), w.part("zero_points"));
-        let (blocks, block_bytes) = (out.len().div_ceil(block), block * bits / 8);
-        for (b, out) in out.chunks_mut(block).enumerate() {
-            let scale = scales.float(n * blocks + b);
-            let zero = match zeros {
-                None => f32::from(1u8 << (bits - 1)),
-                Some(zeros) if zeros.dtype == Dtype::U8 => {
-                    f32::from(code(zeros, n * (blocks * bits).div_ceil(8), b, bits))
-                }
-                Some(zeros) => zeros.float(n * blocks + b),
-            };
-            let first = (n * blocks + b) * block_bytes;
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = (f32::from(code(codes, first, i, bits)) - zero) * scale;
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            let dtype = w.get("scales").dtype;
+            let (place, middle) = (Place::along(self.block as usize), 1 << (self.bits - 1));
+            match w.part("zero_points").map(|zeros| zeros.dtype) {
+                None => Form::scaled(self.bits, Scale::of(&[dtype]), place).about(middle),
+                Some(Dtype::U8) => Form::scaled(self.bits, Scale::of(&[dtype, dtype]), place),
+                Some(zeros) => Form::scaled(self.bits, Scale::of(&[dtype, zeros]), place),
             }
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (bits, block) = (self.bits as usize, self.block as usize);
+        let (codes, row_bytes) = (w.get("B"), out.len().div_ceil(block) * block * bits / 8);
+        for (k, out) in out.iter_mut().enumerate() {
+            *out = code(codes, n * row_bytes, k, bits);
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let (bits, blocks) = (self.bits as usize, w.k().div_ceil(self.block as usize));
+        let zero = match w.part("zero_points") {
+            None => 0.0,
+            Some(zeros) if zeros.dtype == Dtype::U8 => {
+                f32::from(code(zeros, row * (blocks * bits).div_ceil(8), g, bits))
+            }
+            Some(zeros) => zeros.float(row * blocks + g),
+        };
+        [w.get("scales").float(row * blocks + g), zero]
     }
 }

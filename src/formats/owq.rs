@@ -14,6 +14,7 @@
 
 use super::bits::{field, nibble};
 use super::codec::{BYTES, Check, Codec, Numbers, WORDS, among};
+use super::form::{Form, Place, Scale};
 use super::packed::{Dtype, Packed};
 use crate::error::{Result, shape_error};
 
@@ -28,6 +29,11 @@ impl Default for Owq {
     fn default() -> Self {
         Self { bits: 4 }
     }
+}
+
+/// The zero of row n.
+fn zero(w: &Packed<'_>, n: usize) -> u8 {
+    nibble(w.get("zeros").byte(n / 2), n % 2 == 1) as u8
 }
 
 impl Codec for Owq {
@@ -61,16 +67,31 @@ impl Codec for Owq {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let (codes, rows, scale) = (w.get("qweight"), w.n(), w.get("scales").float(n));
-        let zero = nibble(w.get("zeros").byte(n / 2), n % 2 == 1) as f32;
+    fn form(&self, w: &Packed<'_>) -> Option<Form> {
+        Some({
+            // A zero need not be a code; but columns that are stored apart have it as one, so that they are 0 here.
+            let wide = !w.get("outlieridx").bytes.is_empty() && (0..w.n()).any(|n| zero(w, n) >> self.bits != 0);
+            Form::scaled(if wide { 4 } else { self.bits }, Scale::F16Pair, Place::ROW)
+        })
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        let (codes, rows) = (w.get("qweight"), w.n());
         for (k, out) in out.iter_mut().enumerate() {
-            let q = field(k, self.bits, |word| codes.word(word * rows + n));
-            *out = (q as f32 - zero) * scale;
+            *out = field(k, self.bits, |word| codes.word(word * rows + n)) as u8;
         }
-        let (columns, values) = (w.get("outlieridx"), w.get("oweight"));
+        let columns = w.get("outlieridx");
         for p in 0..columns.elements() {
-            out[columns.word(p) as usize] = values.float(p * rows + n);
+            out[columns.word(p) as usize] = zero(w, n);
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, _g: usize) -> [f32; 2] {
+        [w.get("scales").float(row), f32::from(zero(w, row))]
+    }
+
+    fn extra(&self, w: &Packed<'_>, n: usize) -> Vec<(usize, f32)> {
+        let (columns, values) = (w.get("outlieridx"), w.get("oweight"));
+        (0..columns.elements()).map(|p| (columns.word(p) as usize, values.float(p * w.n() + n))).collect()
     }
 }

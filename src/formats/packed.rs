@@ -236,11 +236,27 @@ impl<'a> Packed<'a> {
     }
 
     fn fill(&self, n: usize, out: &mut [f32]) {
-        self.format.codec().row(self, n, out);
-        let from = self.side.partition_point(|(row, ..)| *row < n);
-        for (_, col, value) in self.side[from..].iter().take_while(|(row, ..)| *row == n) {
-            out[*col] += value;
+        let codec = self.format.codec();
+        match codec.form(self) {
+            Some(form) => form.row(self, codec, n, out),
+            None => codec.row(self, n, out),
         }
+        for (col, value) in self.side(n) {
+            out[col] += value;
+        }
+    }
+
+    /// What is added to row n, in this order: column and value.
+    pub(crate) fn side(&self, n: usize) -> Vec<(usize, f32)> {
+        let mut side = self.format.codec().extra(self, n);
+        let from = self.side.partition_point(|(row, ..)| *row < n);
+        side.extend(self.side[from..].iter().take_while(|(row, ..)| *row == n).map(|(_, col, value)| (*col, *value)));
+        side
+    }
+
+    /// Something is added to some row.
+    pub(crate) fn has_side(&self) -> bool {
+        !self.side.is_empty() || !self.format.codec().extra(self, 0).is_empty()
     }
 }
 

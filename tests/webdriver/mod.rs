@@ -34,7 +34,7 @@ impl Browser {
             "browserName": "chrome",
             "goog:chromeOptions": { "binary": chromium, "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL" },
-            "timeouts": { "script": 300_000, "pageLoad": 60_000 },
+            "timeouts": { "script": 300_000, "pageLoad": 120_000 },
         }}});
         let made = driver.ask("POST", "/session", &wanted)?;
         let session = made["sessionId"].as_str().ok_or("ChromeDriver gave no session")?.to_owned();

@@ -7,7 +7,8 @@
 //!
 //! `w = d·KV[nib(2)]`, KV = −127, −104, −83, −65, −49, −35, −22, −10, 1, 13, 25, 38, 53, 69, 89, 113.
 
-use super::{Block, KV, h, nib};
+use super::super::form::{Form, Level, Place, Scale};
+use super::{Block, KV, nib};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,10 +18,15 @@ impl Block for Iq4Nl {
     const ELEMENTS: usize = 32;
     const BYTES: usize = 18;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let d = h(b, 0);
+    const FORM: Form = Form::scaled(4, Scale::F16, Place::Block { rows: 1, cols: 32 }).levels(Level::Table);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            *out = d * KV[usize::from(nib(b, 2, j))];
+            *out = nib(b, 2, j);
         }
+    }
+
+    fn table() -> [f32; 16] {
+        KV
     }
 }

@@ -9,6 +9,7 @@
 //! `w = d·(s[i] − 32)·KV[q]`.
 
 use super::super::bits::nibble;
+use super::super::form::{Form, Level, Place, Scale};
 use super::{Block, KV, h};
 
 /// The codec.
@@ -19,15 +20,26 @@ impl Block for Iq4Xs {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 136;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let (d, high) = (h(b, 0), u16::from_le_bytes([b[2], b[3]]));
-        for (i, out) in out.chunks_exact_mut(32).enumerate() {
-            let low = nibble(b[4 + i / 2], i % 2 == 1);
-            let scale = low | usize::from((high >> (2 * i)) & 3) << 4;
-            for (l, out) in out.iter_mut().enumerate() {
-                let q = nibble(b[8 + 16 * i + l % 16], l >= 16);
-                *out = d * (scale as f32 - 32.0) * KV[q];
-            }
+    const FORM: Form = Form::scaled(4, Scale::Super(8), Place::Block { rows: 1, cols: 32 }).levels(Level::Table);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
+        for (j, out) in out.iter_mut().enumerate() {
+            let (i, l) = (j / 32, j % 32);
+            *out = nibble(b[8 + 16 * i + l % 16], l >= 16) as u8;
         }
+    }
+
+    fn scale(b: &[u8], g: usize) -> [f32; 2] {
+        let high = u16::from_le_bytes([b[2], b[3]]);
+        let scale = nibble(b[4 + g / 2], g % 2 == 1) | usize::from((high >> (2 * g)) & 3) << 4;
+        [scale as f32 - 32.0, 0.0]
+    }
+
+    fn supers(b: &[u8]) -> [f32; 2] {
+        [h(b, 0), 0.0]
+    }
+
+    fn table() -> [f32; 16] {
+        KV
     }
 }

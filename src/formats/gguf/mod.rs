@@ -28,6 +28,7 @@ use half::f16;
 
 use super::bits::{f16_from, inverse};
 use super::codec::{BYTES, Check, Codec};
+use super::form::{Form, Place};
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -38,8 +39,26 @@ pub(crate) trait Block {
     /// There is a rule for encoding.
     const ENCODES: bool = false;
 
-    /// The values of a block.
-    fn decode(b: &[u8], out: &mut [f32]);
+    /// The numeric form.
+    const FORM: Form;
+
+    /// The codes of a block.
+    fn codes(b: &[u8], out: &mut [u8]);
+
+    /// Scale g of a block, and the zero or bias beside it; the f16 at its start, unless said otherwise.
+    fn scale(b: &[u8], _g: usize) -> [f32; 2] {
+        [h(b, 0), 0.0]
+    }
+
+    /// The numbers of the block that its scales are multiplied with.
+    fn supers(_b: &[u8]) -> [f32; 2] {
+        [0.0; 2]
+    }
+
+    /// The levels.
+    fn table() -> [f32; 16] {
+        [0.0; 16]
+    }
 
     /// The block that holds these values best.
     fn encode(_values: &[f32], _b: &mut [u8]) {}
@@ -52,12 +71,28 @@ impl<B: Block> Codec for B {
         Ok(())
     }
 
-    fn row(&self, w: &Packed<'_>, n: usize, out: &mut [f32]) {
-        let row_bytes = out.len() / B::ELEMENTS * B::BYTES;
-        let row = &w.get("blocks").bytes[n * row_bytes..][..row_bytes];
-        for (b, out) in row.chunks_exact(B::BYTES).zip(out.chunks_exact_mut(B::ELEMENTS)) {
-            B::decode(b, out);
+    fn form(&self, _w: &Packed<'_>) -> Option<Form> {
+        Some(B::FORM)
+    }
+
+    fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
+        for (b, out) in blocks::<B>(w, n).chunks_exact(B::BYTES).zip(out.chunks_exact_mut(B::ELEMENTS)) {
+            B::codes(b, out);
         }
+    }
+
+    fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
+        let Place::Block { cols, .. } = B::FORM.place else { return [0.0; 2] };
+        let of_block = B::ELEMENTS / cols as usize;
+        B::scale(&blocks::<B>(w, row)[g / of_block * B::BYTES..][..B::BYTES], g % of_block)
+    }
+
+    fn supers(&self, w: &Packed<'_>, row: usize, s: usize) -> [f32; 2] {
+        B::supers(&blocks::<B>(w, row)[s * B::BYTES..][..B::BYTES])
+    }
+
+    fn table(&self, _w: &Packed<'_>, _n: usize) -> [f32; 16] {
+        B::table()
     }
 
     fn encodes(&self) -> bool {
@@ -73,6 +108,12 @@ impl<B: Block> Codec for B {
         }
         vec![("blocks", Part::new(Dtype::U8, &[n, row_bytes], bytes))]
     }
+}
+
+/// The blocks of row n.
+fn blocks<'p, B: Block>(w: &'p Packed<'_>, n: usize) -> &'p [u8] {
+    let row_bytes = w.k() / B::ELEMENTS * B::BYTES;
+    &w.get("blocks").bytes[n * row_bytes..][..row_bytes]
 }
 
 /// The f16 at byte o.

@@ -11,6 +11,7 @@
 //! Source of the numbers: OCP Microscaling Formats, version 1.0.
 
 use super::super::bits::{E2M1_DOUBLED, amax, half_e8m0};
+use super::super::form::{Form, Level, Place, Rule, Scale};
 use super::{Block, nib, put_nib};
 
 /// The codec.
@@ -22,11 +23,19 @@ impl Block for Mxfp4 {
     const BYTES: usize = 17;
     const ENCODES: bool = true;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let d = half_e8m0(b[0]);
+    const FORM: Form = Form {
+        rule: Rule::Power,
+        ..Form::scaled(4, Scale::E8m0, Place::Block { rows: 1, cols: 32 }).levels(Level::E2m1)
+    };
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            *out = d * E2M1_DOUBLED[usize::from(nib(b, 1, j))];
+            *out = nib(b, 1, j);
         }
+    }
+
+    fn scale(b: &[u8], _g: usize) -> [f32; 2] {
+        [f32::from(b[0]), 0.0]
     }
 
     fn encode(values: &[f32], b: &mut [u8]) {

@@ -8,7 +8,8 @@
 //! `w = E2M1[q]·s`, with s the e4m3 of `b[u]` without its sign, 0 where that is 0x7f. A scale of the whole tensor, if a file has
 //! one, is a tensor of its own. Products are exact.
 
-use super::super::bits::{E2M1_DOUBLED, f8, nibble};
+use super::super::bits::nibble;
+use super::super::form::{Form, Level, Place, Scale};
 use super::Block;
 
 /// The codec.
@@ -19,14 +20,19 @@ impl Block for Nvfp4 {
     const ELEMENTS: usize = 64;
     const BYTES: usize = 36;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
+    const FORM: Form = Form::scaled(4, Scale::E4m3, Place::Block { rows: 1, cols: 16 }).levels(Level::E2m1);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            let u = j / 16;
-            let half_scale = match b[u] & 0x7f {
-                0x7f => 0.0,
-                scale => 0.5 * f8::<3>(scale),
-            };
-            *out = half_scale * E2M1_DOUBLED[nibble(b[4 + 8 * u + j % 8], j % 16 >= 8)];
+            *out = nibble(b[4 + 8 * (j / 16) + j % 8], j % 16 >= 8) as u8;
+        }
+    }
+
+    fn scale(b: &[u8], g: usize) -> [f32; 2] {
+        // Without its sign; what would be NaN is 0.
+        match b[g] & 0x7f {
+            0x7f => [0.0; 2],
+            scale => [f32::from(scale), 0.0],
         }
     }
 }

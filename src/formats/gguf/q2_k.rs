@@ -8,6 +8,7 @@
 //!
 //! `w = d·(b[u] & 15)·q − m·(b[u] >> 4)`, `q = (b[16 + 32n + l] >> 2t) & 3`.
 
+use super::super::form::{Form, Place, Scale};
 use super::{Block, h};
 
 /// The codec.
@@ -18,12 +19,20 @@ impl Block for Q2K {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 84;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let (d, m) = (h(b, 80), h(b, 82));
+    const FORM: Form = Form::biased(2, Scale::SuperNibbles(16), Place::Block { rows: 1, cols: 16 });
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            let (n, t, l, u) = (j / 128, j % 128 / 32, j % 32, j / 16);
-            let q = (b[16 + 32 * n + l] >> (2 * t)) & 3;
-            *out = d * f32::from(b[u] & 15) * f32::from(q) - m * f32::from(b[u] >> 4);
+            let (n, t, l) = (j / 128, j % 128 / 32, j % 32);
+            *out = (b[16 + 32 * n + l] >> (2 * t)) & 3;
         }
+    }
+
+    fn scale(b: &[u8], g: usize) -> [f32; 2] {
+        [f32::from(b[g] & 15), f32::from(b[g] >> 4)]
+    }
+
+    fn supers(b: &[u8]) -> [f32; 2] {
+        [h(b, 80), h(b, 82)]
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! `w = d·(s − 32)·(q − (third ? 0 : 4))`, `q = (b[32 + 32n + l] >> 2t) & 3`.
 
+use super::super::form::{Form, Place, Scale};
 use super::{Block, h};
 
 /// The codec.
@@ -19,15 +20,22 @@ impl Block for Q3K {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 110;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let d = h(b, 108);
-        let s = &b[96..108];
+    const FORM: Form = Form::scaled(3, Scale::Super(16), Place::Block { rows: 1, cols: 16 }).about(4);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            let (n, t, l, i, u) = (j / 128, j % 128 / 32, j % 32, j / 32, j / 16);
-            let q = (b[32 + 32 * n + l] >> (2 * t)) & 3 | ((b[l] >> i) & 1) << 2;
-            let low = if u < 8 { s[u] & 15 } else { s[u - 8] >> 4 };
-            let scale = low | ((s[8 + u % 4] >> (2 * (u / 4))) & 3) << 4;
-            *out = d * (f32::from(scale) - 32.0) * (f32::from(q) - 4.0);
+            let (n, t, l, i) = (j / 128, j % 128 / 32, j % 32, j / 32);
+            *out = (b[32 + 32 * n + l] >> (2 * t)) & 3 | ((b[l] >> i) & 1) << 2;
         }
+    }
+
+    fn scale(b: &[u8], g: usize) -> [f32; 2] {
+        let s = &b[96..108];
+        let low = if g < 8 { s[g] & 15 } else { s[g - 8] >> 4 };
+        [f32::from(low | ((s[8 + g % 4] >> (2 * (g / 4))) & 3) << 4) - 32.0, 0.0]
+    }
+
+    fn supers(b: &[u8]) -> [f32; 2] {
+        [h(b, 108), 0.0]
     }
 }

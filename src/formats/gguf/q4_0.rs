@@ -7,7 +7,8 @@
 //!
 //! `w = d·(nib(2) − 8)`. Encoding: `d = p / −8` with p the signed value of the largest magnitude, `q = min(trunc(v/d + 8.5), 15)`.
 
-use super::{Block, h, nib, put_h, put_nib, signed_codes};
+use super::super::form::{Form, Place, Scale};
+use super::{Block, nib, put_h, put_nib, signed_codes};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,10 +19,11 @@ impl Block for Q4_0 {
     const BYTES: usize = 18;
     const ENCODES: bool = true;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let d = h(b, 0);
+    const FORM: Form = Form::scaled(4, Scale::F16, Place::Block { rows: 1, cols: 32 }).about(8);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            *out = d * (f32::from(nib(b, 2, j)) - 8.0);
+            *out = nib(b, 2, j);
         }
     }
 

@@ -7,6 +7,7 @@
 //!
 //! `w = d·nib(4) + m`. Encoding: `m = min v`, `d = (max v − m)/15`, `q = trunc((v − m)/d + 0.5)`.
 
+use super::super::form::{Form, Place, Scale};
 use super::{Block, h, nib, put_h, put_nib, ranged_codes};
 
 /// The codec.
@@ -18,11 +19,16 @@ impl Block for Q4_1 {
     const BYTES: usize = 20;
     const ENCODES: bool = true;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let (d, m) = (h(b, 0), h(b, 2));
+    const FORM: Form = Form::biased(4, Scale::F16Pair, Place::Block { rows: 1, cols: 32 });
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            *out = d * f32::from(nib(b, 4, j)) + m;
+            *out = nib(b, 4, j);
         }
+    }
+
+    fn scale(b: &[u8], _g: usize) -> [f32; 2] {
+        [h(b, 0), h(b, 2)]
     }
 
     fn encode(values: &[f32], b: &mut [u8]) {

@@ -8,7 +8,8 @@
 //! `w = d·((nib(6) | bit(j) << 4) − 16)`. Encoding: `d = p / −16` with p the signed value of the largest magnitude,
 //! `q = min(trunc(v/d + 16.5), 31)`.
 
-use super::{Block, bit, h, nib, put_h, put_nib, signed_codes};
+use super::super::form::{Form, Place, Scale};
+use super::{Block, bit, nib, put_h, put_nib, signed_codes};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,10 +20,11 @@ impl Block for Q5_0 {
     const BYTES: usize = 22;
     const ENCODES: bool = true;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let d = h(b, 0);
+    const FORM: Form = Form::scaled(5, Scale::F16, Place::Block { rows: 1, cols: 32 }).about(16);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            *out = d * (f32::from(nib(b, 6, j) | bit(b, 2, j) << 4) - 16.0);
+            *out = nib(b, 6, j) | bit(b, 2, j) << 4;
         }
     }
 

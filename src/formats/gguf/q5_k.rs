@@ -9,6 +9,7 @@
 //! `w = d·sc[i]·q − m·least[i]`.
 
 use super::super::bits::nibble;
+use super::super::form::{Form, Place, Scale};
 use super::{Block, h, six_bits};
 
 /// The codec.
@@ -19,15 +20,21 @@ impl Block for Q5K {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 176;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let (d, m) = (h(b, 0), h(b, 2));
+    const FORM: Form = Form::biased(5, Scale::SuperPair(8), Place::Block { rows: 1, cols: 32 });
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (i, out) in out.chunks_exact_mut(32).enumerate() {
-            let (scale, least) = six_bits(b, i);
             for (l, out) in out.iter_mut().enumerate() {
-                let fifth = usize::from((b[16 + l] >> i) & 1);
-                let q = nibble(b[48 + 32 * (i / 2) + l], i % 2 == 1) + 16 * fifth;
-                *out = d * scale * q as f32 - m * least;
+                *out = nibble(b[48 + 32 * (i / 2) + l], i % 2 == 1) as u8 + 16 * ((b[16 + l] >> i) & 1);
             }
         }
+    }
+
+    fn scale(b: &[u8], g: usize) -> [f32; 2] {
+        six_bits(b, g).into()
+    }
+
+    fn supers(b: &[u8]) -> [f32; 2] {
+        [h(b, 0), h(b, 2)]
     }
 }

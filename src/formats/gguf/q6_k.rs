@@ -9,6 +9,7 @@
 //! `w = d·scale[u]·(q − 32)`.
 
 use super::super::bits::nibble;
+use super::super::form::{Form, Place, Scale};
 use super::{Block, h};
 
 /// The codec.
@@ -19,13 +20,21 @@ impl Block for Q6K {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 210;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let d = h(b, 208);
+    const FORM: Form = Form::scaled(6, Scale::Super(16), Place::Block { rows: 1, cols: 16 }).about(32);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
-            let (n, t, l, u) = (j / 128, j % 128 / 32, j % 32, j / 16);
-            let low = nibble(b[64 * n + 32 * (t % 2) + l], t >= 2);
-            let high = usize::from((b[128 + 32 * n + l] >> (2 * t)) & 3);
-            *out = d * f32::from(b[192 + u] as i8) * ((low | high << 4) as f32 - 32.0);
+            let (n, t, l) = (j / 128, j % 128 / 32, j % 32);
+            let low = nibble(b[64 * n + 32 * (t % 2) + l], t >= 2) as u8;
+            *out = low | ((b[128 + 32 * n + l] >> (2 * t)) & 3) << 4;
         }
+    }
+
+    fn scale(b: &[u8], g: usize) -> [f32; 2] {
+        [f32::from(b[192 + g] as i8), 0.0]
+    }
+
+    fn supers(b: &[u8]) -> [f32; 2] {
+        [h(b, 208), 0.0]
     }
 }

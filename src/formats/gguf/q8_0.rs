@@ -8,7 +8,8 @@
 //! `w = d·i8@(2+j)`. Encoding: `d = max|v| / 127`, `q = round(v/d)`, halves away from 0.
 
 use super::super::bits::{amax, inverse};
-use super::{Block, h, put_h};
+use super::super::form::{Form, Place, Scale};
+use super::{Block, put_h};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,10 +20,11 @@ impl Block for Q8_0 {
     const BYTES: usize = 34;
     const ENCODES: bool = true;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let d = h(b, 0);
+    const FORM: Form = Form::scaled(8, Scale::F16, Place::Block { rows: 1, cols: 32 }).about(128);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (out, q) in out.iter_mut().zip(&b[2..]) {
-            *out = d * f32::from(*q as i8);
+            *out = q ^ 128;
         }
     }
 

@@ -8,6 +8,7 @@
 //! Digit d of a byte is `⌊3v/256⌋` with `v = (byte·3^d) mod 256`; `w = h@52·(digit − 1)`.
 //! Encoding: `h = max|v|`, `round(v/h)`; the byte is `⌈256·(base-3 number)/243⌉`, the first digit the most significant.
 
+use super::super::form::{Form, Place, Scale};
 use super::{Block, h, put_h, ternary_codes};
 
 /// The codec.
@@ -30,13 +31,17 @@ impl Block for Tq1_0 {
     const BYTES: usize = 54;
     const ENCODES: bool = true;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let scale = h(b, 52);
+    const FORM: Form = Form::scaled(2, Scale::F16, Place::Block { rows: 1, cols: 256 }).about(1);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
             let (byte, digit) = place(j);
-            let v = u16::from(b[byte].wrapping_mul(POWERS[digit]));
-            *out = scale * (f32::from((3 * v) >> 8) - 1.0);
+            *out = ((3 * u16::from(b[byte].wrapping_mul(POWERS[digit]))) >> 8) as u8;
         }
+    }
+
+    fn scale(b: &[u8], _g: usize) -> [f32; 2] {
+        [h(b, 52), 0.0]
     }
 
     fn encode(values: &[f32], b: &mut [u8]) {

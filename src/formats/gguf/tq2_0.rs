@@ -7,6 +7,7 @@
 //!
 //! `w = d·(((b[32n + l] >> 2t) & 3) − 1)`. Encoding: `d = max|v|`, `round(v/d)`.
 
+use super::super::form::{Form, Place, Scale};
 use super::{Block, h, put_h, ternary_codes};
 
 /// The codec.
@@ -18,12 +19,17 @@ impl Block for Tq2_0 {
     const BYTES: usize = 66;
     const ENCODES: bool = true;
 
-    fn decode(b: &[u8], out: &mut [f32]) {
-        let d = h(b, 64);
+    const FORM: Form = Form::scaled(2, Scale::F16, Place::Block { rows: 1, cols: 256 }).about(1);
+
+    fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {
             let (n, t, l) = (j / 128, j % 128 / 32, j % 32);
-            *out = d * (f32::from((b[32 * n + l] >> (2 * t)) & 3) - 1.0);
+            *out = (b[32 * n + l] >> (2 * t)) & 3;
         }
+    }
+
+    fn scale(b: &[u8], _g: usize) -> [f32; 2] {
+        [h(b, 64), 0.0]
     }
 
     fn encode(values: &[f32], b: &mut [u8]) {
