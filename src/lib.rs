@@ -67,6 +67,7 @@ pub mod proof;
 pub mod reference;
 mod shape;
 mod tensor;
+mod weight;
 pub mod wgsl;
 
 pub use caps::{Caps, DeviceKind, MatrixShape, Subgroups, Target};
@@ -76,6 +77,7 @@ pub use ops::{Op, Problem};
 pub use plan::Plan;
 pub use shape::{IntoShape, Shape};
 pub use tensor::{Elem, Layout, Tensor};
+pub use weight::Weight;
 
 /// The example of the README is tested with the others.
 #[cfg(doctest)]

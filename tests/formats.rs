@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
-use golden_file::{Compare, attrs_of};
+use golden_file::{Compare, attrs_of, packed_of, part_of};
 use gristmill::formats::{Dtype, Format, Packed, Part};
 use gristmill::proof::{Attrs, Value};
 use libtest_mimic::{Arguments, Failed, Trial};
-use safetensors::tensor::{Dtype as Stored, SafeTensors};
+use safetensors::tensor::SafeTensors;
 
 type Parts = BTreeMap<String, Part<'static>>;
 
@@ -75,19 +75,8 @@ impl File {
                 want =
                     Some(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect());
             } else if !role.starts_with("expect.") {
-                let dtype = match view.dtype() {
-                    Stored::F32 => Dtype::F32,
-                    Stored::F16 => Dtype::F16,
-                    Stored::BF16 => Dtype::Bf16,
-                    Stored::I32 => Dtype::I32,
-                    Stored::U32 => Dtype::U32,
-                    Stored::I16 => Dtype::I16,
-                    Stored::U16 => Dtype::U16,
-                    Stored::I8 => Dtype::I8,
-                    Stored::U8 => Dtype::U8,
-                    other => return Err(format!("{role} is stored as {other:?}").into()),
-                };
-                parts.insert(role, Part::new(dtype, view.shape(), view.data().to_vec()));
+                let part = part_of(&role, &view)?;
+                parts.insert(role, part);
             }
         }
         Ok(Self {
@@ -119,7 +108,7 @@ impl File {
     }
 
     fn packed(&self) -> Result<Packed<'static>, gristmill::Error> {
-        Packed::new(self.format()?, self.size("n"), self.size("k"), self.parts.clone())
+        packed_of(&self.attrs, self.parts.clone())
     }
 }
 

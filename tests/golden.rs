@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use golden_file::{Compare, attrs_of};
-use gristmill::proof::{Use, build, is_known};
-use gristmill::{Dispatcher, Elem, Error, Op, Tensor};
+use golden_file::{Compare, attrs_of, packed_of, part_of};
+use gristmill::proof::{Attrs, Operands, Use, Value, build, is_known};
+use gristmill::{Dispatcher, Elem, Error, Op, Tensor, Weight};
 use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -62,7 +62,7 @@ fn home_of(op: &str, role: &str) -> Result<(&'static str, Option<usize>), Failed
     Ok(match (op, role) {
         ("layer_norm" | "rms_norm" | "group_norm", "mean") => ("stats", Some(0)),
         ("layer_norm" | "rms_norm" | "group_norm", "rstd") => ("stats", Some(1)),
-        (_, "y") => ("y", None),
+        (_, "y") | ("dequantize", "w") => ("y", None),
         (_, "sum") => ("sum", None),
         (_, other) => return Err(format!("no output is called {other}").into()),
     })
@@ -82,12 +82,20 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     let field = |name: &str| meta.get(name).map(String::as_str).ok_or_else(|| Failed::from(format!("no {name}")));
     let (op, attrs, compare) = (field("op")?, attrs_of(field("attrs")?)?, Compare::of(field("compare")?)?);
 
-    let (mut tensors, mut expects) = (BTreeMap::new(), Vec::new());
+    let weighed = matches!(op, "linear" | "dequantize");
+    let (mut tensors, mut expects, mut parts) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let upload = |view: &TensorView<'_>| -> Result<Tensor, Failed> {
         Ok(gpu.upload_bytes(view.data(), view.shape(), elem_of(view.dtype())?)?)
     };
     for (role, view) in file.tensors() {
         match role.strip_prefix("expect.") {
+            None if weighed && role == "b" => {
+                tensors.insert("bias".to_owned(), upload(&view)?);
+            }
+            None if weighed && role != "x" => {
+                let part = part_of(&role, &view)?;
+                parts.insert(role, part);
+            }
             None => {
                 tensors.insert(role, upload(&view)?);
             }
@@ -107,19 +115,37 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             }
         }
     }
+    let (own, of_weight) = split(&attrs, weighed);
+    let weights = || -> Result<BTreeMap<String, Weight>, Error> {
+        if !weighed {
+            return Ok(BTreeMap::new());
+        }
+        Ok(BTreeMap::from([("w".to_owned(), gpu.weight(&packed_of(&of_weight, parts.clone())?)?)]))
+    };
     if let Some(reason) = meta.get("expect_error") {
-        // The output has the shape of the first input, where the fault does not say otherwise.
-        let first = tensors.get("x").or_else(|| tensors.get("z")).ok_or("no input")?;
-        let (shape, elem) = (first.shape(), first.elem());
-        tensors.insert("y".to_owned(), gpu.zeros(shape, elem)?);
-        return match build(op, &attrs, &tensors, Run(gpu, None)) {
+        // The output has the shape that the inputs give it, where the fault does not say otherwise.
+        let size = |name: &str| match attrs.0.get(name) {
+            Some(Value::Number(v)) => *v as usize,
+            _ => 0,
+        };
+        let first = tensors.get("x").or_else(|| tensors.get("z"));
+        let (shape, elem) = match first {
+            Some(x) if weighed => (vec![x.shape().dims().first().copied().unwrap_or(1), size("n")], x.elem()),
+            Some(x) => (x.shape().dims().to_vec(), x.elem()),
+            None => (vec![size("n"), size("k")], Elem::F32),
+        };
+        tensors.insert("y".to_owned(), gpu.zeros(&shape, elem)?);
+        let told = weights().and_then(|weights| build(op, &own, &Operands { tensors, weights }, Run(gpu, None)));
+        return match told {
             Err(_) => Ok(()),
             Ok(_) => Err(format!("no error, though {reason}").into()),
         };
     }
-    let plans = build(op, &attrs, &tensors, Plans(gpu))?;
+    let operands = Operands { tensors, weights: weights()? };
+    let tensors = &operands.tensors;
+    let plans = build(op, &own, &operands, Plans(gpu))?;
     for plan in plans {
-        build(op, &attrs, &tensors, Run(gpu, Some(&plan)))?;
+        build(op, &own, &operands, Run(gpu, Some(&plan)))?;
         for expect in &expects {
             let got = pollster::block_on(tensors[expect.home.0].read())?;
             let got: Vec<f32> = match expect.home.1 {
@@ -130,6 +156,17 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// The attributes of the op, and those of its weight.
+fn split(attrs: &Attrs, weighed: bool) -> (Attrs, Attrs) {
+    let (mut own, mut of_weight) = (Attrs::default(), Attrs::default());
+    for (name, value) in &attrs.0 {
+        let is_own = !weighed || ["activation", "act_bits"].contains(&name.as_str());
+        let side = if is_own { &mut own } else { &mut of_weight };
+        side.0.insert(name.clone(), value.clone());
+    }
+    (own, of_weight)
 }
 
 /// The names of the plans of an op.

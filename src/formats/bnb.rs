@@ -95,8 +95,12 @@ impl<const NF4: bool> Codec for Bnb<NF4> {
 
     fn form(&self, w: &Packed<'_>) -> Option<Form> {
         Some({
-            let scale = if w.part("absmax_u8").is_some() { Scale::Nested(self.blocksize2) } else { Scale::F32 };
-            Form::scaled(4, scale, Place::Flat(self.blocksize).on(w.k())).levels(Level::Table)
+            // Nested scales are counted over the ends of rows.
+            let flat = Place::Flat(self.blocksize);
+            let nested = w.part("absmax_u8").is_some();
+            let (scale, place) =
+                if nested { (Scale::Nested(self.blocksize2), flat) } else { (Scale::F32, flat.on(w.k())) };
+            Form::scaled(4, scale, place).levels(Level::Table)
         })
     }
 
@@ -112,8 +116,7 @@ impl<const NF4: bool> Codec for Bnb<NF4> {
         }
     }
 
-    fn supers(&self, w: &Packed<'_>, row: usize, s: usize) -> [f32; 2] {
-        let _ = row;
+    fn supers(&self, w: &Packed<'_>, _row: usize, s: usize) -> [f32; 2] {
         [w.get("absmax2").float(s), w.get("offset").float(0)]
     }
 

@@ -43,6 +43,7 @@ pub mod gptq;
 pub mod group_ic;
 pub mod hqq;
 pub mod int8;
+pub(crate) mod laid;
 pub mod leanquant;
 pub mod lut16;
 pub mod mlx_affine;
@@ -92,7 +93,7 @@ macro_rules! table {
                 }
             }
 
-            fn codec(&self) -> &dyn Codec {
+            pub(crate) fn codec(&self) -> &dyn Codec {
                 match self {
                     $(Self::$plain => &$plain_codec,)*
                     $(Self::$variant(codec) => codec,)*

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use half::{bf16, f16};
 
 use super::Format;
-use super::codec::{Check, F32_F16};
+use super::codec::{Check, Codec, F32_F16};
 use crate::error::{Result, shape_error};
 
 /// How the numbers of a tensor in a file are stored, little-endian.
@@ -175,6 +175,10 @@ impl<'a> Packed<'a> {
     /// The format.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    pub(crate) fn codec(&self) -> &dyn Codec {
+        self.format.codec()
     }
 
     /// The number of rows: output features.

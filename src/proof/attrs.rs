@@ -102,6 +102,18 @@ impl Reader<'_> {
         }
     }
 
+    /// A name, or what stands for it where it is absent.
+    ///
+    /// # Errors
+    /// It is not a name.
+    pub fn text<'t>(&'t self, name: &str, absent: &'t str) -> Result<&'t str> {
+        match self.get(name) {
+            None => Ok(absent),
+            Some(Value::Text(v)) => Ok(v),
+            Some(other) => Err(shape_error!(self.op, "attribute {name} = {other:?} is not a name")),
+        }
+    }
+
     /// Everything has been asked for.
     ///
     /// # Errors

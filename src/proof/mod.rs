@@ -12,6 +12,6 @@ mod run;
 
 pub use attrs::{Attrs, Reader, Value};
 pub use check::{Expected, Outcome, compare};
-pub use named::{AnyOp, AnyProblem, Roles, Use, build, is_known};
+pub use named::{AnyOp, AnyProblem, Operands, Roles, Use, build, is_known};
 pub use row::{COLUMNS, Row, json_text};
 pub use run::{Prepared, Verdict};

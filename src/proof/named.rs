@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Attrs, cases};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::ops::linear::{DequantizeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
+use crate::weight::Weight;
 
 /// What is done with an op once it is built.
 pub trait Use {
@@ -23,10 +25,19 @@ pub trait Use {
     fn with(self, op: &impl Op) -> Result<Self::Out>;
 }
 
-/// The tensors of an op by role; notes which were asked for.
+/// The operands of an op by role.
+#[derive(Clone, Debug, Default)]
+pub struct Operands {
+    /// Tensors.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Weights.
+    pub weights: BTreeMap<String, Weight>,
+}
+
+/// The operands of an op by role; notes which were asked for.
 pub struct Roles<'a> {
     op: &'static str,
-    tensors: &'a BTreeMap<String, Tensor>,
+    operands: &'a Operands,
     used: RefCell<BTreeSet<&'static str>>,
 }
 
@@ -34,7 +45,21 @@ impl<'a> Roles<'a> {
     /// A tensor that may be absent.
     pub fn maybe(&self, role: &'static str) -> Option<&'a Tensor> {
         self.used.borrow_mut().insert(role);
-        self.tensors.get(role)
+        self.operands.tensors.get(role)
+    }
+
+    /// A weight that may be absent.
+    pub fn maybe_weight(&self, role: &'static str) -> Option<&'a Weight> {
+        self.used.borrow_mut().insert(role);
+        self.operands.weights.get(role)
+    }
+
+    /// A weight that must be there.
+    ///
+    /// # Errors
+    /// It is absent.
+    pub fn weight(&self, role: &'static str) -> Result<&'a Weight> {
+        self.maybe_weight(role).ok_or_else(|| shape_error!(self.op, "the weight {role} is missing"))
     }
 
     /// A tensor that must be there.
@@ -51,7 +76,8 @@ impl<'a> Roles<'a> {
     /// A tensor whose role the op does not know.
     pub fn finish(self) -> Result<()> {
         let used = self.used.borrow();
-        match self.tensors.keys().find(|role| !used.contains(role.as_str())) {
+        let Operands { tensors, weights } = self.operands;
+        match tensors.keys().chain(weights.keys()).find(|role| !used.contains(role.as_str())) {
             None => Ok(()),
             Some(role) => Err(shape_error!(self.op, "there is no operand {role}")),
         }
@@ -63,15 +89,15 @@ pub fn is_known(op: &str) -> bool {
     cases::OPS.contains(&op)
 }
 
-/// Builds the op of this name from attributes and tensors, and hands it over.
+/// Builds the op of this name from attributes and operands, and hands it over.
 ///
 /// # Errors
 /// An unknown op, attribute or role; a missing one; or what the op or `user` says.
-pub fn build<U: Use>(op: &str, attrs: &Attrs, tensors: &BTreeMap<String, Tensor>, user: U) -> Result<U::Out> {
+pub fn build<U: Use>(op: &str, attrs: &Attrs, operands: &Operands, user: U) -> Result<U::Out> {
     let Some(op) = cases::OPS.iter().find(|name| **name == op) else {
         return Err(Error::NoPlan { op: "build", name: op.to_owned(), known: "the ops of the case table".into() });
     };
-    let roles = Roles { op, tensors, used: RefCell::default() };
+    let roles = Roles { op, operands, used: RefCell::default() };
     let (mut user, mut out) = (Some(user), None);
     cases::build(op, attrs, roles, &mut |op| {
         out = user.take().map(|user| user.with(&op)).transpose()?;
@@ -149,4 +175,9 @@ macro_rules! problems {
     };
 }
 
-problems! { Norm(NormProblem), Hypersphere(HypersphereProblem) }
+problems! {
+    Norm(NormProblem),
+    Hypersphere(HypersphereProblem),
+    Linear(LinearProblem),
+    Dequantize(DequantizeProblem)
+}

@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 
 use super::cases::{Case, Stored, Values};
 use super::measure::COPIES_MOST;
-use super::{Attrs, Expected, Outcome, Use, build, compare};
+use super::{Attrs, Expected, Operands, Outcome, Use, build, compare};
 use crate::caps::Caps;
 use crate::dispatch::Dispatcher;
 use crate::error::Result;
 use crate::ops::{Op, Problem};
 use crate::plan::{BIND_ALIGN_BYTES, Plan};
 use crate::tensor::{Elem, Tensor};
+use crate::weight::Weight;
 
 /// A case with its tensors on a device, and what its outputs must be.
 pub struct Prepared {
     gpu: Dispatcher,
     op: &'static str,
     attrs: Attrs,
-    tensors: BTreeMap<String, Tensor>,
+    operands: Operands,
     /// The buffers behind skewed outputs, whose other elements nobody may touch.
     whole: BTreeMap<String, Tensor>,
     outputs: Vec<&'static str>,
@@ -77,6 +78,10 @@ impl Prepared {
     /// As [`Prepared::new`].
     pub fn timed(gpu: &Dispatcher, case: &Case, storage: Elem, hosts: &Values) -> Result<Self> {
         let (mut tensors, mut whole) = (BTreeMap::new(), BTreeMap::new());
+        let mut weights = BTreeMap::new();
+        for weight in &case.weights {
+            weights.insert(weight.role.to_owned(), gpu.weight_repeated(&weight.packed(&case.name)?, weight.shape[0])?);
+        }
         let skew = case.skew;
         for input in &case.inputs {
             let elem = input.stored.elem(storage);
@@ -98,7 +103,7 @@ impl Prepared {
             gpu: gpu.clone(),
             op: case.op,
             attrs: case.attrs.clone(),
-            tensors,
+            operands: Operands { tensors, weights },
             whole,
             outputs: case.outputs.iter().map(|o| o.role).collect(),
             expected: Vec::new(),
@@ -110,7 +115,7 @@ impl Prepared {
     /// # Errors
     /// What the op or `user` says.
     pub fn with<U: Use>(&self, user: U) -> Result<U::Out> {
-        build(self.op, &self.attrs, &self.tensors, user)
+        build(self.op, &self.attrs, &self.operands, user)
     }
 
     /// The plans of the case on this device, best first.
@@ -148,13 +153,13 @@ impl Prepared {
         self.with(Run(&self.gpu, plan))?;
         let mut verdict = Verdict { outcomes: Vec::new(), spilled: Vec::new() };
         for expected in &self.expected {
-            let tensor = &self.tensors[expected.role];
+            let tensor = &self.operands.tensors[expected.role];
             let outcome = compare(expected, &tensor.read().await?, tensor.elem());
             let place = verdict.outcomes.partition_point(|o| o.worst >= outcome.worst);
             verdict.outcomes.insert(place, outcome);
         }
         for role in &self.outputs {
-            let (all, tensor) = (&self.whole[*role], &self.tensors[*role]);
+            let (all, tensor) = (&self.whole[*role], &self.operands.tensors[*role]);
             if all.elements() > tensor.elements() {
                 let bytes = all.read_bytes().await?;
                 let (from, size) = (tensor.offset_bytes() as usize, tensor.bytes() as usize);
@@ -171,25 +176,47 @@ impl Prepared {
     /// # Errors
     /// No memory, or a lost device.
     pub fn copies(&self, rotate_bytes: u64) -> Result<Vec<Self>> {
-        let of = |tensors| Self {
-            gpu: self.gpu.clone(),
-            op: self.op,
-            attrs: self.attrs.clone(),
-            tensors,
-            whole: BTreeMap::new(),
-            outputs: Vec::new(),
-            expected: Vec::new(),
+        // The parts of weights are copied as tensors, under names that no role has.
+        let part = |role: &str, i: usize| format!("{role}#{i}");
+        let mut tensors = self.operands.tensors.clone();
+        for (role, weight) in &self.operands.weights {
+            tensors.extend(weight.chunks().iter().enumerate().map(|(i, chunk)| (part(role, i), chunk.clone())));
+        }
+        let of = |mut tensors: BTreeMap<String, Tensor>| {
+            let mut weights = BTreeMap::new();
+            for (role, weight) in &self.operands.weights {
+                let chunks = (0..weight.chunks().len()).filter_map(|i| tensors.remove(&part(role, i))).collect();
+                weights.insert(role.clone(), weight.over(chunks));
+            }
+            Self {
+                gpu: self.gpu.clone(),
+                op: self.op,
+                attrs: self.attrs.clone(),
+                operands: Operands { tensors, weights },
+                whole: BTreeMap::new(),
+                outputs: Vec::new(),
+                expected: Vec::new(),
+            }
         };
-        Ok(side_by_side(&self.gpu, &self.tensors, rotate_bytes)?.into_iter().map(of).collect())
+        Ok(side_by_side(&self.gpu, &tensors, rotate_bytes)?.into_iter().map(of).collect())
     }
 
     /// The bytes that the op must move at least: every operand once.
     pub fn bytes(&self) -> u64 {
-        self.tensors.values().map(Tensor::bytes).sum()
+        let Operands { tensors, weights } = &self.operands;
+        tensors.values().map(Tensor::bytes).chain(weights.values().map(Weight::bytes)).sum()
     }
 }
 
 impl Case {
+    /// The weights without memory.
+    ///
+    /// # Errors
+    /// A format that cannot be encoded, or not in its shape.
+    pub fn outlines(&self) -> Result<BTreeMap<String, Weight>> {
+        self.weights.iter().map(|w| Ok((w.role.to_owned(), w.outline(&self.name)?))).collect()
+    }
+
     /// The plans of the case for these caps, best first. It needs no device: the op is built of outlines.
     ///
     /// # Errors
@@ -210,7 +237,7 @@ impl Case {
             let all = Tensor::outline([elements + 2 * self.skew], stored.elem(storage))?;
             outlines.insert(role.to_owned(), all.view(self.skew, shape)?);
         }
-        build(self.op, &self.attrs, &outlines, Plans(caps))
+        build(self.op, &self.attrs, &Operands { tensors: outlines, weights: self.outlines()? }, Plans(caps))
     }
 }
 

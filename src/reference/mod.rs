@@ -2,8 +2,10 @@
 //!
 //! If a kernel and its reference disagree, the kernel is wrong.
 
+mod linear;
 mod norm;
 
+pub use linear::{activation, matmul};
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
     power_norm, rms_norm, scaler, unified_norm,

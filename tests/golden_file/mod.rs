@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gristmill::formats::{Dtype, Format, Packed, Part};
 use gristmill::proof::{Attrs, Value};
 use libtest_mimic::Failed;
+use safetensors::tensor::{Dtype as Stored, TensorView};
 
 /// The files of `tests/golden` and of every directory in `GRISTMILL_GOLDEN=dir[:dir]`, by `op/name`.
 pub fn all() -> Result<BTreeMap<String, PathBuf>, String> {
@@ -54,6 +56,36 @@ pub fn attrs_of(json: &str) -> Result<Attrs, Failed> {
         attrs.0.insert(name, value);
     }
     Ok(attrs)
+}
+
+/// A tensor of a file as part of a weight.
+pub fn part_of(role: &str, view: &TensorView<'_>) -> Result<Part<'static>, Failed> {
+    let dtype = match view.dtype() {
+        Stored::F32 => Dtype::F32,
+        Stored::F16 => Dtype::F16,
+        Stored::BF16 => Dtype::Bf16,
+        Stored::I32 => Dtype::I32,
+        Stored::U32 => Dtype::U32,
+        Stored::I16 => Dtype::I16,
+        Stored::U16 => Dtype::U16,
+        Stored::I8 => Dtype::I8,
+        Stored::U8 => Dtype::U8,
+        other => return Err(format!("{role} is stored as {other:?}").into()),
+    };
+    Ok(Part::new(dtype, view.shape(), view.data().to_vec()))
+}
+
+/// The weight of a case: its format by the attributes, its tensors by role.
+pub fn packed_of(attrs: &Attrs, parts: BTreeMap<String, Part<'static>>) -> Result<Packed<'static>, gristmill::Error> {
+    let size = |name: &str| match attrs.0.get(name) {
+        Some(Value::Number(v)) => *v as usize,
+        _ => 0,
+    };
+    let format = match attrs.0.get("format") {
+        Some(Value::Text(name)) => Format::parse(name, attrs)?,
+        _ => Format::parse("", attrs)?,
+    };
+    Packed::new(format, size("n"), size("k"), parts)
 }
 
 /// How outputs are compared.

@@ -11,7 +11,7 @@ use gristmill::ops::norm::{
 use std::collections::BTreeMap;
 
 use gristmill::proof::cases::{self, Case};
-use gristmill::proof::{Use, build};
+use gristmill::proof::{Operands, Use, build};
 use gristmill::{Caps, DeviceKind, Elem, Op, Plan, Problem, Result, Subgroups, Target, Tensor};
 
 /// Which op, with the switches that change what is composed.
@@ -130,7 +130,7 @@ impl Asked {
             let whole = Tensor::outline([elements + case.skew], stored.elem(storage))?;
             tensors.insert(role.to_owned(), whole.view(case.skew, shape)?);
         }
-        build(case.op, &case.attrs, &tensors, Asking)
+        build(case.op, &case.attrs, &Operands { tensors, weights: case.outlines()? }, Asking)
     }
 }
 

@@ -9,6 +9,7 @@ const slot_PARTS = LANES / slot_SHARED;          // sums that are left of a row
 const slot_AGAIN = min(slot_PARTS, slot_SHARED); // of which so many at a time sum by shuffles again
 var<workgroup> slot_tile: array<vec2<f32>, LANE_COUNT / slot_SHARED>;
 var<workgroup> slot_tile_max: array<u32, LANE_COUNT / slot_SHARED>;
+var<workgroup> slot_tile4: array<vec4<f32>, LANE_COUNT / slot_SHARED>;
 
 // Sums over `size` adjacent lanes. Spelled out: drivers do not unroll a loop whose counter doubles, and a shuffle by a
 // variable takes RADV some thirty instructions where one by a constant takes one.
@@ -62,4 +63,30 @@ fn slot_max(v: u32, lane: u32) -> u32 {
     largest = slot_max_among(largest, slot_AGAIN);
     workgroupBarrier();
     return largest;
+}
+
+fn slot_among4(v: vec4<f32>, size: u32) -> vec4<f32> {
+    var sums = v;
+    if (size > 1u) { sums += subgroupShuffleXor(sums, 1u); }
+    if (size > 2u) { sums += subgroupShuffleXor(sums, 2u); }
+    if (size > 4u) { sums += subgroupShuffleXor(sums, 4u); }
+    if (size > 8u) { sums += subgroupShuffleXor(sums, 8u); }
+    if (size > 16u) { sums += subgroupShuffleXor(sums, 16u); }
+    if (size > 32u) { sums += subgroupShuffleXor(sums, 32u); }
+    if (size > 64u) { sums += subgroupShuffleXor(sums, 64u); }
+    return sums;
+}
+
+// Every lane of a row gets the row's sums, of four numbers.
+fn slot_sum4(v: vec4<f32>, lane: u32) -> vec4<f32> {
+    var sums = slot_among4(v, slot_SHARED);
+    if (slot_PARTS == 1u) { return sums; }
+    if (lane % slot_SHARED == 0u) { slot_tile4[lane / slot_SHARED] = sums; }
+    workgroupBarrier();
+    let first = lane / LANES * slot_PARTS + lane % slot_AGAIN;
+    sums = slot_tile4[first];
+    for (var part = slot_AGAIN; part < slot_PARTS; part += slot_AGAIN) { sums += slot_tile4[first + part]; }
+    sums = slot_among4(sums, slot_AGAIN);
+    workgroupBarrier();
+    return sums;
 }

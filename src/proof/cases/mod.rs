@@ -7,22 +7,35 @@ use std::collections::BTreeMap;
 
 use super::{AnyOp, Attrs, Expected, Roles};
 use crate::error::Result;
+use crate::formats::{Dtype, Format, Packed, Part};
 use crate::reference::Array;
 use crate::tensor::Elem;
+use crate::weight::Weight;
 
+mod linear;
 mod norm;
 
 /// The ops of the table.
-pub const OPS: &[&str] = norm::OPS;
+pub const OPS: &[&str] = &{
+    let mut all = [""; norm::OPS.len() + linear::OPS.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < norm::OPS.len() { norm::OPS[i] } else { linear::OPS[i - norm::OPS.len()] };
+        i += 1;
+    }
+    all
+};
 
 /// Every case.
 pub fn all() -> Vec<Case> {
-    norm::cases()
+    let mut all = norm::cases();
+    all.extend(linear::cases());
+    all
 }
 
 /// Builds an op; see [`build`](super::build).
 pub(super) fn build(op: &'static str, attrs: &Attrs, roles: Roles<'_>, user: User<'_>) -> Result<()> {
-    norm::build(op, attrs, roles, user)
+    if linear::OPS.contains(&op) { linear::build(op, attrs, roles, user) } else { norm::build(op, attrs, roles, user) }
 }
 
 /// What is done with an op that has been built.
@@ -68,6 +81,51 @@ pub struct Input {
     pub stored: Stored,
 }
 
+/// A weight.
+#[derive(Clone, Debug)]
+pub struct WeightInput {
+    /// Its role.
+    pub role: &'static str,
+    /// Rows, columns.
+    pub shape: [usize; 2],
+    /// Rows that are made; the others repeat them, so that a large weight is soon there.
+    pub rows: usize,
+    /// Its values, before they are rounded into the format.
+    pub fill: Fill,
+    /// Its format.
+    pub format: Format,
+    /// How dense numbers are stored.
+    pub dense: Elem,
+}
+
+impl WeightInput {
+    /// The rows that are made.
+    ///
+    /// # Errors
+    /// A format that cannot be encoded, or not in this shape.
+    pub fn packed(&self, case: &str) -> Result<Packed<'static>> {
+        let mut random = Random::new(&format!("{case}/{}", self.role));
+        let values = fill(&mut random, &[self.rows, self.shape[1]], self.fill);
+        let [rows, k] = [self.rows, self.shape[1]];
+        let dtype = match (self.format, self.dense) {
+            (Format::Dense, Elem::F16) => Dtype::F16,
+            (Format::Dense, Elem::Bf16) => Dtype::Bf16,
+            _ => return Packed::encode(self.format, rows, k, &values),
+        };
+        let part = Part::new(dtype, &[rows, k], self.dense.encode(&values));
+        Packed::new(self.format, rows, k, BTreeMap::from([("w".to_owned(), part)]))
+    }
+
+    /// A weight without memory: of the fewest rows that all formats allow, repeated.
+    ///
+    /// # Errors
+    /// As [`WeightInput::packed`].
+    pub fn outline(&self, case: &str) -> Result<Weight> {
+        let sample = Self { rows: self.rows.min(32), fill: Fill::Constant(1.0), ..self.clone() };
+        Weight::outline(&sample.packed(case)?, self.shape[0])
+    }
+}
+
 /// An output.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -99,6 +157,8 @@ pub struct Case {
     pub attrs: Attrs,
     /// The inputs.
     pub inputs: Vec<Input>,
+    /// The weights.
+    pub weights: Vec<WeightInput>,
     /// The outputs.
     pub outputs: Vec<Output>,
     /// The storages that it is run in.
@@ -117,7 +177,7 @@ impl Case {
         let values = |input: &Input| {
             let elem = input.stored.elem(storage);
             let mut random = Random::new(&format!("{}/{}", self.name, input.role));
-            let mut values = fill(&mut random, input);
+            let mut values = fill(&mut random, &input.shape, input.fill);
             if elem != Elem::F32 {
                 values.iter_mut().for_each(|v| *v = elem.round(f64::from(*v)) as f32);
             }
@@ -140,7 +200,12 @@ impl Case {
             let data = hosts[i.role].iter().map(|v| f64::from(*v)).collect();
             (i.role, Array { shape: i.shape.clone(), data })
         }));
-        let expected = norm::expected(self, &arrays, storage)?;
+        for weight in &self.weights {
+            let data = weight.packed(&self.name)?.decode().into_iter().map(f64::from).collect();
+            arrays.insert(weight.role, Array { shape: vec![weight.rows, weight.shape[1]], data });
+        }
+        let linear = linear::OPS.contains(&self.op);
+        let expected = if linear { linear::expected(self, &arrays)? } else { norm::expected(self, &arrays, storage)? };
         Ok((hosts, expected))
     }
 
@@ -150,7 +215,9 @@ impl Case {
         let outputs = self.outputs.iter().map(|o| (&o.shape, o.stored));
         let bytes =
             |(shape, stored): (&Vec<usize>, Stored)| shape.iter().product::<usize>() * stored.elem(storage).bytes();
-        inputs.chain(outputs).map(bytes).sum::<usize>() as u64
+        let weights = self.weights.iter().map(|w| Ok(w.outline(&self.name)?.bytes()));
+        let weights: u64 = weights.filter_map(|bytes: Result<u64>| bytes.ok()).sum();
+        inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights
     }
 
     /// The shape of its first input, as written in tables.
@@ -160,10 +227,10 @@ impl Case {
     }
 }
 
-fn fill(random: &mut Random, input: &Input) -> Vec<f32> {
-    let n: usize = input.shape.iter().product();
-    let last = input.shape.last().copied().unwrap_or(1).max(1);
-    match input.fill {
+fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
+    let n: usize = shape.iter().product();
+    let last = shape.last().copied().unwrap_or(1).max(1);
+    match fill {
         Fill::Normal { mean, deviation } => (0..n).map(|_| mean + deviation * random.normal()).collect(),
         Fill::Uniform(low, high) => (0..n).map(|_| low + (high - low) * random.uniform()).collect(),
         Fill::Constant(v) => vec![v; n],

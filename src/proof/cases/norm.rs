@@ -403,6 +403,7 @@ impl Make {
             phase: "",
             attrs: Attrs::default(),
             inputs: vec![Input { role: x, shape: shape.to_vec(), fill, stored: Stored::Activation }],
+            weights: Vec::new(),
             outputs: vec![Output { role: "y", shape: shape.to_vec(), stored: Stored::Activation }],
             storages: ALL.to_vec(),
             real: false,

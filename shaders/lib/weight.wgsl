@@ -1,0 +1,20 @@
+// Weights: where the sections of one lie in its buffer (src/formats/laid.rs has the layout and the Rust twin of this struct).
+struct weight_At {
+    row0: u32,       // the first row of this part of the weight; rows are told by their number in the whole weight
+    k: u32,          // numbers in a row
+    blocks: u32,     // blocks of 32 codes in a row; of dense numbers, quads
+    codes: u32,      // words from here on: codes, or dense numbers
+    high: u32,       // their higher bits, or the places of 2:4 sparsity
+    scales: u32,     // scales
+    scales_row: u32, // of which a row of scales has so many
+    supers: u32,     // what scales are multiplied with
+    table: u32,      // levels
+    order: u32,      // the group of each column
+    side: u32,       // what is added
+    nothing: u32,    // 0, which no compiler knows
+}
+
+// Four bytes as numbers.
+fn weight_bytes(quad: u32) -> vec4<f32> {
+    return vec4<f32>((vec4<u32>(quad) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u));
+}

@@ -1,0 +1,4 @@
+// level·scale + bias, where the product is exact, so that it is all the same whether a device fuses the two.
+fn slot_make(at: weight_At, level: vec4<f32>, scale: vec4<f32>, bias: vec4<f32>) -> vec4<f32> {
+    return level * scale + bias;
+}

@@ -1,0 +1,4 @@
+// level·scale + bias, where the product is rounded first: no device may fuse the two.
+fn slot_make(at: weight_At, level: vec4<f32>, scale: vec4<f32>, bias: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(level * scale) ^ vec4<u32>(at.nothing)) + bias;
+}

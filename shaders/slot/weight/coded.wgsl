@@ -1,0 +1,29 @@
+// A weight of codes whose neighbours along K share scales: RUN of them, 4 to 32, so that a block of 32 loads 32 / RUN scales.
+// Codes of 4 bits are one load of 16 bytes to a block; four at a time are masked out of a word, widened and scaled.
+@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>;
+#const slot_RUN = 32u
+#const slot_ZERO = 0u // the zero, where none is stored
+#slot slot_field      // codes
+#slot slot_level      // what a code stands for
+#slot slot_scale      // how scales are stored
+#slot slot_place      // which scale a number has
+#slot slot_rule       // how they make a number
+#slot slot_side       // what is added
+
+fn slot_word(i: u32) -> u32 {
+    return slot_data[i >> 2u][i & 3u];
+}
+
+// Numbers 32·block … 32·block + 31 of row n.
+fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
+    let quads = slot_field_load32(at, n - at.row0, block);
+    var w: array<vec4<f32>, 8>;
+    for (var run = 0u; run < 32u / slot_RUN; run++) {
+        let scale = slot_scale_load(at, slot_place_of(at, n, block * 32u + run * slot_RUN));
+        for (var j = 0u; j < slot_RUN / 4u; j++) {
+            let i = run * (slot_RUN / 4u) + j;
+            w[i] = slot_rule_make(at, slot_level_of(at, n, quads[i]), vec4<f32>(scale.x), vec4<f32>(scale.y));
+        }
+    }
+    return w;
+}

@@ -1,0 +1,33 @@
+// A weight of codes each of which looks up a scale of its own: groups along N, lists of groups, groups of odd sizes. Every number
+// costs a load of a scale, which neighbouring lanes or rows mostly find in a cache. Wrong where neighbours share scales.
+@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>;
+#const slot_ZERO = 0u // the zero, where none is stored
+#slot slot_field      // codes
+#slot slot_level      // what a code stands for
+#slot slot_scale      // how scales are stored
+#slot slot_place      // which scale a number has
+#slot slot_rule       // how they make a number
+#slot slot_side       // what is added
+
+fn slot_word(i: u32) -> u32 {
+    return slot_data[i >> 2u][i & 3u];
+}
+
+fn slot_scale_of(at: weight_At, n: u32, k: u32) -> vec2<f32> {
+    return slot_scale_load(at, slot_place_of(at, n, min(k, at.k - 1u)));
+}
+
+// Numbers 32·block … 32·block + 31 of row n.
+fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
+    let quads = slot_field_load32(at, n - at.row0, block);
+    var w: array<vec4<f32>, 8>;
+    for (var i = 0u; i < 8u; i++) {
+        let k = block * 32u + i * 4u;
+        let a = slot_scale_of(at, n, k);
+        let b = slot_scale_of(at, n, k + 1u);
+        let c = slot_scale_of(at, n, k + 2u);
+        let d = slot_scale_of(at, n, k + 3u);
+        w[i] = slot_rule_make(at, slot_level_of(at, n, quads[i]), vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+    }
+    return w;
+}

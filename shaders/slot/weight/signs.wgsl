@@ -1,0 +1,37 @@
+// A weight of sums of signed scales: bit b of a code says whether scale b is added or subtracted. Scales are shared by COLS numbers
+// along K and ROWS rows. For each number BITS loads of a scale that its neighbours load too, and as many additions.
+@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>;
+#const slot_BITS = 3u
+#const slot_ROWS = 1u
+#const slot_COLS = 8u
+#slot slot_field // codes
+#slot slot_side  // what is added
+
+fn slot_word(i: u32) -> u32 {
+    return slot_data[i >> 2u][i & 3u];
+}
+
+fn slot_number(at: weight_At, n: u32, k: u32, code: u32) -> f32 {
+    let first = at.scales + ((min(k, at.k - 1u) / slot_COLS) * at.scales_row + n / slot_ROWS) * slot_BITS;
+    var sum = 0.0;
+    for (var b = 0u; b < slot_BITS; b++) {
+        let scale = bitcast<f32>(slot_word(first + b));
+        let term = select(-scale, scale, ((code >> b) & 1u) == 1u);
+        sum = select(sum + term, term, b == 0u);
+    }
+    return sum;
+}
+
+// Numbers 32·block … 32·block + 31 of row n.
+fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
+    let quads = slot_field_load32(at, n - at.row0, block);
+    var w: array<vec4<f32>, 8>;
+    for (var i = 0u; i < 8u; i++) {
+        let k = block * 32u + i * 4u;
+        let q = (vec4<u32>(quads[i]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+        w[i] = vec4<f32>(
+            slot_number(at, n, k, q.x), slot_number(at, n, k + 1u, q.y),
+            slot_number(at, n, k + 2u, q.z), slot_number(at, n, k + 3u, q.w));
+    }
+    return w;
+}

@@ -1,0 +1,690 @@
+//! How a weight lies on the device: one buffer, laid out for kernels, whatever the file's layout is.
+//!
+//! Files order bits as their makers' kernels wanted them: along K or N, interleaved, in blocks of 18 bytes. Here all codes of a row
+//! lie side by side in words, 32 to a block that begins at a whole word, so that a lane loads 32 codes of 4 bits with one load of
+//! 16 bytes, and neighbouring lanes load neighbouring bytes; scales lie apart from them. No bit is added to the codes but where
+//! 3, 5 and 6 bits become two planes (2 + 1, 4 + 1, 4 + 2), which is as many; ternary digits take 2 bits.
+//!
+//! ```text
+//! codes   of each row ⌈K/32⌉ blocks of 32 codes. A plane of p bits has p words to a block; byte b of word j has at its bits
+//!         p·i … p·i + p − 1 the code (j·8/p + i)·4 + b: a mask leaves four codes, one to a byte
+//! high    the plane of the higher bits, where there are two
+//! scales  by row and group: 8 to 64 bits each
+//! supers  what scales are multiplied with
+//! table   16 f32, for all or for each row
+//! order   the group of each column
+//! side    where the entries of each row begin, and where the last ends, in words of the section; then column and f32 of each entry
+//! ```
+
+use std::ops::Range;
+
+use half::{bf16, f16};
+
+use super::codec::Codec;
+use super::form::{Form, Level, Place, Rule, Scale};
+use super::packed::Packed;
+use super::{Dtype, Format};
+use crate::error::{Error, Result};
+use crate::ops::params::params;
+use crate::ops::step::Builder;
+use crate::plan::Const;
+use crate::tensor::Elem;
+
+params! {
+    /// Where the sections of a weight begin in its buffer, in words, and how its rows follow each other. `struct weight_At` of
+    /// `shaders/lib/weight.wgsl`.
+    WeightAt {
+        /// The first row of this part of the weight.
+        row0: u32,
+        /// Numbers in a row.
+        k: u32,
+        /// Blocks of 32 codes in a row; of dense numbers, quads.
+        blocks: u32,
+        /// Codes, or numbers.
+        codes: u32,
+        /// Their higher bits; of 2:4 sparsity, the places.
+        high: u32,
+        /// Scales.
+        scales: u32,
+        /// Scales in a row of scales.
+        scales_row: u32,
+        /// Super-scales.
+        supers: u32,
+        /// Tables.
+        table: u32,
+        /// The groups of columns.
+        order: u32,
+        /// The side list.
+        side: u32,
+        /// Always 0, which no compiler knows.
+        nothing: u32,
+    }
+}
+
+/// What the numbers of a weight are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Body {
+    /// Numbers as they are.
+    Dense(Elem),
+    /// Two of four numbers, and their places.
+    Sparse24(Elem),
+    /// Sums of signed scales.
+    Signs { bits: u32, group: u32, cols: u32 },
+    /// Codes.
+    Form(Form),
+}
+
+/// A part of a weight: rows that fit one binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Chunk {
+    /// The rows.
+    pub rows: (u32, u32),
+    /// The words of its buffer.
+    pub words: u64,
+    /// Where things are in it.
+    pub at: [u32; 12],
+}
+
+/// A weight as kernels see it: numbers only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Laid {
+    format: Format,
+    n: u32,
+    k: u32,
+    body: Body,
+    side: bool,
+    chunks: Vec<Chunk>,
+}
+
+/// A section of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Codes,
+    High,
+    Scales,
+    Supers,
+    Table,
+    Order,
+    Side,
+}
+
+const SECTIONS: [Section; 7] =
+    [Section::Codes, Section::High, Section::Scales, Section::Supers, Section::Table, Section::Order, Section::Side];
+
+/// The bits of the lower plane of codes and of the higher.
+fn planes(bits: u32) -> (u32, u32) {
+    match bits {
+        3 => (2, 1),
+        5 => (4, 1),
+        6 => (4, 2),
+        7 => (8, 0),
+        other => (other, 0),
+    }
+}
+
+/// The bits of a scale with what stands beside it.
+fn scale_bits(scale: Scale) -> u64 {
+    match scale {
+        Scale::One => 0,
+        Scale::E8m0 | Scale::E4m3 | Scale::Nested(_) | Scale::Super(_) | Scale::SuperNibbles(_) => 8,
+        Scale::F16 | Scale::Bf16 | Scale::SuperPair(_) => 16,
+        Scale::F32 | Scale::F16Pair | Scale::Bf16Pair => 32,
+        Scale::F32Pair => 64,
+    }
+}
+
+/// Neighbours along K that have one scale, as far as a block of 32 has whole runs of them; at least 4, or 1.
+fn run(place: Place, k: u32) -> u32 {
+    fn common(a: u32, b: u32) -> u32 {
+        if b == 0 { a } else { common(b, a % b) }
+    }
+    let run = match place {
+        Place::Block { cols, .. } if cols >= k => 32,
+        Place::Block { cols, .. } => common(cols, 32),
+        Place::Flat(size) => common(common(size, 32), k),
+        Place::Ordered | Place::Wrapped(_) => 1,
+    };
+    if run < 4 { 1 } else { run }
+}
+
+/// The slots of weights in kernels: the names of their slots and constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// `w`.
+    W,
+    /// `up`.
+    Up,
+}
+
+macro_rules! named {
+    ($slot:expr, $name:literal) => {
+        match $slot {
+            Slot::W => concat!("w", $name),
+            Slot::Up => concat!("up", $name),
+        }
+    };
+}
+
+fn elem_of(dtype: Dtype) -> Elem {
+    match dtype {
+        Dtype::F16 => Elem::F16,
+        Dtype::Bf16 => Elem::Bf16,
+        _ => Elem::F32,
+    }
+}
+
+impl Laid {
+    /// How a weight lies on a device whose bindings reach `binding_bytes`.
+    ///
+    /// # Errors
+    /// Not even the fewest rows that must stay together fit a binding.
+    pub fn new(w: &Packed<'_>, binding_bytes: u64) -> Result<Self> {
+        let codec = w.codec();
+        let body = match (w.format(), codec.form(w)) {
+            (_, Some(form)) => Body::Form(form),
+            (Format::Sparse24, _) => Body::Sparse24(elem_of(w.get("values").dtype)),
+            (Format::Bcq(bcq), _) => {
+                Body::Signs { bits: bcq.bits, group: bcq.group.size(w.n()) as u32, cols: bcq.cols }
+            }
+            _ => Body::Dense(elem_of(w.get("w").dtype)),
+        };
+        let side: Option<Vec<u32>> = w.has_side().then(|| (0..w.n()).map(|n| w.side(n).len() as u32).collect());
+        let laid = Self {
+            format: w.format(),
+            n: w.n() as u32,
+            k: w.k() as u32,
+            body,
+            side: side.is_some(),
+            chunks: Vec::new(),
+        };
+        laid.chunked(binding_bytes, side.as_deref(), groups_of(w, codec, body))
+    }
+
+    /// As the layout of a weight in this format of `n` rows and `k` columns, of which `sample` is one of few rows: for plans without a
+    /// device.
+    ///
+    /// # Errors
+    /// As [`Laid::new`].
+    pub fn like(sample: &Packed<'_>, n: usize, binding_bytes: u64) -> Result<Self> {
+        let laid = Self::new(sample, u64::MAX)?;
+        let groups = groups_of(sample, sample.codec(), laid.body);
+        Self { n: n as u32, chunks: Vec::new(), ..laid }.chunked(binding_bytes, None, groups)
+    }
+
+    fn chunked(mut self, binding_bytes: u64, side: Option<&[u32]>, groups: u32) -> Result<Self> {
+        // Rows that share scales stay together.
+        let step = match self.body {
+            Body::Form(Form { place: Place::Block { rows, .. }, .. }) if rows < self.n => rows,
+            _ => 1,
+        };
+        // Outputs are stored by fours.
+        let step = step.saturating_mul(4);
+        let fits = |rows: u32| self.chunk(0, rows, side, groups).words * 4 <= binding_bytes;
+        let mut rows = self.n;
+        if !fits(rows) {
+            // The words of a chunk grow with its rows: the most that fit, by halving.
+            let (mut low, mut high) = (0, self.n.div_ceil(step));
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                if fits(middle * step) { low = middle } else { high = middle }
+            }
+            rows = low * step;
+        }
+        if rows == 0 {
+            let need = self.chunk(0, step.min(self.n), side, groups).words * 4;
+            return Err(Error::Limit {
+                op: self.format.name(),
+                limit: "storage binding bytes",
+                need,
+                have: binding_bytes,
+            });
+        }
+        let starts = (0..self.n).step_by(rows as usize);
+        self.chunks = starts.map(|row0| self.chunk(row0, rows.min(self.n - row0), side, groups)).collect();
+        Ok(self)
+    }
+
+    /// The chunk of these rows. Where some rows have more added to them than the first have, it may be longer than they.
+    fn chunk(&self, row0: u32, rows: u32, side: Option<&[u32]>, groups: u32) -> Chunk {
+        let mut at = [0u64; 7];
+        let mut words = 0u64;
+        for (section, at) in SECTIONS.iter().zip(&mut at) {
+            *at = words;
+            words += self.section_words(*section, row0, rows, side, groups).next_multiple_of(4);
+        }
+        let [codes, high, scales, supers, table, order, side_at] = at.map(|a| a as u32);
+        let blocks = match self.body {
+            Body::Dense(_) => self.k.div_ceil(4),
+            _ => self.k.div_ceil(32),
+        };
+        let at = WeightAt {
+            row0,
+            k: self.k,
+            blocks,
+            codes,
+            high,
+            scales,
+            scales_row: self.scales_row(groups),
+            supers,
+            table,
+            order,
+            side: side_at,
+            nothing: 0,
+        };
+        Chunk { rows: (row0, row0 + rows), words: words.max(4), at: bytemuck::cast(at) }
+    }
+
+    fn scales_row(&self, groups: u32) -> u32 {
+        match self.body {
+            Body::Form(Form { place: Place::Block { cols, .. }, .. }) => self.k.div_ceil(cols),
+            Body::Form(Form { place: Place::Ordered, .. }) => groups,
+            Body::Signs { group, .. } => self.n / group,
+            _ => 0,
+        }
+    }
+
+    /// The scales of a chunk: those of its rows, or all.
+    fn scale_count(&self, rows: u32, groups: u32) -> u64 {
+        let (n, k, rows) = (u64::from(self.n), u64::from(self.k), u64::from(rows));
+        match self.body {
+            Body::Form(form) => match form.place {
+                Place::Block { rows: r, .. } => rows.div_ceil(u64::from(r)) * u64::from(self.scales_row(groups)),
+                Place::Flat(size) => (n * k).div_ceil(u64::from(size)),
+                Place::Ordered => rows * u64::from(groups),
+                Place::Wrapped(cols) => u64::from(cols),
+            },
+            Body::Signs { bits, group, cols } => k / u64::from(cols) * (n / u64::from(group)) * u64::from(bits),
+            _ => 0,
+        }
+    }
+
+    fn section_words(&self, section: Section, row0: u32, rows: u32, side: Option<&[u32]>, groups: u32) -> u64 {
+        let count = u64::from(rows);
+        let blocks = u64::from(self.k.div_ceil(32));
+        match (section, self.body) {
+            (Section::Codes, Body::Dense(elem)) => {
+                count * u64::from(self.k.div_ceil(4)) * if elem == Elem::F32 { 4 } else { 2 }
+            }
+            (Section::Codes, Body::Sparse24(elem)) => count * blocks * if elem == Elem::F32 { 16 } else { 8 },
+            (Section::High, Body::Sparse24(_)) => count * blocks,
+            (Section::Codes, Body::Form(Form { bits, .. }) | Body::Signs { bits, .. }) => {
+                count * blocks * u64::from(planes(bits).0)
+            }
+            (Section::High, Body::Form(Form { bits, .. }) | Body::Signs { bits, .. }) => {
+                count * blocks * u64::from(planes(bits).1)
+            }
+            (Section::Scales, Body::Form(form)) => {
+                (self.scale_count(rows, groups) * scale_bits(form.scale)).div_ceil(32)
+            }
+            (Section::Scales, Body::Signs { .. }) => self.scale_count(rows, groups),
+            (Section::Supers, Body::Form(form)) => {
+                let scales = self.scale_count(rows, groups);
+                match form.scale {
+                    Scale::Super(of) => scales.div_ceil(u64::from(of)).div_ceil(2),
+                    Scale::SuperPair(of) | Scale::SuperNibbles(of) => scales.div_ceil(u64::from(of)),
+                    // The offset and the map stand before them.
+                    Scale::Nested(of) => 257 + scales.div_ceil(u64::from(of)),
+                    _ => 0,
+                }
+            }
+            (Section::Table, Body::Form(form)) => match form.level {
+                Level::Table => 16,
+                Level::RowTable => 16 * count,
+                _ => 0,
+            },
+            (Section::Order, Body::Form(Form { place: Place::Ordered, .. })) => u64::from(self.k),
+            (Section::Side, _) if self.side => {
+                let side = side.map_or(&[][..], |side| &side[row0 as usize..][..rows as usize]);
+                count + 1 + 2 * side.iter().map(|entries| u64::from(*entries)).sum::<u64>()
+            }
+            _ => 0,
+        }
+    }
+
+    /// The format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Rows: output features.
+    pub fn n(&self) -> usize {
+        self.n as usize
+    }
+
+    /// Columns: input features.
+    pub fn k(&self) -> usize {
+        self.k as usize
+    }
+
+    /// The parts.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// The bytes of all parts.
+    pub fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.words * 4).sum()
+    }
+
+    /// Hands over the words of a chunk in pieces of a few MB: where a piece begins, in words, and the piece.
+    pub(crate) fn write(
+        &self,
+        w: &Packed<'_>,
+        chunk: &Chunk,
+        mut put: impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        const PIECE_WORDS: u64 = 1 << 20;
+        let codec = w.codec();
+        let (from, to) = chunk.rows;
+        let groups = groups_of(w, codec, self.body);
+        let side: Option<Vec<u32>> = self.side.then(|| (0..w.n()).map(|n| w.side(n).len() as u32).collect());
+        let mut at = 0;
+        for section in SECTIONS {
+            let words = self.section_words(section, from, to - from, side.as_deref(), groups);
+            let row_words = words / u64::from(to - from);
+            let by_row = matches!(section, Section::Codes | Section::High) && row_words > 0;
+            let rows_at_once = if by_row { (PIECE_WORDS / row_words).max(1) as usize } else { usize::MAX };
+            let mut done = at;
+            let mut row = from as usize;
+            while words > 0 && row < to as usize {
+                let rows = row..row.saturating_add(rows_at_once).min(to as usize);
+                row = rows.end;
+                let piece = self.section(w, codec, section, rows, words as usize);
+                put(done, bytemuck::cast_slice(&piece))?;
+                done += piece.len() as u64;
+            }
+            at += words.next_multiple_of(4);
+        }
+        Ok(())
+    }
+
+    /// The words of a section for these rows of a chunk. Rows past those of `w` repeat them.
+    fn section(
+        &self,
+        w: &Packed<'_>,
+        codec: &dyn Codec,
+        section: Section,
+        rows: Range<usize>,
+        words: usize,
+    ) -> Vec<u32> {
+        let k = self.k as usize;
+        match (section, self.body) {
+            (Section::Codes, Body::Dense(elem)) => {
+                rows.flat_map(|n| numbers(w.get("w"), n % w.n() * k, k, k.next_multiple_of(4), elem)).collect()
+            }
+            (Section::Codes, Body::Sparse24(elem)) => {
+                let padded = k.next_multiple_of(32) / 2;
+                rows.flat_map(|n| numbers(w.get("values"), n % w.n() * (k / 2), k / 2, padded, elem)).collect()
+            }
+            (Section::High, Body::Sparse24(_)) => {
+                let (index, row_bytes) = (w.get("index"), k.div_ceil(8));
+                let row = |n: usize| {
+                    let bytes = &index.bytes[n % w.n() * row_bytes..][..row_bytes];
+                    bytes.chunks(4).map(|b| (0..).zip(b).fold(0, |word, (i, b)| word | u32::from(*b) << (8 * i)))
+                };
+                rows.flat_map(row).collect()
+            }
+            (Section::Codes | Section::High, Body::Form(Form { bits, .. }) | Body::Signs { bits, .. }) => {
+                let (low, high) = planes(bits);
+                let (bits, shift) = if section == Section::Codes { (low, 0) } else { (high, low) };
+                let mut codes = vec![0u8; k.next_multiple_of(32)];
+                let mut out = Vec::new();
+                for n in rows.map(|n| n % w.n()) {
+                    match self.body {
+                        Body::Signs { bits, .. } => signs(w, bits as usize, n, &mut codes[..k]),
+                        _ => codec.codes(w, n, &mut codes[..k]),
+                    }
+                    plane(&codes, bits, shift, &mut out);
+                }
+                out
+            }
+            (Section::Scales, Body::Signs { .. }) => {
+                let alpha = w.get("alpha");
+                (0..alpha.elements()).map(|i| alpha.word(i)).collect()
+            }
+            (Section::Scales, Body::Form(form)) => {
+                let places = self.scale_places(form, &rows, groups_of(w, codec, self.body));
+                let mut out = vec![0u32; words];
+                let bits = scale_bits(form.scale) as usize;
+                for (i, (row, g)) in places.enumerate() {
+                    let word = scale_word(form.scale, codec.scale(w, row % w.n(), g));
+                    let at = i * bits;
+                    out[at / 32] |= (word as u32) << (at % 32);
+                    if bits == 64 {
+                        out[at / 32 + 1] = (word >> 32) as u32;
+                    }
+                }
+                out
+            }
+            (Section::Supers, Body::Form(form)) => {
+                let mut out = Vec::with_capacity(words);
+                let (Scale::Super(of) | Scale::SuperPair(of) | Scale::SuperNibbles(of) | Scale::Nested(of)) =
+                    form.scale
+                else {
+                    return out;
+                };
+                let of = of as usize;
+                if let Scale::Nested(_) = form.scale {
+                    out.push(codec.supers(w, 0, 0)[1].to_bits());
+                    out.extend((0..256).map(|i| codec.map(w, i).to_bits()));
+                    let all = (w.n() * k).div_ceil(match form.place {
+                        Place::Flat(size) => size as usize,
+                        _ => k,
+                    });
+                    out.extend((0..all.div_ceil(of)).map(|s| codec.supers(w, 0, s)[0].to_bits()));
+                    return out;
+                }
+                let per_row = self.scales_row(0) as usize / of;
+                let halves = rows.flat_map(|row| (0..per_row).map(move |s| codec.supers(w, row % w.n(), s)));
+                let half = |v: f32| u32::from(f16::from_f32(v).to_bits());
+                if let Scale::Super(_) = form.scale {
+                    out.resize(words, 0);
+                    halves.enumerate().for_each(|(i, [d, _])| out[i / 2] |= half(d) << (16 * (i % 2)));
+                } else {
+                    out.extend(halves.map(|[d, m]| half(d) | half(m) << 16));
+                }
+                out
+            }
+            (Section::Table, Body::Form(form)) => match form.level {
+                Level::RowTable => rows.flat_map(|n| codec.table(w, n % w.n())).map(f32::to_bits).collect(),
+                _ => codec.table(w, 0).map(f32::to_bits).to_vec(),
+            },
+            (Section::Order, _) => (0..k).map(|k| codec.order(w, k) as u32).collect(),
+            (Section::Side, _) => {
+                let all: Vec<_> = rows.map(|n| w.side(n % w.n())).collect();
+                let mut end = all.len() as u32 + 1;
+                let mut out = vec![end];
+                for row in &all {
+                    end += 2 * row.len() as u32;
+                    out.push(end);
+                }
+                out.extend(all.iter().flatten().flat_map(|(col, value)| [*col as u32, value.to_bits()]));
+                out
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Row and number of every scale of a chunk, in their order.
+    fn scale_places(&self, form: Form, rows: &Range<usize>, groups: u32) -> Box<dyn Iterator<Item = (usize, usize)>> {
+        let per_row = self.scales_row(groups) as usize;
+        match form.place {
+            Place::Block { rows: r, .. } => {
+                let r = r as usize;
+                let rows = rows.start / r..rows.end.div_ceil(r);
+                Box::new(rows.flat_map(move |row| (0..per_row).map(move |g| (row, g))))
+            }
+            Place::Ordered => Box::new(rows.clone().flat_map(move |row| (0..per_row).map(move |g| (row, g)))),
+            Place::Flat(_) | Place::Wrapped(_) => Box::new((0..self.scale_count(0, groups) as usize).map(|g| (0, g))),
+        }
+    }
+
+    /// Fills a weight's slot.
+    pub(crate) fn fill(&self, step: &mut Builder, slot: Slot) {
+        let body = named!(slot, "");
+        if self.side {
+            step.fill(named!(slot, "_side"), "slot/side/list");
+        } else {
+            step.fill(named!(slot, "_side"), "slot/side/none");
+        }
+        let number = |elem| match elem {
+            Elem::F16 => "slot/dense/f16",
+            Elem::Bf16 => "slot/dense/bf16",
+            _ => "slot/dense/f32",
+        };
+        let field = |bits| match bits {
+            1 => "slot/field/u1",
+            2 => "slot/field/u2",
+            3 => "slot/field/u3",
+            4 => "slot/field/u4",
+            5 => "slot/field/u5",
+            6 => "slot/field/u6",
+            _ => "slot/field/u8",
+        };
+        match self.body {
+            Body::Dense(elem) => {
+                step.fill(body, "slot/weight/dense");
+                step.fill(named!(slot, "_dense"), number(elem));
+            }
+            Body::Sparse24(elem) => {
+                step.fill(body, "slot/weight/sparse24");
+                step.fill(named!(slot, "_dense"), number(elem));
+            }
+            Body::Signs { bits, group, cols } => {
+                step.fill(body, "slot/weight/signs");
+                step.fill(named!(slot, "_field"), field(bits));
+                step.set(named!(slot, "_BITS"), Const::U32(bits));
+                step.set(named!(slot, "_ROWS"), Const::U32(group));
+                step.set(named!(slot, "_COLS"), Const::U32(cols));
+            }
+            Body::Form(form) => {
+                let run = run(form.place, self.k);
+                step.fill(body, if run == 1 { "slot/weight/coded_each" } else { "slot/weight/coded" });
+                if run > 1 {
+                    step.set(named!(slot, "_RUN"), Const::U32(run));
+                }
+                step.fill(named!(slot, "_field"), field(form.bits));
+                step.fill(
+                    named!(slot, "_level"),
+                    match form.level {
+                        Level::Whole => "slot/level/whole",
+                        Level::Table => "slot/level/table",
+                        Level::RowTable => "slot/level/row_table",
+                        Level::E2m1 => "slot/level/e2m1",
+                        Level::E4m3 => "slot/level/e4m3",
+                        Level::E5m2 => "slot/level/e5m2",
+                    },
+                );
+                step.fill(
+                    named!(slot, "_rule"),
+                    match (form.rule, form.scale) {
+                        (Rule::Scaled, _) => "slot/rule/scaled",
+                        // Products of f32 are rounded, and a device that fuses would not round them.
+                        (Rule::Biased, Scale::F32Pair) => "slot/rule/biased_apart",
+                        (Rule::Biased, _) => "slot/rule/biased",
+                        (Rule::Power, _) => "slot/rule/power",
+                    },
+                );
+                let (filling, of) = match form.scale {
+                    Scale::One => ("slot/scale/one", None),
+                    Scale::F32 => ("slot/scale/f32", None),
+                    Scale::F16 => ("slot/scale/f16", None),
+                    Scale::Bf16 => ("slot/scale/bf16", None),
+                    Scale::F32Pair => ("slot/scale/f32_pair", None),
+                    Scale::F16Pair => ("slot/scale/f16_pair", None),
+                    Scale::Bf16Pair => ("slot/scale/bf16_pair", None),
+                    Scale::E8m0 => ("slot/scale/e8m0", None),
+                    Scale::E4m3 => ("slot/scale/e4m3", None),
+                    Scale::Nested(of) => ("slot/scale/nested", Some(of)),
+                    Scale::Super(of) => ("slot/scale/super", Some(of)),
+                    Scale::SuperPair(of) => ("slot/scale/super_pair", Some(of)),
+                    Scale::SuperNibbles(of) => ("slot/scale/super_nibbles", Some(of)),
+                };
+                step.fill(named!(slot, "_scale"), filling);
+                if let Some(of) = of {
+                    step.set(named!(slot, "_scale_OF"), Const::U32(of));
+                }
+                if form.zero != 0 {
+                    step.set(named!(slot, "_ZERO"), Const::U32(form.zero));
+                }
+                match form.place {
+                    Place::Block { rows, cols } => {
+                        step.fill(named!(slot, "_place"), "slot/place/block");
+                        step.set(named!(slot, "_place_ROWS"), Const::U32(if rows >= self.n { u32::MAX } else { rows }));
+                        step.set(named!(slot, "_place_COLS"), Const::U32(if cols >= self.k { u32::MAX } else { cols }));
+                    }
+                    Place::Flat(size) => {
+                        step.fill(named!(slot, "_place"), "slot/place/flat");
+                        step.set(named!(slot, "_place_SIZE"), Const::U32(size));
+                    }
+                    Place::Ordered => step.fill(named!(slot, "_place"), "slot/place/ordered"),
+                    Place::Wrapped(cols) => {
+                        step.fill(named!(slot, "_place"), "slot/place/wrapped");
+                        step.set(named!(slot, "_place_COLS"), Const::U32(cols));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The groups of a row, where a list of columns says which is whose: one more than the largest in the list.
+fn groups_of(w: &Packed<'_>, codec: &dyn Codec, body: Body) -> u32 {
+    match body {
+        Body::Form(Form { place: Place::Ordered, .. }) => {
+            (0..w.k()).map(|k| codec.order(w, k) as u32 + 1).max().unwrap_or(1)
+        }
+        _ => 0,
+    }
+}
+
+/// Words of `count` numbers from `first` on, padded with zeros.
+fn numbers(part: &super::Part<'_>, first: usize, count: usize, padded: usize, elem: Elem) -> Vec<u32> {
+    if elem == Elem::F32 {
+        return (0..padded).map(|i| if i < count { part.word(first + i) } else { 0 }).collect();
+    }
+    let short = |i: usize| if i < count { u32::from(part.short(first + i)) } else { 0 };
+    (0..padded / 2).map(|i| short(2 * i) | short(2 * i + 1) << 16).collect()
+}
+
+/// Bit b of the code of w[n,k] is whether scale b is added.
+fn signs(w: &Packed<'_>, bits: usize, n: usize, out: &mut [u8]) {
+    let (signs, rows) = (w.get("bWeight"), w.n() / 32);
+    for (k, out) in out.iter_mut().enumerate() {
+        let first = (k * rows + n / 32) * bits;
+        *out = (0..bits).fold(0, |code, b| code | (((signs.word(first + b) >> (n % 32)) & 1) as u8) << b);
+    }
+}
+
+/// The words of a plane of a row: `bits` of each code from bit `shift` on.
+fn plane(codes: &[u8], bits: u32, shift: u32, out: &mut Vec<u32>) {
+    let mask = (1u32 << bits) - 1;
+    for codes in codes.chunks_exact((32 / bits) as usize) {
+        let mut word = 0;
+        for (i, quad) in (0..).zip(codes.chunks_exact(4)) {
+            for (b, code) in (0..).zip(quad) {
+                word |= (u32::from(*code) >> shift & mask) << (8 * b + bits * i);
+            }
+        }
+        out.push(word);
+    }
+}
+
+/// The bits of a scale and what stands beside it.
+fn scale_word(scale: Scale, [s, z]: [f32; 2]) -> u64 {
+    let half = |v: f32| u64::from(f16::from_f32(v).to_bits());
+    let brain = |v: f32| u64::from(bf16::from_f32(v).to_bits());
+    let byte = |v: f32| u64::from(v as i16 as u8);
+    match scale {
+        Scale::One => 0,
+        Scale::F32 => u64::from(s.to_bits()),
+        Scale::F16 => half(s),
+        Scale::Bf16 => brain(s),
+        Scale::F32Pair => u64::from(s.to_bits()) | u64::from(z.to_bits()) << 32,
+        Scale::F16Pair => half(s) | half(z) << 16,
+        Scale::Bf16Pair => brain(s) | brain(z) << 16,
+        Scale::E8m0 | Scale::E4m3 | Scale::Nested(_) | Scale::Super(_) => byte(s),
+        Scale::SuperPair(_) => byte(s) | byte(z) << 8,
+        Scale::SuperNibbles(_) => byte(s) | byte(z) << 4,
+    }
+}

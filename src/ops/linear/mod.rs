@@ -1,0 +1,583 @@
+//! Linear layers on weights in any format.
+//!
+//! | op | formula |
+//! |---|---|
+//! | [`Linear`] | `y = residual + row_scale ⊙ activation(x·wᵀ + bias)`, or `… ⊙ (x·upᵀ)` with a second matrix |
+//! | [`Dequantize`] | the numbers of a weight |
+//!
+//! Sums are f32, whatever the storage. A weight is decoded where it is multiplied, and its packed bytes are all that is read of it.
+
+use std::sync::Arc;
+
+use crate::caps::{Caps, DeviceKind};
+use crate::error::{Error, Result, shape_error};
+use crate::formats::laid::{Laid, Slot, WeightAt};
+use crate::ops::params::params;
+use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::{Op, Operand, Problem};
+use crate::plan::{Access, Const, Plan, Step, fold};
+use crate::tensor::{Elem, Layout, Tensor, want_float};
+use crate::weight::Weight;
+
+mod dequantize;
+
+pub use dequantize::{Dequantize, DequantizeParams, DequantizeProblem};
+
+/// What is done to a sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// `max(v, 0)`.
+    Relu,
+    /// `v·Φ(v)`, Φ the normal distribution: the erf form.
+    Gelu,
+    /// `v/2·(1 + tanh(sqrt(2/π)·(v + 0.044715·v³)))`.
+    GeluTanh,
+    /// `v / (1 + exp(−v))`; also called swish.
+    Silu,
+}
+
+impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::None, Self::Relu, Self::Gelu, Self::GeluTanh, Self::Silu];
+
+    /// As in `attrs.activation` of a golden case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Relu => "relu",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::Silu => "silu",
+        }
+    }
+
+    fn filling(self) -> &'static str {
+        match self {
+            Self::None => "slot/activation/none",
+            Self::Relu => "slot/activation/relu",
+            Self::Gelu => "slot/activation/gelu",
+            Self::GeluTanh => "slot/activation/gelu_tanh",
+            Self::Silu => "slot/activation/silu",
+        }
+    }
+}
+
+/// A linear layer: `y = residual + row_scale ⊙ activation(x·wᵀ + bias)`, with a second matrix
+/// `y = residual + row_scale ⊙ activation(x·wᵀ + bias) ⊙ (x·upᵀ)`.
+///
+/// The weight may be in any format, the second in another. M, N and K need not be multiples of anything; where M is 0 nothing is done.
+/// A NaN in a row of x makes NaN of that row of y and of no other.
+///
+/// ```
+/// use gristmill::formats::{Format, Packed};
+/// use gristmill::ops::linear::{Activation, Linear};
+/// use gristmill::{Caps, Elem, Op as _, Problem as _, Tensor, Weight};
+///
+/// // In Llama's feed-forward layer: silu(x·gateᵀ) ⊙ (x·upᵀ) in one dispatch, of weights in 4 bits.
+/// let sample = Packed::encode(Format::Q4_0, 4, 4096, &[0.5; 4 * 4096])?;
+/// let (gate, up) = (Weight::outline(&sample, 14336)?, Weight::outline(&sample, 14336)?);
+/// let (x, y) = (Tensor::outline([1, 4096], Elem::F16)?, Tensor::outline([1, 14336], Elem::F16)?);
+/// let layer = Linear { up: Some(&up), activation: Activation::Silu, ..Linear::new(&x, &gate, &y) };
+/// assert_eq!(layer.problem()?.plan(&Caps::baseline())?.steps.len(), 1);
+/// # Ok::<(), gristmill::Error>(())
+/// ```
+///
+/// Source: Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202, for the two-matrix form.
+///
+/// # Errors
+/// A width of x that is not the weight's K, an operand of another shape or storage than is said at it, weights of different shapes.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// F32, f16 or bf16, `[…, K]`: M rows.
+    pub x: &'a Tensor,
+    /// `[N,K]`.
+    pub w: &'a Weight,
+    /// The second matrix, `[N,K]`.
+    pub up: Option<&'a Weight>,
+    /// Any floating storage, `[N]`.
+    pub bias: Option<&'a Tensor>,
+    /// Any floating storage, `[…, N]` with M rows. Not y itself.
+    pub residual: Option<&'a Tensor>,
+    /// F32, M numbers: what each row is multiplied with, after the activation.
+    pub row_scale: Option<&'a Tensor>,
+    /// What is done to the sums.
+    pub activation: Activation,
+    /// Any floating storage, `[…, N]` with M rows.
+    pub y: &'a Tensor,
+}
+
+impl<'a> Linear<'a> {
+    /// `y = x·wᵀ`.
+    pub fn new(x: &'a Tensor, w: &'a Weight, y: &'a Tensor) -> Self {
+        Self { x, w, up: None, bias: None, residual: None, row_scale: None, activation: Activation::None, y }
+    }
+}
+
+// The places of the operands; the parts of the weights follow.
+const X: usize = 0;
+const BIAS: usize = 1;
+const RESIDUAL: usize = 2;
+const ROW_SCALE: usize = 3;
+const Y: usize = 4;
+const W: usize = 5;
+
+/// The most rows of x that the kernel for few rows takes.
+pub const FEW_ROWS: u64 = 8;
+
+/// The longest row of the naive kernel, in blocks of 32: lavapipe ends a shader, without a word, after 65,535 turns of its loops.
+const NAIVE_BLOCKS: u64 = 1300;
+
+params! {
+    /// The params of the kernels under `shaders/linear/` that import `lib/linear.wgsl`, where each is explained.
+    LinearParams {
+        /// The weight.
+        w: WeightAt,
+        /// The second weight.
+        up: WeightAt,
+        /// The grid's x.
+        fold: u32,
+        /// Rows of this dispatch.
+        m: u32,
+        /// Outputs of a row.
+        n: u32,
+        /// The first of this dispatch.
+        n0: u32,
+        /// One past the last.
+        n1: u32,
+        /// Inputs.
+        k: u32,
+        /// Slices of K.
+        slices: u32,
+        /// First element of x.
+        x0: u32,
+        /// First element of the bias.
+        bias0: u32,
+        /// First element of the residual.
+        residual0: u32,
+        /// First element of the scales.
+        row_scale0: u32,
+        /// First element of y.
+        y0: u32,
+    }
+}
+
+/// A linear layer with its numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LinearProblem {
+    m: u64,
+    n: u64,
+    k: u64,
+    x: Layout,
+    w: Arc<Laid>,
+    up: Option<Arc<Laid>>,
+    bias: Option<Layout>,
+    residual: Option<Layout>,
+    row_scale: Option<Layout>,
+    activation: Activation,
+    y: Layout,
+}
+
+impl Op for Linear<'_> {
+    type Problem = LinearProblem;
+
+    fn problem(&self) -> Result<LinearProblem> {
+        let op = "linear";
+        let (n, k) = (self.w.n(), self.w.k());
+        want_float(op, "x", self.x)?;
+        want_float(op, "y", self.y)?;
+        let m = rows(op, "x", self.x, k, "K")?;
+        if let Some(up) = self.up {
+            if (up.n(), up.k()) != (n, k) {
+                return Err(shape_error!(op, "up is [{}, {}], but w is [{n}, {k}]", up.n(), up.k()));
+            }
+        }
+        if let Some(bias) = self.bias {
+            want_float(op, "bias", bias)?;
+            if bias.shape().dims() != [n] {
+                return Err(shape_error!(op, "bias has shape {}, but w has N = {n}", bias.shape()));
+            }
+        }
+        for (name, tensor) in [("residual", self.residual), ("y", Some(self.y))] {
+            let Some(tensor) = tensor else { continue };
+            want_float(op, name, tensor)?;
+            let have = rows(op, name, tensor, n, "N")?;
+            if have != m {
+                return Err(shape_error!(op, "{name} has {have} rows, but x has {m}"));
+            }
+        }
+        if let Some(scale) = self.row_scale {
+            if scale.elem() != Elem::F32 {
+                return Err(Error::Storage { op, operand: "row_scale", have: scale.elem().name(), want: "f32" });
+            }
+            if scale.elements() != m {
+                return Err(shape_error!(op, "row_scale has shape {}, but x has {m} rows", scale.shape()));
+            }
+        }
+        let layout = |t: Option<&Tensor>| t.map(Tensor::layout);
+        Ok(LinearProblem {
+            m: m as u64,
+            n: n as u64,
+            k: k as u64,
+            x: self.x.layout(),
+            w: Arc::clone(self.w.laid()),
+            up: self.up.map(|up| Arc::clone(up.laid())),
+            bias: layout(self.bias),
+            residual: layout(self.residual),
+            row_scale: layout(self.row_scale),
+            activation: self.activation,
+            y: self.y.layout(),
+        })
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        let mut list = vec![
+            ("x", Some(self.x)),
+            ("bias", self.bias),
+            ("residual", self.residual),
+            ("row_scale", self.row_scale),
+            ("y", Some(self.y)),
+        ];
+        list.extend(self.w.chunks().iter().map(|chunk| ("w", Some(chunk))));
+        list.extend(self.up.iter().flat_map(|up| up.chunks()).map(|chunk| ("up", Some(chunk))));
+        list
+    }
+}
+
+/// The rows of a tensor whose last dimension must be this.
+fn rows(op: &'static str, name: &'static str, tensor: &Tensor, width: usize, called: &str) -> Result<usize> {
+    let dims = tensor.shape();
+    let dims = dims.dims();
+    match dims.split_last() {
+        Some((last, rest)) if *last == width => Ok(rest.iter().product()),
+        _ => Err(shape_error!(op, "{name} has shape {}, but w has {called} = {width}", tensor.shape())),
+    }
+}
+
+/// A part of the outputs whose weights lie in one buffer each.
+#[derive(Clone, Copy)]
+struct Range {
+    n0: u32,
+    n1: u32,
+    /// The part of the first weight, and of the second.
+    w: usize,
+    up: usize,
+}
+
+/// A part of the work of a dispatch: rows of x.
+#[derive(Clone, Copy)]
+struct Rows {
+    m0: u64,
+    m: u64,
+}
+
+/// How kernels sum, and read.
+#[derive(Clone, Copy)]
+struct Means {
+    subgroup: Option<u32>,
+    native_f16: bool,
+}
+
+/// ROWS, COLS, LANE_ROWS of a tile, and its name.
+const TILES: [(u64, u64, u32, &str); 4] = [
+    (128, 128, 8, "tiled/128x128"),
+    (64, 64, 8, "tiled/64x64"),
+    (32, 64, 4, "tiled/32x64"),
+    (16, 64, 2, "tiled/16x64"),
+];
+
+impl Problem for LinearProblem {
+    fn op(&self) -> &'static str {
+        "linear"
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let mut plans = Vec::new();
+        if self.m == 0 {
+            plans.push(Plan {
+                op: "linear",
+                name: "none".into(),
+                why: "there are no rows",
+                steps: Vec::new(),
+                scratch_bytes: Vec::new(),
+            });
+            return Ok(plans);
+        }
+        let f16 = [Some(self.x), Some(self.y), self.bias, self.residual].iter().flatten().any(|l| l.elem == Elem::F16);
+        let mut all = Vec::new();
+        for native_f16 in [true, false] {
+            if native_f16 && !(caps.f16 && f16) {
+                continue;
+            }
+            for subgroup in [caps.subgroups.map(|s| s.min), None] {
+                if subgroup.is_some() || caps.subgroups.is_none() || !native_f16 {
+                    all.push(Means { subgroup, native_f16 });
+                }
+            }
+        }
+        all.dedup_by_key(|m| (m.subgroup, m.native_f16));
+        let name = |what: &str, means: Means| {
+            let reduce = if means.subgroup.is_some() { "/subgroup" } else { "/tree" };
+            format!("{what}{reduce}{}", if means.native_f16 { "/f16" } else { "" })
+        };
+        if self.m <= FEW_ROWS {
+            for means in &all {
+                let (steps, scratch) = self.gemv(caps, *means)?;
+                let why = "few rows: the weight is streamed once";
+                plans.push(self.plan_of(name("gemv", *means), why, steps, scratch));
+            }
+        }
+        // The largest tile that fits the device and whose tiles are enough to fill it; then the smaller ones.
+        let fits = |rows: u64, cols: u64, lane_rows: u32| {
+            (rows + cols) * 128 <= u64::from(caps.workgroup_bytes)
+                && cols / 8 * rows / u64::from(lane_rows) <= u64::from(caps.invocations)
+        };
+        let outputs = |cols: u64| if self.up.is_some() { cols / 2 } else { cols };
+        let tiles = |rows: u64, cols: u64| self.m.div_ceil(rows) * self.n.div_ceil(outputs(cols));
+        let mut shapes: Vec<_> = TILES.iter().filter(|(r, c, l, _)| fits(*r, *c, *l)).collect();
+        // Rows that are not there cost as much as those that are, and idle cores cost more.
+        shapes.sort_by_key(|(rows, cols, ..)| {
+            let waste = self.m.next_multiple_of(*rows) * 4 > self.m * 5;
+            (waste && *rows > 16, tiles(*rows, *cols) < 128, u64::MAX - rows)
+        });
+        for (i, (rows, cols, lane_rows, shape)) in shapes.into_iter().enumerate() {
+            for native_f16 in [true, false] {
+                if native_f16 && !(caps.f16 && f16) {
+                    continue;
+                }
+                // Of tiles that were not chosen, one way to read is enough.
+                if i > 0 && native_f16 {
+                    continue;
+                }
+                let means = Means { subgroup: None, native_f16 };
+                let steps = self.each(caps, (*rows).max(1), |range, rows_of| {
+                    self.tiled(caps, means, (*rows, *cols, *lane_rows), range, rows_of)
+                })?;
+                let name = format!("{shape}{}", if native_f16 { "/f16" } else { "" });
+                plans.push(self.plan_of(name, "a tile of the weight is decoded once for many rows", steps, Vec::new()));
+            }
+        }
+        if self.k.div_ceil(32) <= NAIVE_BLOCKS {
+            let together = if caps.kind == DeviceKind::Cpu && self.m > 1 { 4 } else { 1 };
+            let steps = self.each(caps, together, |range, rows| self.naive(caps, together, range, rows))?;
+            let plan = self.plan_of("naive".into(), "one lane for four outputs, by the formula", steps, Vec::new());
+            if caps.kind == DeviceKind::Cpu {
+                plans.insert(0, plan);
+            } else {
+                plans.push(plan);
+            }
+        }
+        Ok(plans)
+    }
+}
+
+impl LinearProblem {
+    fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
+        Plan { op: "linear", name, why, steps, scratch_bytes }
+    }
+
+    /// The parts of the outputs, by the borders of the parts of both weights.
+    fn ranges(&self) -> Vec<Range> {
+        let mut all = Vec::new();
+        let (mut n0, mut w, mut up) = (0, 0, 0);
+        while let Some(chunk) = self.w.chunks().get(w) {
+            let up_chunk = self.up.as_ref().and_then(|laid| laid.chunks().get(up));
+            let n1 = up_chunk.map_or(chunk.rows.1, |c| c.rows.1.min(chunk.rows.1));
+            all.push(Range { n0, n1, w, up });
+            n0 = n1;
+            w += usize::from(chunk.rows.1 == n1);
+            up += usize::from(up_chunk.is_some_and(|c| c.rows.1 == n1));
+        }
+        all
+    }
+
+    /// A step for each part of the outputs and of the rows whose operands fit a binding; rows in multiples of `together`.
+    fn each(&self, caps: &Caps, together: u64, step: impl Fn(Range, Rows) -> Result<Step>) -> Result<Vec<Step>> {
+        let most = self.rows_at_once(caps, together)?;
+        let mut steps = Vec::new();
+        for range in self.ranges() {
+            for m0 in (0..self.m).step_by(most as usize) {
+                steps.push(step(range, Rows { m0, m: most.min(self.m - m0) })?);
+            }
+        }
+        Ok(steps)
+    }
+
+    fn rows_at_once(&self, caps: &Caps, together: u64) -> Result<u64> {
+        let bytes = |l: Layout, width: u64| width * l.elem.bytes() as u64;
+        let widest =
+            bytes(self.x, self.k).max(bytes(self.y, self.n)).max(self.residual.map_or(0, |l| bytes(l, self.n)));
+        // Bindings begin up to 256 bytes before their first element.
+        let have = caps.storage_binding_bytes.saturating_sub(512);
+        let most = have / widest;
+        if most == 0 {
+            return Err(Error::Limit { op: "linear", limit: "storage binding bytes", need: widest, have });
+        }
+        let most = if most >= together { most / together * together } else { most };
+        Ok(most.min(self.m))
+    }
+
+    /// All rows of both begin at multiples of four elements.
+    fn quads(layouts: &[Option<Layout>], width: u64) -> bool {
+        let even = |l: &Layout| (l.offset_bytes / l.elem.bytes() as u64).is_multiple_of(4);
+        width.is_multiple_of(4) && layouts.iter().flatten().all(even)
+    }
+
+    /// A kernel's operands and params, all but the grid.
+    fn layer(
+        &self,
+        kernel: &'static str,
+        means: Means,
+        range: Range,
+        rows: Rows,
+        finish: bool,
+    ) -> (Builder, LinearParams) {
+        let x_loads = Loads { quads: Self::quads(&[Some(self.x)], self.k), native_f16: means.native_f16 };
+        let outputs = [Some(self.y), self.bias, self.residual];
+        let loads = Loads { quads: Self::quads(&outputs, self.n), native_f16: means.native_f16 };
+        let mut step = Builder::new(kernel, loads);
+        let mut params = LinearParams {
+            m: rows.m as u32,
+            n: self.n as u32,
+            n0: range.n0,
+            n1: range.n1,
+            k: self.k as u32,
+            slices: 1,
+            ..Default::default()
+        };
+        step.set("TAIL", Const::Bool(!self.k.is_multiple_of(32)));
+        step.set("GATED", Const::Bool(self.up.is_some()));
+        let part = |operand, layout: Layout, width: u64| Part {
+            operand,
+            layout,
+            start: rows.m0 * width,
+            elements: rows.m * width,
+        };
+        params.x0 = step.read_as("x", 1, Some(part(X, self.x, self.k)), "slot/read/zero", x_loads);
+        if finish {
+            params.bias0 = step.read("bias", 2, self.bias.map(|l| Part::whole(BIAS, l)), "slot/read/zero");
+            params.residual0 =
+                step.read("residual", 3, self.residual.map(|l| part(RESIDUAL, l, self.n)), "slot/read/zero");
+            let any = Loads { quads: false, ..loads };
+            params.row_scale0 =
+                step.read_as("row_scale", 4, self.row_scale.map(|l| part(ROW_SCALE, l, 1)), "slot/read/one", any);
+            params.y0 = step.write("y", 5, Some(part(Y, self.y, self.n)));
+            step.fill("activation", self.activation.filling());
+        } else {
+            step.fill("bias", "slot/read/zero");
+            step.fill("residual", "slot/read/zero");
+            step.fill("row_scale", "slot/read/one");
+            step.fill("y", "slot/write/none");
+            step.fill("activation", "slot/activation/none");
+        }
+        (step, params)
+    }
+
+    /// The weights of a part of the outputs.
+    fn weights(&self, step: &mut Builder, params: &mut LinearParams, range: Range) {
+        params.w = weight(step, Slot::W, &self.w, 6, range.w, W + range.w);
+        match &self.up {
+            None => step.fill("up", "slot/weight/none"),
+            Some(up) => {
+                let operand = W + self.w.chunks().len() + range.up;
+                params.up = weight(step, Slot::Up, up, 7, range.up, operand);
+            }
+        }
+    }
+
+    fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Step> {
+        let means = Means { subgroup: None, native_f16: false };
+        let (mut step, mut params) = self.layer("linear/naive", means, range, rows, true);
+        self.weights(&mut step, &mut params, range);
+        step.set("ROWS", Const::U32(together as u32));
+        let quads = u64::from(range.n1 - range.n0).div_ceil(4);
+        let grid = grid(caps, (quads * rows.m.div_ceil(together)).div_ceil(64))?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
+    fn tiled(&self, caps: &Caps, means: Means, shape: (u64, u64, u32), range: Range, rows: Rows) -> Result<Step> {
+        let (tile_rows, tile_cols, lane_rows) = shape;
+        let (mut step, mut params) = self.layer("linear/tiled", means, range, rows, true);
+        self.weights(&mut step, &mut params, range);
+        step.set("ROWS", Const::U32(tile_rows as u32));
+        step.set("COLS", Const::U32(tile_cols as u32));
+        step.set("LANE_ROWS", Const::U32(lane_rows));
+        let outputs = if self.up.is_some() { tile_cols / 2 } else { tile_cols };
+        let tiles = u64::from(range.n1 - range.n0).div_ceil(outputs) * rows.m.div_ceil(tile_rows);
+        let grid = grid(caps, tiles)?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
+    /// The kernel for few rows, and where K is sliced the merge.
+    fn gemv(&self, caps: &Caps, means: Means) -> Result<(Vec<Step>, Vec<u64>)> {
+        let rows = Rows { m0: 0, m: self.m };
+        let (mut steps, mut scratch_bytes) = (Vec::new(), 0);
+        // 8 KiB of x in workgroup memory, whatever the rows.
+        let (together, lanes) = match self.m {
+            1 => (1, 32),
+            2 => (2, 32),
+            3..=4 => (4, 16),
+            _ => (8, 8),
+        };
+        let lane_count = 128.min(caps.invocations);
+        for range in self.ranges() {
+            let outputs = u64::from(range.n1 - range.n0);
+            let groups = outputs.div_ceil(4 * u64::from(lane_count / lanes));
+            // Enough workgroups to fill a device; but each slice keeps at least two turns of its loop.
+            let turns = self.k.div_ceil(32).div_ceil(u64::from(lanes));
+            let slices = 128u64.div_ceil(groups).min(turns / 2).clamp(1, 16);
+            let (mut step, mut params) = self.layer("linear/gemv", means, range, rows, slices == 1);
+            step.set("ROWS", Const::U32(together));
+            step.set("LANES", Const::U32(lanes));
+            step.set("LANE_COUNT", Const::U32(lane_count));
+            match means.subgroup {
+                Some(size) => {
+                    step.fill("reduce", "slot/reduce/subgroup");
+                    step.set("SUBGROUP", Const::U32(size));
+                }
+                None => step.fill("reduce", "slot/reduce/tree"),
+            }
+            params.slices = slices as u32;
+            let matrices = if self.up.is_some() { 2 } else { 1 };
+            let bytes = slices * matrices * self.m * outputs.div_ceil(4) * 16;
+            if slices == 1 {
+                step.fill("parts", "slot/parts/none");
+            } else {
+                step.fill("parts", "slot/parts/write");
+                step.scratch(8, 0, bytes, Access::Write);
+                scratch_bytes = scratch_bytes.max(bytes);
+            }
+            self.weights(&mut step, &mut params, range);
+            let grid_of = grid(caps, groups * slices)?;
+            params.fold = grid_of[0];
+            steps.push(step.step(&params, grid_of));
+            if slices > 1 {
+                let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
+                self.weights(&mut step, &mut params, range);
+                params.slices = slices as u32;
+                step.scratch(8, 0, bytes, Access::Read);
+                let grid = grid(caps, (self.m * outputs.div_ceil(4)).div_ceil(64))?;
+                params.fold = grid[0];
+                steps.push(step.step(&params, grid));
+            }
+        }
+        Ok((steps, if scratch_bytes > 0 { vec![scratch_bytes] } else { Vec::new() }))
+    }
+}
+
+/// Fills a weight's slot and binds its part; where things are in it.
+fn weight(step: &mut Builder, slot: Slot, laid: &Laid, binding: u32, part: usize, operand: usize) -> WeightAt {
+    laid.fill(step, slot);
+    let Some(chunk) = laid.chunks().get(part) else { return WeightAt::default() };
+    step.bind(binding, Part::whole(operand, Layout::dense(Elem::U32, chunk.words)), Access::Read);
+    bytemuck::cast(chunk.at)
+}
+
+fn grid(caps: &Caps, groups: u64) -> Result<[u32; 3]> {
+    let have = u64::from(caps.workgroups).pow(2);
+    fold(groups, caps.workgroups).ok_or(Error::Limit { op: "linear", limit: "workgroups", need: groups, have })
+}

@@ -1,0 +1,387 @@
+//! Linear layers: every format in shapes that hurt, every epilogue, and the layers of real models.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Fill, Input, Output, Stored, User, WeightInput};
+use crate::error::{Error, Result};
+use crate::formats::Format;
+use crate::ops::linear::{Activation, Dequantize, Linear};
+use crate::proof::{Attrs, Expected, Roles, Value};
+use crate::reference::{self, Array};
+use crate::tensor::Elem;
+
+pub(super) const OPS: &[&str] = &["linear", "dequantize"];
+
+pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
+    if op == "dequantize" {
+        let op = Dequantize { w: r.weight("w")?, y: r.need("y")? };
+        attrs.reader("dequantize").finish()?;
+        r.finish()?;
+        return user(&op);
+    }
+    let a = attrs.reader(op);
+    let name = a.text("activation", "none")?;
+    let Some(activation) = Activation::ALL.into_iter().find(|a| a.name() == name) else {
+        let rule = "it must be none, relu, gelu, gelu_tanh or silu";
+        return Err(Error::Value { op, name: "activation", value: name.to_owned(), rule });
+    };
+    let op = Linear {
+        up: r.maybe_weight("up"),
+        bias: r.maybe("bias"),
+        residual: r.maybe("residual"),
+        row_scale: r.maybe("row_scale"),
+        activation,
+        ..Linear::new(r.need("x")?, r.weight("w")?, r.need("y")?)
+    };
+    a.finish()?;
+    r.finish()?;
+    user(&op)
+}
+
+/// The relative error of one f32 operation.
+const U: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// How many roundings the sum of a row pays for at worst. Kernels add products of a block of 32 and then the blocks of a lane; the
+/// naive lane has all blocks, one after the other. 4 more are those of the weight and of the product, and 16 the sums of lanes.
+fn roundings(k: usize) -> f64 {
+    32.0 + k.div_ceil(32) as f64 + 20.0
+}
+
+pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> Result<Vec<Expected>> {
+    let nothing = Array { shape: vec![0, 1], data: Vec::new() };
+    let get = |role: &str| arrays.get(role).unwrap_or(&nothing);
+    let w = get("w");
+    let [n, k] = case.weights.first().map_or([0, 1], |w| w.shape);
+    if case.op == "dequantize" {
+        // The host's numbers, bit for bit.
+        let want: Vec<f64> = (0..n).flat_map(|i| &w.data[i % w.shape[0] * k..][..k]).copied().collect();
+        return Ok(vec![Expected { role: "y", bound: vec![0.0; want.len()], want }]);
+    }
+    let name = match case.attrs.0.get("activation") {
+        Some(Value::Text(name)) => name.as_str(),
+        _ => "none",
+    };
+    let r = roundings(k);
+    let (sums, sizes) = reference::matmul(get("x"), w, n);
+    let up = arrays.get("up").map(|up| reference::matmul(get("x"), up, n));
+    let (bias, residual, row_scale) = (arrays.get("bias"), arrays.get("residual"), arrays.get("row_scale"));
+    let (mut want, mut bound) = (Vec::new(), Vec::new());
+    for (i, (sum, size)) in sums.into_iter().zip(sizes).enumerate() {
+        let (m, n) = (i / n, i % n);
+        let before = sum + bias.map_or(0.0, |b| b.data[n]);
+        let mut error = r * U * size + U * before.abs();
+        let mut v = reference::activation(name, before);
+        if name != "none" {
+            // No activation is steeper than 1.13; exp has 3 + 2|v| ulp by the specification of WGSL, and what it goes into falls off
+            // as quickly; a quotient has 2.5, and the fit of erfc 1.2e-7.
+            error = 1.13 * error + U * (24.0 + 4.0 * before.abs().min(20.0)) * before.abs().min(v.abs() + 1.0);
+        }
+        if let Some((sums, sizes)) = &up {
+            error = error * (sums[i].abs() + r * U * sizes[i]) + v.abs() * r * U * sizes[i];
+            v *= sums[i];
+            error += U * v.abs();
+        }
+        if let Some(scale) = row_scale {
+            v *= scale.data[m];
+            error = error * scale.data[m].abs() + U * v.abs();
+        }
+        if let Some(residual) = residual {
+            v += residual.data[i];
+            error += U * (v.abs() + residual.data[i].abs());
+        }
+        want.push(v);
+        bound.push(error);
+    }
+    Ok(vec![Expected { role: "y", want, bound }])
+}
+
+/// Every storage of activations.
+const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
+const F32: &[Elem] = &[Elem::F32];
+
+/// A case in the making.
+struct Make(Case);
+
+impl Make {
+    /// `x[m,k]` times a weight of `rows` rows that are repeated up to n.
+    fn new(name: &str, m: usize, [n, k]: [usize; 2], rows: usize, format: Format) -> Self {
+        let deviation = 1.0 / (k as f32).sqrt();
+        let fill = Fill::Normal { mean: 0.0, deviation };
+        Self(Case {
+            name: format!("linear/{name}"),
+            op: "linear",
+            title: format!("Linear [{n}, {k}] in {format}"),
+            model: "",
+            phase: "",
+            attrs: Attrs::default(),
+            inputs: vec![Input {
+                role: "x",
+                shape: vec![m, k],
+                fill: Fill::Normal { mean: 0.0, deviation: 1.0 },
+                stored: Stored::Activation,
+            }],
+            weights: vec![WeightInput { role: "w", shape: [n, k], rows, fill, format, dense: Elem::F32 }],
+            outputs: vec![Output { role: "y", shape: vec![m, n], stored: Stored::Activation }],
+            storages: F32.to_vec(),
+            real: false,
+            skew: 0,
+            flops: 2 * (m * n * k) as u64,
+        })
+    }
+
+    fn m(&self) -> usize {
+        self.0.outputs[0].shape[0]
+    }
+
+    fn n(&self) -> usize {
+        self.0.outputs[0].shape[1]
+    }
+
+    fn input(mut self, role: &'static str, shape: &[usize], stored: Stored) -> Self {
+        let fill = Fill::Normal { mean: 0.0, deviation: 1.0 };
+        self.0.inputs.push(Input { role, shape: shape.to_vec(), fill, stored });
+        self
+    }
+
+    fn bias(self) -> Self {
+        let n = self.n();
+        self.input("bias", &[n], Stored::Activation)
+    }
+
+    fn residual(self) -> Self {
+        let (m, n) = (self.m(), self.n());
+        self.input("residual", &[m, n], Stored::Activation)
+    }
+
+    fn row_scale(self) -> Self {
+        let m = self.m();
+        self.input("row_scale", &[m], Stored::Always(Elem::F32))
+    }
+
+    fn up(mut self, format: Format) -> Self {
+        let up = WeightInput { role: "up", format, ..self.0.weights[0].clone() };
+        self.0.weights.push(up);
+        self.0.flops *= 2;
+        self
+    }
+
+    fn activation(mut self, name: &str) -> Self {
+        self.0.attrs = self.0.attrs.with("activation", name);
+        self
+    }
+
+    fn storages(mut self, storages: &[Elem]) -> Self {
+        self.0.storages = storages.to_vec();
+        self
+    }
+
+    fn dense(mut self, elem: Elem) -> Self {
+        self.0.weights[0].dense = elem;
+        self
+    }
+
+    fn fill(mut self, x: Fill) -> Self {
+        self.0.inputs[0].fill = x;
+        self
+    }
+
+    fn skew(mut self, elements: usize) -> Self {
+        self.0.skew = elements;
+        self
+    }
+
+    fn hurts(mut self, why: &'static str) -> Case {
+        self.0.phase = why;
+        self.0
+    }
+
+    fn real(mut self, model: &'static str, phase: &'static str) -> Case {
+        (self.0.model, self.0.phase, self.0.real) = (model, phase, true);
+        self.0
+    }
+}
+
+/// Formats with their numbers, and what N and K must be multiples of.
+fn formats() -> Vec<(&'static str, Format, usize, usize)> {
+    let n = |name: &str, attrs: Attrs| Format::parse(name, &attrs).ok();
+    let a = Attrs::default;
+    let bits = |bits: f64, group: f64| a().with("bits", bits).with("group", group);
+    let all: Vec<(&'static str, Option<Format>, usize, usize)> = vec![
+        ("dense", n("dense", a()), 1, 1),
+        ("int8", n("int8", a()), 1, 1),
+        ("q4_0", n("gguf.q4_0", a()), 1, 32),
+        ("q4_1", n("gguf.q4_1", a()), 1, 32),
+        ("q5_0", n("gguf.q5_0", a()), 1, 32),
+        ("q5_1", n("gguf.q5_1", a()), 1, 32),
+        ("q8_0", n("gguf.q8_0", a()), 1, 32),
+        ("q2_k", n("gguf.q2_k", a()), 1, 256),
+        ("q3_k", n("gguf.q3_k", a()), 1, 256),
+        ("q4_k", n("gguf.q4_k", a()), 1, 256),
+        ("q5_k", n("gguf.q5_k", a()), 1, 256),
+        ("q6_k", n("gguf.q6_k", a()), 1, 256),
+        ("iq4_nl", n("gguf.iq4_nl", a()), 1, 32),
+        ("iq4_xs", n("gguf.iq4_xs", a()), 1, 256),
+        ("tq1_0", n("gguf.tq1_0", a()), 1, 256),
+        ("tq2_0", n("gguf.tq2_0", a()), 1, 256),
+        ("mxfp4", n("gguf.mxfp4", a()), 1, 32),
+        ("nvfp4", n("gguf.nvfp4", a()), 1, 64),
+        ("mlx-mxfp4", n("mlx.mxfp4", a()), 1, 32),
+        ("mlx-mxfp8", n("mlx.mxfp8", a()), 1, 32),
+        ("mlx-nvfp4", n("mlx.nvfp4", a()), 1, 16),
+        ("awq-gemm", n("awq", a().with("group", 128.0)), 8, 1),
+        ("awq-gemv", n("awq", a().with("group", 64.0).with("version", "gemv")), 1, 64),
+        ("awq-gemv_fast", n("awq", a().with("group", 64.0).with("version", "gemv_fast")), 4, 64),
+        ("gptq2", n("gptq", bits(2.0, 64.0)), 16, 16),
+        ("gptq3", n("gptq", bits(3.0, 48.0)), 32, 32),
+        ("gptq4", n("gptq", bits(4.0, 128.0)), 8, 8),
+        ("gptq8", n("gptq", bits(8.0, 32.0).with("checkpoint_format", "gptq_v2")), 4, 4),
+        ("group_ic", n("group_ic", bits(4.0, 32.0)), 1, 1),
+        ("nf4", n("bnb.nf4", a()), 1, 1),
+        ("fp4", n("bnb.fp4", a()), 1, 1),
+        ("onnx-bnb4", n("onnx.bnb4", a().with("quant_type", 1.0).with("block", 32.0)), 1, 1),
+        ("onnx2", n("onnx.nbits", a().with("bits", 2.0).with("block", 16.0)), 1, 1),
+        ("onnx4", n("onnx.nbits", a().with("bits", 4.0).with("block", 32.0)), 1, 1),
+        ("onnx8", n("onnx.nbits", a().with("bits", 8.0).with("block", 128.0)), 1, 1),
+        ("mlx3", n("mlx.affine", bits(3.0, 32.0)), 1, 32),
+        ("mlx4", n("mlx.affine", bits(4.0, 64.0)), 1, 64),
+        ("mlx6", n("mlx.affine", bits(6.0, 128.0)), 1, 128),
+        ("hqq1", n("hqq", bits(1.0, 8.0)), 8, 8),
+        ("hqq3", n("hqq", bits(3.0, 20.0)), 1, 20),
+        ("hqq4", n("hqq", bits(4.0, 64.0)), 1, 64),
+        ("hqq4-axis0", n("hqq", bits(4.0, 64.0).with("axis", 0.0)), 64, 1),
+        ("e4m3", n("fp8.e4m3", a()), 1, 1),
+        ("e4m3-block", n("fp8.e4m3", a().with("block", Value::List(vec![128.0, 128.0]))), 1, 1),
+        ("e5m2", n("fp8.e5m2", a()), 1, 1),
+        ("bitnet", n("bitnet", a()), 4, 1),
+        ("leanquant", n("leanquant", a().with("bits", 4.0)), 1, 2),
+        ("owq", n("owq", a().with("bits", 3.0)), 2, 32),
+        ("bcq", n("bcq", a().with("bits", 3.0).with("group", 32.0)), 32, 8),
+        ("lut16", n("lut16", a().with("group", 50.0)), 1, 1),
+        ("sparse24", n("sparse24", a()), 1, 4),
+    ];
+    let encodable =
+        all.into_iter().filter_map(|(name, format, n, k)| Some((name, format.filter(Format::encodes)?, n, k)));
+    encodable.collect()
+}
+
+fn format(name: &str) -> Format {
+    formats().into_iter().find(|(n, ..)| *n == name).map_or(Format::Dense, |(_, format, ..)| format)
+}
+
+/// N, K and name of the layers of a model.
+type Layers = &'static [(usize, usize, &'static str)];
+
+const MODELS: [(&str, &str, Layers); 3] = [
+    ("llama3-8b", "Llama-3-8B", &[(4096, 4096, "q"), (1024, 4096, "kv"), (14336, 4096, "gate"), (4096, 14336, "down")]),
+    (
+        "qwen3-0.6b",
+        "Qwen3-0.6B",
+        &[(2048, 1024, "q"), (1024, 1024, "kv"), (1024, 2048, "o"), (3072, 1024, "gate"), (1024, 3072, "down")],
+    ),
+    (
+        "gemma3-4b",
+        "Gemma-3-4B",
+        &[(2048, 2560, "q"), (1024, 2560, "kv"), (2560, 2048, "o"), (10240, 2560, "gate"), (2560, 10240, "down")],
+    ),
+];
+
+/// The formats in which they are timed.
+const TIMED: [(&str, &str); 8] = [
+    ("f16", "dense"),
+    ("q8_0", "q8_0"),
+    ("q4_0", "q4_0"),
+    ("q4_k", "q4_k"),
+    ("q6_k", "q6_k"),
+    ("awq-128", "awq-gemm"),
+    ("nf4", "nf4"),
+    ("mxfp4", "mxfp4"),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for (model, title, layers) in MODELS {
+        for (n, k, layer) in layers {
+            for m in [1, 4, 16, 128, 512] {
+                for (name, of) in TIMED {
+                    let made = Make::new(&format!("{model}-{layer}-{name}-m{m}"), m, [*n, *k], 128, format(of));
+                    let made = made.dense(Elem::F16);
+                    all.push(made.storages(&[Elem::F16]).real(title, if m <= 8 { "decode" } else { "prefill" }));
+                }
+            }
+        }
+    }
+    let of = |base: usize, multiple: usize| base.next_multiple_of(multiple);
+    for (name, format, n, k) in formats() {
+        // Decoded, then by the kernels for few rows and for many.
+        let shape = [of(37, n), of(101, k)];
+        let mut decoded = Make::new(&format!("{name}-numbers"), 1, shape, shape[0], format);
+        decoded.0.name = format!("dequantize/{name}");
+        decoded.0.op = "dequantize";
+        decoded.0.inputs.clear();
+        decoded.0.outputs[0].shape = shape.to_vec();
+        all.push(decoded.hurts("bit for bit"));
+        let few = [of(33, n), of(260, k)];
+        all.push(Make::new(&format!("{name}-m1"), 1, few, few[0], format).hurts("one row"));
+        let many = [of(70, n), of(99, k)];
+        all.push(
+            Make::new(&format!("{name}-m19"), 19, many, many[0], format)
+                .bias()
+                .hurts("rows of a tile that are not there"),
+        );
+    }
+    let q4 = format("q4_0");
+    let dense = Format::Dense;
+    for m in [2, 3, 5, 8, 9, 33, 65, 130] {
+        all.push(Make::new(&format!("q4_0-rows-{m}"), m, [67, 96], 67, q4).storages(FLOATS).hurts("numbers of rows"));
+    }
+    for activation in ["relu", "gelu", "gelu_tanh", "silu"] {
+        for m in [1, 20] {
+            let wide = Fill::Normal { mean: 0.0, deviation: 4.0 };
+            let made = Make::new(&format!("{activation}-m{m}"), m, [66, 64], 66, dense).bias();
+            all.push(made.activation(activation).fill(wide).storages(FLOATS).hurts("an activation"));
+            let made = Make::new(&format!("{activation}-gated-m{m}"), m, [66, 96], 66, q4).up(format("q8_0"));
+            all.push(made.activation(activation).residual().row_scale().hurts("two matrices in different formats"));
+        }
+    }
+    for m in [1, 7, 40] {
+        let made = Make::new(&format!("all-m{m}"), m, [130, 352], 130, q4).up(q4).bias().residual().row_scale();
+        all.push(made.activation("silu").storages(FLOATS).hurts("every epilogue together"));
+    }
+    let large = Fill::Normal { mean: 0.0, deviation: 1e4 };
+    for m in [1, 20] {
+        all.push(
+            Make::new(&format!("large-m{m}"), m, [64, 512], 64, q4)
+                .fill(large)
+                .storages(FLOATS)
+                .hurts("activations of 1e4"),
+        );
+        all.push(
+            Make::new(&format!("special-m{m}"), m, [36, 160], 36, q4)
+                .fill(Fill::Special)
+                .hurts("NaN, infinities, zeros"),
+        );
+        all.push(Make::new(&format!("long-m{m}"), m, [9, 14_340], 9, dense).hurts("a long row, few outputs"));
+        all.push(
+            Make::new(&format!("skew-m{m}"), m, [64, 64], 64, q4)
+                .bias()
+                .residual()
+                .skew(1)
+                .storages(FLOATS)
+                .hurts("operands that begin anywhere"),
+        );
+    }
+    for elem in FLOATS {
+        let made = Make::new(&format!("dense-{}", elem.name()), 9, [67, 130], 67, dense).dense(*elem);
+        all.push(made.storages(FLOATS).hurts("dense weights"));
+        let mut decoded = Make::new("", 1, [5, 77], 5, dense).dense(*elem);
+        decoded.0.name = format!("dequantize/dense-{}", elem.name());
+        decoded.0.op = "dequantize";
+        decoded.0.inputs.clear();
+        decoded.0.outputs[0].shape = vec![5, 77];
+        all.push(decoded.storages(FLOATS).hurts("bit for bit"));
+    }
+    all.push(Make::new("no-rows", 0, [64, 64], 64, q4).hurts("nothing to do"));
+    all.push(Make::new("one-number", 1, [1, 1], 1, dense).hurts("one number"));
+    all.push(Make::new("one-column", 33, [33, 1], 33, dense).hurts("K of 1"));
+    all
+}
