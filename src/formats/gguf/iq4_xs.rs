@@ -7,9 +7,13 @@
 //! ```
 //!
 //! `w = d·(s[i] − 32)·KV[q]`.
+//! Encoding (round to nearest, not llama.cpp's search): the step of 32 is `p/−127` with p the signed value of the largest magnitude; `d` is
+//! the step of the largest magnitude by −32 in f16; by it as stored `s − 32 = clamp(round(step/d), −32, 31)`, then the nearest KV of
+//! `v/(d·(s − 32))`, of two the first.
 
 use super::super::bits::nibble;
-use super::{Block, KV, h};
+use super::super::round::{between, divisor};
+use super::{Block, KV, KV_MIDDLES, h, put_h, signed_scales};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +22,7 @@ pub struct Iq4Xs;
 impl Block for Iq4Xs {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 136;
+    const ENCODES: bool = true;
 
     fn decode(b: &[u8], out: &mut [f32]) {
         let (d, high) = (h(b, 0), u16::from_le_bytes([b[2], b[3]]));
@@ -27,6 +32,20 @@ impl Block for Iq4Xs {
             for (l, out) in out.iter_mut().enumerate() {
                 let q = nibble(b[8 + 16 * i + l % 16], l >= 16);
                 *out = d * (scale as f32 - 32.0) * KV[q];
+            }
+        }
+    }
+
+    fn encode(values: &[f32], b: &mut [u8]) {
+        let (d, scales) = signed_scales::<8>(values, 127.0, 32.0);
+        put_h(b, 0, d);
+        for (i, (values, scale)) in values.chunks_exact(32).zip(scales).enumerate() {
+            let stored = (scale + 32) as u8;
+            b[4 + i / 2] |= (stored & 15) << (i % 2 * 4);
+            b[2 + i / 4] |= stored >> 4 << (i % 4 * 2);
+            let step = divisor(d * f32::from(scale));
+            for (l, v) in values.iter().enumerate() {
+                b[8 + 16 * i + l % 16] |= between(&KV_MIDDLES, v / step) << (l / 16 * 4);
             }
         }
     }
