@@ -849,6 +849,7 @@ fn nearest_codes(packed: &Packed<'_>, values: &[f32]) -> Result<(), Failed> {
         Format::Iq4Nl => (18, 16, &[(2..18, |c| c * 17)]),
         Format::Iq4Xs => (136, 16, &[(8..136, |c| c * 17)]),
         Format::Nvfp4 => (36, 16, &[(4..36, |c| c * 17)]),
+        format if affine(format).is_some_and(|(.., f16)| f16) => return nearest_steps(packed, values),
         _ => return Ok(()),
     };
     let one_bit = matches!(packed.format(), Format::Q3K | Format::Q5K);
@@ -872,6 +873,41 @@ fn nearest_codes(packed: &Packed<'_>, values: &[f32]) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// In formats of the affine rule with f16 scales: no value is further than half a step as stored, but those at the ends of their group.
+fn nearest_steps(packed: &Packed<'_>, values: &[f32]) -> Result<(), Failed> {
+    let (format, n, k) = (packed.format(), packed.n(), packed.k());
+    let scales = packed.part("scales").ok_or("no scales")?;
+    let decoded = packed.decode();
+    for (group, members) in groups(format, n, k).iter().enumerate() {
+        // Groups are counted row by row; `scales` is [g, n], but for `gemv` [n, g] with padding, and for `group_ic` [g, k].
+        let along_n = matches!(format, Format::GroupIc(_));
+        let per_row = groups_of_row(format, k);
+        let at = match format {
+            Format::Awq(f) if f.version == gristmill::formats::awq::AwqVersion::Gemv => {
+                group / per_row * scales.shape[1] + group % per_row
+            }
+            _ if along_n => group,
+            _ => group % per_row * n + group / per_row,
+        };
+        let step = f32::from(half::f16::from_le_bytes([scales.bytes[2 * at], scales.bytes[2 * at + 1]]));
+        let all = members.iter().map(|i| decoded[*i]);
+        let (low, high) = (all.clone().fold(f32::INFINITY, f32::min), all.fold(f32::NEG_INFINITY, f32::max));
+        for i in members {
+            let (v, got) = (values[*i], decoded[*i]);
+            let end = (got == low && v < got) || (got == high && v > got);
+            if !end && (v - got).abs() > step * 0.500_02 + v.abs() * 1e-6 {
+                return Err(format!("{format:?}: {v} at {i} came back as {got}, but the stored step is {step}").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The groups of a row.
+fn groups_of_row(format: Format, k: usize) -> usize {
+    group_of(format, 1, k, k - 1) + 1
 }
 
 /// Zeros, groups of one value, ties, small and large magnitudes, and the least sizes.
