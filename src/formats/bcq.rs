@@ -13,7 +13,7 @@
 //! Encoding is greedy, one scale after the other: with the residual r of a group of `cols` by G numbers, at first the values, `alpha =
 //! Σ|r|/count`, summed in f64; the sign is + where `r ≥ 0`; and `±alpha` is taken from r. The scales are not fitted again together.
 //!
-//! Source of the encoding: Guo et al., "Network Sketching" (arXiv 1706.02021), the direct approximation.
+//! Source of the encoding: Guo et al., "Network Sketching" (arXiv 1706.02021), the approximation without refinement.
 
 use super::codec::{Check, Codec, Group, Numbers, WORDS, value_error};
 use super::packed::{Dtype, Packed, Part};

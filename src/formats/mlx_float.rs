@@ -13,7 +13,7 @@
 //! Encoding of `mlx.mxfp4` and `mlx.mxfp8` is that of the specification of Microscaling Formats, section 6.3: the exponent
 //! `⌊log2 max|v|⌋ − emax`, at least −127, with emax 2 of E2M1 and 8 of E4M3; then the nearest number, ties to even, magnitudes beyond the
 //! largest becoming it. `gguf.mxfp4` here has the same exponent, but of two E2M1 takes the lower code; MLX itself has other
-//! exponents, rounding the logarithm of max|v| by the largest number. Of `mlx.nvfp4`, `scale` is the e4m3 nearest to `max|v|/6`, at most
+//! exponents, rounding `log2(max|v| / largest)` (**unverified**: from memory). Of `mlx.nvfp4`, `scale` is the e4m3 nearest to `max|v|/6`, at most
 //! 448, then the E2M1 nearest to `v/scale`, ties to even; what is below 6·2^−10 in all 16 is lost.
 
 use super::bits::{E2M1_DOUBLED, amax, f8, f8_from, half_e8m0, nibble};

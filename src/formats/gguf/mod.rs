@@ -7,9 +7,10 @@
 //! Source: ggml (`ggml-common.h`, `ggml-quants.c`) and its Python twin `gguf.quants`, whose encoding rules these are where there are
 //! some: the bytes were compared with those of gguf-py 0.19.0 on normal, constant, zero and tied rows, and are the same.
 //!
-//! gguf-py has no rule for the K types, the IQ4 types and NVFP4. Those are encoded by plain round-to-nearest: a step from the range or the
-//! peak of each sub-block, rounded as it is stored, then the nearest code by what is stored. It is **not** the iterative search of
-//! llama.cpp, which tries many steps and weighs the errors: the bytes differ, and its mean error is the smaller.
+//! The K and IQ4 types have no rule there. They are encoded by plain round-to-nearest: a step from the range or the peak of each
+//! sub-block, rounded as it is stored, then the nearest code by what is stored. It is **not** the iterative search of llama.cpp, which
+//! tries many steps to lessen the error: the bytes differ. NVFP4 has the rule of ggml's reference, but for ties of a scale; its bytes
+//! were not compared.
 
 pub mod iq4_nl;
 pub mod iq4_xs;
