@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use golden_file::{Compare, attrs_of, packed_of, part_of};
-use gristmill::formats::{Dtype, Format, Packed, Part};
+use gristmill::formats::{Dtype, Format, Group, Packed, Part};
 use gristmill::proof::{Attrs, Value};
 use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::tensor::SafeTensors;
@@ -37,6 +37,10 @@ fn main() -> ExitCode {
     ];
     for name in ENCODED {
         trials.push(Trial::test(format!("encode/{name}"), move || encode(name)));
+    }
+    for name in ROUNDED {
+        trials.push(Trial::test(format!("encode_edges/{name}"), move || edges(name)));
+        trials.push(Trial::test(format!("encode_exact/{name}"), move || exact(name)));
     }
     for (name, path) in files {
         let op = name.split('/').next().unwrap_or_default().to_owned();
@@ -338,7 +342,7 @@ fn errors_name_format_tensor_rule_and_values() -> Result<(), Failed> {
 
 /// Numbers may come from elsewhere than [`Format::parse`].
 fn numbers_are_judged_when_a_weight_is_made() -> Result<(), Failed> {
-    use gristmill::formats::{Group, awq::Awq, bnb::Bnb, hqq::Hqq, mlx_affine::MlxAffine, onnx::OnnxNbits};
+    use gristmill::formats::{awq::Awq, bnb::Bnb, hqq::Hqq, mlx_affine::MlxAffine, onnx::OnnxNbits};
     let wrong = [
         Format::Awq(Awq { group: Group::Of(0), ..Awq::default() }),
         Format::BnbNf4(Bnb { blocksize: 0, blocksize2: 0 }),
@@ -372,7 +376,7 @@ fn codes_that_only_pad_are_not_read() -> Result<(), Failed> {
 
 // ---- encoding
 
-const ENCODED: [&str; 17] = [
+const ENCODED: [&str; 38] = [
     "dense",
     "int8",
     "gguf.q4_0",
@@ -390,6 +394,52 @@ const ENCODED: [&str; 17] = [
     "fp8.e4m3",
     "fp8.e5m2",
     "fp8.e4m3 in blocks",
+    "gguf.q2_k",
+    "gguf.q3_k",
+    "gguf.q4_k",
+    "gguf.q5_k",
+    "gguf.q6_k",
+    "gguf.iq4_nl",
+    "gguf.iq4_xs",
+    "gguf.nvfp4",
+    "awq",
+    "gptq",
+    "group_ic",
+    "onnx.nbits",
+    "hqq",
+    "mlx.mxfp4",
+    "mlx.mxfp8",
+    "mlx.nvfp4",
+    "bitnet",
+    "sparse24",
+    "bcq",
+    "lut16",
+    "owq",
+];
+
+/// Those of them whose bounds are in [`rounded_bound`].
+const ROUNDED: [&str; 21] = [
+    "gguf.q2_k",
+    "gguf.q3_k",
+    "gguf.q4_k",
+    "gguf.q5_k",
+    "gguf.q6_k",
+    "gguf.iq4_nl",
+    "gguf.iq4_xs",
+    "gguf.nvfp4",
+    "awq",
+    "gptq",
+    "group_ic",
+    "onnx.nbits",
+    "hqq",
+    "mlx.mxfp4",
+    "mlx.mxfp8",
+    "mlx.nvfp4",
+    "bitnet",
+    "sparse24",
+    "bcq",
+    "lut16",
+    "owq",
 ];
 
 /// Numbers as in weights, in the same order each time: of all magnitudes, with zeros, outliers, and groups of one value.
@@ -417,37 +467,23 @@ fn attrs(list: &[(&str, f64)]) -> Attrs {
 /// No value is further from what it was than the rule of the format allows: half a step, a whole one where the code is at its end, and
 /// what the rounding of the scale to f16 adds.
 fn encode(name: &str) -> Result<(), Failed> {
-    let many = match name {
-        "mlx.affine" => [2., 3., 4., 5., 6., 8.]
-            .iter()
-            .flat_map(|b| [32., 64., 128.].map(|g| attrs(&[("bits", *b), ("group", g)])))
-            .collect(),
-        "onnx.bnb4" => (0..2).map(|t| attrs(&[("quant_type", f64::from(t)), ("block", 32.)])).collect(),
-        "fp8.e4m3 in blocks" => {
-            let mut attrs = Attrs::default();
-            attrs.0.insert("block".into(), Value::List(vec![2.0, 48.0]));
-            vec![attrs]
-        }
-        _ => vec![Attrs::default()],
+    let many = numbers(name);
+    let (n, k) = match name {
+        // One group, over which each bound sums.
+        "bitnet" => (16, 48),
+        _ if ROUNDED.contains(&name) => (64, 512),
+        _ => (37, 512),
     };
-    let (n, k) = (37, 512);
     for (seed, attrs) in (1..).zip(&many) {
         let format = Format::parse(name.split(' ').next().unwrap_or_default(), attrs)?;
         let values = values(n * k, seed);
-        let packed = Packed::encode(format, n, k, &values)?;
-        let got = packed.decode();
-        for (i, (v, got)) in values.iter().zip(&got).enumerate() {
-            let bound = bound(name, &packed, &values, i);
-            let (v, got) = (f64::from(*v), f64::from(*got));
-            if got.is_nan() || (got - v).abs() > bound + 1e-7 * v.abs() {
-                return Err(format!("{format:?}: {v} at {i} came back as {got}; the bound is {bound}").into());
-            }
-        }
-        again(format, &got, &packed)?;
+        let packed = held(name, format, n, k, &values)?;
+        again(format, &packed.decode(), &packed)?;
         // The smallest numbers, and the largest that f32 has.
+        let n = least(format).0;
         for extreme in [1e-45f32, 1e-38, f32::MAX] {
-            let values: Vec<f32> = (0..512).map(|i| extreme * (1.0 - i as f32 / 300.0)).collect();
-            let packed = Packed::encode(format, 1, 512, &values)?;
+            let values: Vec<f32> = (0..n * 512).map(|i| extreme * (1.0 - (i % 512) as f32 / 300.0)).collect();
+            let packed = Packed::encode(format, n, 512, &values)?;
             if packed.decode().iter().any(|v| v.is_nan()) {
                 return Err(format!("{format:?}: {extreme} makes NaN").into());
             }
@@ -456,8 +492,67 @@ fn encode(name: &str) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Encodes, and sees that each value comes back within its bound.
+fn held(name: &str, format: Format, n: usize, k: usize, values: &[f32]) -> Result<Packed<'static>, Failed> {
+    let packed = Packed::encode(format, n, k, values)?;
+    let groups = groups(format, n, k);
+    for (i, (v, got)) in values.iter().zip(packed.decode()).enumerate() {
+        let bound = bound(name, &packed, values, i, &groups);
+        let (v, got) = (f64::from(*v), f64::from(got));
+        if got.is_nan() || (got - v).abs() > bound + 1e-7 * v.abs() {
+            return Err(format!("{format:?}: {v} at {i} came back as {got}; the bound is {bound}").into());
+        }
+    }
+    nearest_codes(&packed, values)?;
+    Ok(packed)
+}
+
+/// The numbers with which a format is tried.
+fn numbers(name: &str) -> Vec<Attrs> {
+    let bits_and_groups = |bits: &[f64], groups: &[f64]| -> Vec<Attrs> {
+        bits.iter().flat_map(|b| groups.iter().map(|g| attrs(&[("bits", *b), ("group", *g)]))).collect()
+    };
+    match name {
+        "awq" => ["gemm", "gemv", "gemv_fast"]
+            .iter()
+            .flat_map(|version| [32., 100., -1.].map(|g| attrs(&[("group", g)]).with("version", *version)))
+            .collect(),
+        "gptq" => ["gptq", "gptq_v2"]
+            .iter()
+            .flat_map(|version| {
+                let all = bits_and_groups(&[2., 3., 4., 8.], &[32., 100., -1.]);
+                all.into_iter().map(|attrs| attrs.with("checkpoint_format", *version))
+            })
+            .collect(),
+        "group_ic" => bits_and_groups(&[2., 3., 4., 8.], &[16., 24., -1.]),
+        "onnx.nbits" => {
+            [2., 4., 8.].iter().flat_map(|b| [16., 128.].map(|g| attrs(&[("bits", *b), ("block", g)]))).collect()
+        }
+        "hqq" => (0..2)
+            .flat_map(|axis| {
+                let all = bits_and_groups(&[1., 2., 3., 4., 8.], &[32., 64., -1.]);
+                all.into_iter().map(move |attrs| attrs.with("axis", f64::from(axis)))
+            })
+            .collect(),
+        "bitnet" => [true, false].map(|inverse| Attrs::default().with("scale_is_inverse", inverse)).to_vec(),
+        "bcq" => [(1., 8., 8.), (3., -1., 8.), (4., 32., 1.)]
+            .map(|(bits, group, cols)| attrs(&[("bits", bits), ("group", group), ("cols", cols)]))
+            .to_vec(),
+        "lut16" => [32., 100., -1.].map(|g| attrs(&[("group", g)])).to_vec(),
+        "owq" => [3., 4.].map(|bits| attrs(&[("bits", bits)])).to_vec(),
+        "mlx.affine" => bits_and_groups(&[2., 3., 4., 5., 6., 8.], &[32., 64., 128.]),
+        "onnx.bnb4" => (0..2).map(|t| attrs(&[("quant_type", f64::from(t)), ("block", 32.)])).collect(),
+        "fp8.e4m3 in blocks" => {
+            let mut attrs = Attrs::default();
+            attrs.0.insert("block".into(), Value::List(vec![2.0, 48.0]));
+            vec![attrs]
+        }
+        _ => vec![Attrs::default()],
+    }
+}
+
 /// How far value i may be from what it was.
-fn bound(name: &str, packed: &Packed<'_>, values: &[f32], i: usize) -> f64 {
+fn bound(name: &str, packed: &Packed<'_>, values: &[f32], i: usize, groups: &[Vec<usize>]) -> f64 {
     let f = f64::from;
     let group = |size: usize| &values[i / size * size..][..size];
     let amax = |values: &[f32]| values.iter().fold(0.0f64, |most, v| most.max(f(*v).abs()));
@@ -516,8 +611,417 @@ fn bound(name: &str, packed: &Packed<'_>, values: &[f32], i: usize) -> f64 {
         "fp8.e4m3 in blocks" => {
             v.abs() * 0.0626 + number("weight_scale", i / 1024 * 11 + i % 512 / 48) * 2f64.powi(-10)
         }
+        _ => rounded_bound(packed, values, i, groups),
+    }
+}
+
+/// The least N and K that a format has.
+fn least(format: Format) -> (usize, usize) {
+    use gristmill::formats::awq::AwqVersion;
+    match format {
+        Format::Q2K | Format::Q3K | Format::Q4K | Format::Q5K | Format::Q6K | Format::Iq4Xs => (1, 256),
+        Format::Iq4Nl | Format::MlxMxfp4 | Format::MlxMxfp8 => (1, 32),
+        Format::Nvfp4 => (1, 64),
+        Format::MlxNvfp4 => (1, 16),
+        Format::Sparse24 => (1, 4),
+        Format::Awq(f) => match f.version {
+            AwqVersion::Gemm => (8, 1),
+            AwqVersion::Gemv => (1, 8),
+            AwqVersion::GemvTiled => (4, 64),
+        },
+        Format::Gptq(f) => match f.bits {
+            2 => (16, 16),
+            3 => (32, 32),
+            4 => (8, 8),
+            _ => (4, 4),
+        },
+        Format::Hqq(f) => match f.group {
+            Group::All => (8, 8),
+            Group::Of(group) => (8, group as usize),
+        },
+        Format::Bitnet(_) => (4, 1),
+        Format::Bcq(f) => (32, f.cols as usize),
+        Format::Owq(f) => (2, if f.bits == 3 { 32 } else { 8 }),
+        _ => (1, 1),
+    }
+}
+
+/// The group of value i, and the numbers of groups that it counts among; by the words of `tests/golden/FORMAT.md`.
+fn group_of(format: Format, n: usize, k: usize, i: usize) -> usize {
+    let along_k = |size: usize| i / k * k.div_ceil(size) + i % k / size;
+    let size = |group: Group, all: usize| match group {
+        Group::All => all,
+        Group::Of(size) => size as usize,
+    };
+    match format {
+        Format::Q2K | Format::Q3K | Format::Q6K | Format::Nvfp4 | Format::MlxNvfp4 => i / 16,
+        Format::Q4K | Format::Q5K | Format::Iq4Nl | Format::Iq4Xs | Format::MlxMxfp4 | Format::MlxMxfp8 => i / 32,
+        Format::Sparse24 => i / 4,
+        Format::Awq(f) => along_k(size(f.group, k)),
+        Format::Gptq(f) => along_k(size(f.group, k)),
+        Format::Lut16(f) => along_k(size(f.group, k)),
+        Format::OnnxNbits(f) => along_k(f.block as usize),
+        Format::Owq(_) => along_k(k),
+        Format::GroupIc(f) => i / k / size(f.group, n) * k + i % k,
+        Format::Hqq(f) if f.axis == 1 => i / size(f.group, k),
+        Format::Hqq(f) => i % (n * k / size(f.group, k)),
+        Format::Bcq(f) => i % k / f.cols as usize * (n / size(f.group, n)) + i / k / size(f.group, n),
+        Format::Bitnet(_) => 0,
+        other => panic!("no groups of {other}"),
+    }
+}
+
+/// The members of each group, in the formats of [`ROUNDED`].
+fn groups(format: Format, n: usize, k: usize) -> Vec<Vec<usize>> {
+    if !ROUNDED.contains(&format.name()) {
+        return Vec::new();
+    }
+    let mut groups = Vec::new();
+    for i in 0..n * k {
+        let group = group_of(format, n, k, i);
+        if groups.len() <= group {
+            groups.resize(group + 1, Vec::new());
+        }
+        groups[group].push(i);
+    }
+    groups
+}
+
+/// Bits, the least zero, and whether the scale is f16, in the formats of the affine rule.
+fn affine(format: Format) -> Option<(u32, f64, bool)> {
+    match format {
+        Format::Awq(_) => Some((4, 0.0, true)),
+        Format::Gptq(f) => Some((f.bits, f64::from(u8::from(f.zero_less_one)), true)),
+        Format::GroupIc(f) => Some((f.bits, 0.0, true)),
+        Format::Owq(f) => Some((f.bits, 0.0, true)),
+        Format::OnnxNbits(f) => Some((f.bits, 0.0, false)),
+        _ => None,
+    }
+}
+
+/// The codes of a sub-block about a least value, or about 0: of such formats, the largest code or half of their number, the largest
+/// scale, and the numbers of a sub-block.
+fn sub_blocks(format: Format) -> Option<(bool, f64, f64, usize)> {
+    match format {
+        Format::Q2K => Some((true, 3.0, 15.0, 16)),
+        Format::Q4K => Some((true, 15.0, 63.0, 32)),
+        Format::Q5K => Some((true, 31.0, 63.0, 32)),
+        Format::Q3K => Some((false, 4.0, 32.0, 16)),
+        Format::Q6K => Some((false, 32.0, 128.0, 16)),
+        Format::Iq4Xs => Some((false, 127.0, 32.0, 32)),
+        _ => None,
+    }
+}
+
+const KV: [f64; 16] =
+    [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
+const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
+/// [`bound`], from the values alone: what half a step of the rule is, and what each number that is rounded when it is stored adds.
+fn rounded_bound(packed: &Packed<'_>, values: &[f32], i: usize, groups: &[Vec<usize>]) -> f64 {
+    let (format, n, k) = (packed.format(), packed.n(), packed.k());
+    let v = f64::from(values[i]);
+    let (ulp16, tiny16) = (2f64.powi(-11), 2f64.powi(-25));
+    if let Some((about_least, most, limit, size)) = sub_blocks(format) {
+        let block = &values[i / 256 * 256..][..256];
+        let sub = i % 256 / size;
+        let range = |values: &[f32]| {
+            let all = values.iter().map(|v| f64::from(*v));
+            (all.clone().fold(f64::INFINITY, f64::min), all.fold(f64::NEG_INFINITY, f64::max))
+        };
+        let ranges: Vec<_> = block.chunks_exact(size).map(range).collect();
+        if about_least {
+            let step = |(low, high): (f64, f64)| (high - low.min(0.0)) / most;
+            let d = ranges.iter().map(|r| step(*r)).fold(0.0, f64::max) / limit;
+            let m = ranges.iter().map(|r| -r.0.min(0.0)).fold(0.0, f64::max) / limit;
+            // Half a step as stored; what the ends of the range lack, by the rounding of step and least value and of d and m.
+            let half = (step(ranges[sub]) + d * 0.5) * 0.5;
+            let ends = most * d * 0.5 + m * 0.5;
+            return half * 1.001 + ends + limit * (most * d + m) * ulp16 + limit * (most + 1.0) * tiny16;
+        }
+        let peak = |(low, high): (f64, f64)| if -low > high { low } else { high };
+        let step = peak(ranges[sub]).abs() / most;
+        let d = ranges.iter().map(|r| peak(*r).abs()).fold(0.0, f64::max) / most / limit;
+        let stored = most * limit * (d * ulp16 + tiny16);
+        // The greatest code of a step is half a step or a whole one short; the greatest scale is one short.
+        if most == 127.0 {
+            let near = |sign: f64| KV.iter().map(|q| (q * step * sign - v).abs()).fold(f64::INFINITY, f64::min);
+            let (low, high) = ranges[sub];
+            let near = if -low == high { near(1.0).max(near(-1.0)) } else { near(-peak(ranges[sub]).signum()) };
+            return near + 127.0 * d + stored + step * 1e-5;
+        }
+        let whole = if v.abs() > (most - 1.0) * step - most * d { 1.0 } else { 0.5 };
+        return (step + d) * whole * 1.001 + most * d + stored;
+    }
+    let members = &groups[group_of(format, n, k, i)];
+    let all = || members.iter().map(|j| f64::from(values[*j]));
+    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let amax = (-low).max(high).max(0.0);
+    let near = |table: &[f64], scale: f64| {
+        table.iter().flat_map(|q| [q * scale, -q * scale]).map(|w| (w - v).abs()).fold(f64::INFINITY, f64::min)
+    };
+    if let Some((bits, least, f16)) = affine(format) {
+        let most = f64::from((1u32 << bits) - 1);
+        let high = high.max(0.0);
+        let low = low.min(0.0).min(-high * least / (most - least));
+        let step = (high - low) / most;
+        let tiled = matches!(format, Format::Awq(f) if f.version == gristmill::formats::awq::AwqVersion::GemvTiled);
+        let scale = if f16 { most * (step * ulp16 + tiny16) } else { 0.0 };
+        let zero = if tiled { (step - low) * ulp16 + tiny16 } else { 0.0 };
+        return step * 0.5 * 1.0001 + scale + zero;
+    }
+    match format {
+        Format::Iq4Nl => {
+            let near = |d: f64| KV.iter().map(|q| (q * d - v).abs()).fold(f64::INFINITY, f64::min);
+            let (up, down) = (near(amax / 127.0), near(-amax / 127.0));
+            let near = if -low == high {
+                up.max(down)
+            } else if -low > high {
+                up
+            } else {
+                down
+            };
+            near + amax * (ulp16 + 1e-6) + 127.0 * tiny16
+        }
+        // A scale of 4 bits of precision; below 2^-6 in steps of 2^-9.
+        Format::Nvfp4 | Format::MlxNvfp4 => near(&E2M1, amax / 6.0) + amax / 16.0 + 6.0 * 2f64.powi(-10),
+        Format::MlxMxfp4 | Format::MlxMxfp8 => {
+            let (emax, largest, bits) = if format == Format::MlxMxfp4 { (2, 6.0, 2) } else { (8, 448.0, 4) };
+            let scale = 2f64.powi((amax.log2().floor() as i32).max(-126) - emax).max(2f64.powi(-127));
+            let least_step = if format == Format::MlxMxfp4 { 0.25 } else { 2f64.powi(-10) };
+            let over = v.abs() - largest * scale;
+            if over > 0.0 { over } else { (v.abs() * 2f64.powi(-bits)).max(least_step * scale) }
+        }
+        Format::Hqq(f) => {
+            let step = ((high - low) / f64::from((1u32 << f.bits) - 1)).max(amax / 65536.0);
+            step * (0.5 + 1.0 / 256.0) + amax * 1e-6
+        }
+        Format::Bitnet(_) => {
+            let mean = all().map(f64::abs).sum::<f64>() / members.len() as f64;
+            near(&[0.0, 1.0], mean) + amax * 1e-6
+        }
+        Format::Sparse24 => {
+            let before = |j: usize| {
+                let other = f64::from(values[j]).abs();
+                other > v.abs() || (other == v.abs() && j < i)
+            };
+            if members.iter().filter(|j| before(**j)).count() < 2 { 0.0 } else { v.abs() }
+        }
+        Format::Bcq(f) => {
+            // | |r| − alpha | has no jumps, whichever way the sign of a small r falls.
+            let mut left: Vec<f64> = all().map(f64::abs).collect();
+            for _ in 0..f.bits {
+                let alpha = left.iter().sum::<f64>() / left.len() as f64;
+                left.iter_mut().for_each(|r| *r = (*r - alpha).abs());
+            }
+            members.iter().zip(&left).find(|(j, _)| **j == i).map_or(0.0, |(_, r)| *r) + amax * 1e-5
+        }
+        Format::Lut16(_) => {
+            let table = nf4();
+            let nearest = table.iter().map(|q| (f64::from(*q) * amax - v).abs()).fold(f64::INFINITY, f64::min);
+            nearest + amax * 1e-6
+        }
         other => panic!("no bound for {other}"),
     }
+}
+
+/// In blocks of GGUF, with the scales as they are stored, no other code is nearer: all codes are tried.
+fn nearest_codes(packed: &Packed<'_>, values: &[f32]) -> Result<(), Failed> {
+    /// Bytes of a block, and what is in each where all codes are c.
+    type Plane = (std::ops::Range<usize>, fn(u8) -> u8);
+    let (size, codes, planes): (usize, u8, &[Plane]) = match packed.format() {
+        Format::Q2K => (84, 4, &[(16..80, |c| c * 0x55)]),
+        Format::Q3K => (110, 8, &[(32..96, |c| (c & 3) * 0x55), (0..32, |c| c >> 2 & 1)]),
+        Format::Q4K => (144, 16, &[(16..144, |c| c * 17)]),
+        Format::Q5K => (176, 32, &[(48..176, |c| (c & 15) * 17), (16..48, |c| c >> 4)]),
+        Format::Q6K => (210, 64, &[(0..128, |c| (c & 15) * 17), (128..192, |c| (c >> 4) * 0x55)]),
+        Format::Iq4Nl => (18, 16, &[(2..18, |c| c * 17)]),
+        Format::Iq4Xs => (136, 16, &[(8..136, |c| c * 17)]),
+        Format::Nvfp4 => (36, 16, &[(4..36, |c| c * 17)]),
+        format if affine(format).is_some_and(|(.., f16)| f16) => return nearest_steps(packed, values),
+        _ => return Ok(()),
+    };
+    let one_bit = matches!(packed.format(), Format::Q3K | Format::Q5K);
+    let blocks = packed.part("blocks").ok_or("no blocks")?;
+    let mut least = vec![f32::INFINITY; values.len()];
+    for c in 0..codes {
+        let mut part = blocks.clone();
+        for b in part.bytes.to_mut().chunks_exact_mut(size) {
+            for (at, (bytes, fill)) in planes.iter().enumerate() {
+                let fill = if one_bit && at == 1 { fill(c) * 255 } else { fill(c) };
+                b[bytes.clone()].fill(fill);
+            }
+        }
+        let parts = Parts::from([("blocks".to_owned(), Part::new(part.dtype, &part.shape, part.bytes.into_owned()))]);
+        let all = Packed::new(packed.format(), packed.n(), packed.k(), parts)?.decode();
+        least.iter_mut().zip(values.iter().zip(&all)).for_each(|(least, (v, w))| *least = least.min((v - w).abs()));
+    }
+    for (i, (v, got)) in values.iter().zip(packed.decode()).enumerate() {
+        if (v - got).abs() > least[i] * (1.0 + 1e-4) + v.abs() * 1e-6 {
+            return Err(format!("{}: {v} at {i} came back as {got}; {} is possible", packed.format(), least[i]).into());
+        }
+    }
+    Ok(())
+}
+
+/// In formats of the affine rule with f16 scales: no value is further than half a step as stored, but those at the ends of their group.
+fn nearest_steps(packed: &Packed<'_>, values: &[f32]) -> Result<(), Failed> {
+    let (format, n, k) = (packed.format(), packed.n(), packed.k());
+    let scales = packed.part("scales").ok_or("no scales")?;
+    let decoded = packed.decode();
+    for (group, members) in groups(format, n, k).iter().enumerate() {
+        // Groups are counted row by row; `scales` is [g, n], but for `gemv` [n, g] with padding, and for `group_ic` [g, k].
+        let along_n = matches!(format, Format::GroupIc(_));
+        let per_row = groups_of_row(format, k);
+        let at = match format {
+            Format::Awq(f) if f.version == gristmill::formats::awq::AwqVersion::Gemv => {
+                group / per_row * scales.shape[1] + group % per_row
+            }
+            _ if along_n => group,
+            _ => group % per_row * n + group / per_row,
+        };
+        let step = f32::from(half::f16::from_le_bytes([scales.bytes[2 * at], scales.bytes[2 * at + 1]]));
+        let all = members.iter().map(|i| decoded[*i]);
+        let (low, high) = (all.clone().fold(f32::INFINITY, f32::min), all.fold(f32::NEG_INFINITY, f32::max));
+        for i in members {
+            let (v, got) = (values[*i], decoded[*i]);
+            let end = (got == low && v < got) || (got == high && v > got);
+            if !end && (v - got).abs() > step * 0.500_02 + v.abs() * 1e-6 {
+                return Err(format!("{format:?}: {v} at {i} came back as {got}, but the stored step is {step}").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The groups of a row.
+fn groups_of_row(format: Format, k: usize) -> usize {
+    group_of(format, 1, k, k - 1) + 1
+}
+
+/// Zeros, groups of one value, ties, small and large magnitudes, and the least sizes.
+fn edges(name: &str) -> Result<(), Failed> {
+    for attrs in numbers(name) {
+        let format = Format::parse(name, &attrs)?;
+        let (n, k) = least(format);
+        let many = if name == "bitnet" { (8, 30) } else { (32, 256) };
+        for (n, k) in [(n, k), (n * 2, k * 3), many] {
+            let zeros = held(name, format, n, k, &vec![0.0; n * k])?.decode();
+            if zeros.iter().any(|v| *v != 0.0) {
+                return Err(format!("{format:?}: zeros of [{n}, {k}] come back as others").into());
+            }
+            for constant in [1.0, -1.0, 0.3, -77.7, 1e-4] {
+                held(name, format, n, k, &vec![constant; n * k])?;
+            }
+            for all in [[-1.0f32, 1.0], [0.0, 1.0], [-3.0, 0.0], [5.0, 5.1], [-5.1, -5.0], [1e-7, 1.0]] {
+                let values: Vec<f32> = (0..n * k).map(|i| all[(i + i / 7) % 2]).collect();
+                held(name, format, n, k, &values)?;
+            }
+            let ties: Vec<f32> = (0..n * k).map(|i| ((i * 7 + i / k) % 33) as f32 * 0.5 - 8.0).collect();
+            held(name, format, n, k, &ties)?;
+            // Steps that f16 has as subnormal numbers, or not at all.
+            for scale in [1e-3f32, 1e-6, 1e-9] {
+                let values: Vec<f32> = values(n * k, 9).iter().map(|v| v * scale).collect();
+                held(name, format, n, k, &values)?;
+            }
+            let f32_scales = !name.starts_with("gguf") && !affine(format).is_some_and(|(.., f16)| f16);
+            if f32_scales && format != Format::MlxNvfp4 {
+                let values: Vec<f32> = values(n * k, 9).iter().map(|v| v * 1e30).collect();
+                held(name, format, n, k, &values)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Values that a format has, with scales that its rule finds again: the ends of each group are among them. They come back as they were.
+fn exact(name: &str) -> Result<(), Failed> {
+    let mut random = Random(77);
+    for attrs in numbers(name) {
+        let format = Format::parse(name, &attrs)?;
+        let (n, k) = (64, 512);
+        let mut values = vec![0.0f32; n * k];
+        for (g, members) in groups(format, n, k).iter().enumerate() {
+            // A code for each member: the ends first, then any.
+            let code = |random: &mut Random, j: usize, most: usize| match j {
+                0 => 0,
+                1 => most,
+                _ => random.below(most + 1),
+            };
+            let step = (1 + g % 7) as f32 / 64.0;
+            let in_block = |size: usize| g % (256 / size);
+            for (j, at) in members.iter().enumerate() {
+                values[*at] = match (format, affine(format), sub_blocks(format)) {
+                    (_, Some((bits, ..)), _) => {
+                        let most = (1 << bits) - 1;
+                        step * (code(&mut random, j, most) as f32 - (1 + g % most) as f32)
+                    }
+                    (Format::Hqq(f), ..) => {
+                        let most = (1 << f.bits) - 1;
+                        step * (code(&mut random, j, most) as f32 - (g % 5) as f32)
+                    }
+                    (_, _, Some((true, most, limit, size))) => {
+                        let u = in_block(size) as f32;
+                        let (limit, most) = (limit as f32, most as usize);
+                        let scale = if u == 0.0 { limit } else { 1.0 + (u * 5.0) % limit };
+                        let least = if u == 1.0 { limit } else { (u * 3.0) % limit };
+                        3.0 / 128.0 * scale * code(&mut random, j, most) as f32 - 5.0 / 128.0 * least
+                    }
+                    (_, _, Some((false, most, limit, size))) => {
+                        let u = in_block(size) as f32;
+                        let scale = if u == 2.0 { -limit as f32 } else { limit as f32 - 1.0 - u * 3.5 };
+                        let d = 3.0 / 1024.0 * scale.trunc();
+                        match format {
+                            Format::Iq4Xs => d * KV[code(&mut random, j, 15)] as f32,
+                            _ => d * (code(&mut random, j, 2 * most as usize - 1) as f32 - most as f32),
+                        }
+                    }
+                    (Format::Iq4Nl, ..) => {
+                        step * KV[code(&mut random, j, 15)] as f32 * if g % 2 == 0 { 1.0 } else { -1.0 }
+                    }
+                    (Format::Nvfp4 | Format::MlxNvfp4, ..) => {
+                        let scale = (8 + g % 8) as f32 * 2f32.powi((g % 9) as i32 - 7);
+                        let sign = if random.below(2) == 0 { scale } else { -scale };
+                        sign * E2M1[code(&mut random, j, 7)] as f32
+                    }
+                    (Format::MlxMxfp4, ..) => {
+                        let sign = if random.below(2) == 0 { 1.0 } else { -1.0 };
+                        sign * E2M1[code(&mut random, j, 7)] as f32 * 2f32.powi((g % 90) as i32 - 45)
+                    }
+                    (Format::MlxMxfp8, ..) => {
+                        let byte = code(&mut random, j, 126);
+                        let (e, m) = ((byte >> 3) as i32, (byte & 7) as f32 / 8.0);
+                        let v = if e == 0 { m * 2f32.powi(-6) } else { (1.0 + m) * 2f32.powi(e - 7) };
+                        v * 2f32.powi((g % 90) as i32 - 45)
+                    }
+                    (Format::Bitnet(_), ..) => {
+                        if random.below(2) == 0 {
+                            0.25
+                        } else {
+                            -0.25
+                        }
+                    }
+                    (Format::Sparse24, ..) => {
+                        if (j + g) % 4 < 2 {
+                            random.unit() - 0.5
+                        } else {
+                            0.0
+                        }
+                    }
+                    (Format::Bcq(f), ..) => {
+                        // All sums of the signs, as many of each.
+                        let most = (1usize << f.bits) - 1;
+                        (2.0 * (j % (most + 1)) as f32 - most as f32) * step
+                    }
+                    (Format::Lut16(_), ..) => nf4()[if j == 1 { 15 } else { random.below(16) }] * step,
+                    (other, ..) => panic!("no values of {other}"),
+                };
+            }
+        }
+        let packed = Packed::encode(format, n, k, &values)?;
+        Compare::Exact.check(&format!("{format:?}"), &packed.decode(), &values)?;
+    }
+    Ok(())
 }
 
 /// The tables as the formats' page in `tests/golden/FORMAT.md` has them: a decode of every code with scale 1.
@@ -552,10 +1056,23 @@ fn what_cannot_be_encoded_is_an_error() -> Result<(), Failed> {
         Packed::encode(q4_0, 0, 32, &[]),
         Packed::encode(q4_0, 1, 32, &[f32::NAN; 32]),
         Packed::encode(q4_0, 1, 32, &[f32::INFINITY; 32]),
-        Packed::encode(Format::parse("gguf.q4_k", &none)?, 1, 256, &[0.0; 256]),
+        Packed::encode(Format::parse("leanquant", &attrs(&[("bits", 4.)]))?, 1, 256, &[0.0; 256]),
     ];
     if let Some(at) = wrong.iter().position(Result::is_ok) {
         return Err(format!("number {at} is encoded").into());
+    }
+    // Sizes that are none of a format are told by its check: no encoder falls over them.
+    for name in ENCODED {
+        for attrs in numbers(name) {
+            let format = Format::parse(name.split(' ').next().unwrap_or_default(), &attrs)?;
+            for (n, k) in [(1, 1), (3, 5), (9, 33), (6, 66), (5, 7), (33, 63), (7, 100), (12, 260)] {
+                if let Err(error) = Packed::encode(format, n, k, &vec![0.5; n * k]) {
+                    if !error.to_string().contains("multiple") {
+                        return Err(format!("{format:?} of [{n}, {k}]: {error}").into());
+                    }
+                }
+            }
+        }
     }
     // Those that say they have a rule are those that are tested.
     let said: BTreeSet<&str> = ENCODED.iter().filter_map(|name| name.split(' ').next()).collect();

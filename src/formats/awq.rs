@@ -22,10 +22,14 @@
 //! ```
 //!
 //! Sources: Lin et al., "AWQ" (arXiv 2306.00978); AutoAWQ's `packing_utils` and llm-awq's `qmodule`.
+//!
+//! Encoding is the affine rule of `round.rs` with 4 bits and an f16 scale: round to nearest, without AWQ's search for scales of the inputs.
+//! For `gemv_fast` the zero is rounded to f16 too, and the code is the nearest by it as stored.
 
 use super::codec::{Check, Codec, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
-use super::packed::{Dtype, Packed};
+use super::packed::{Dtype, Packed, Part};
+use super::round::{Affine, Rule, as_f16, divisor, f16s, rows, words};
 use crate::error::Result;
 
 /// How the codes are laid out; `version` in a checkpoint's configuration.
@@ -149,6 +153,69 @@ impl Codec for Awq {
                 [scales.float(row * words * 8 + g), zero as f32]
             }
             AwqVersion::GemvTiled => [scales.float(g * rows + row), zeros.float(g * rows + row)],
+        }
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        let (size, groups) = (self.group.size(k), self.group.count(k));
+        let rule = Rule { bits: 4, least_zero: 0, stored: as_f16 };
+        match self.version {
+            AwqVersion::Gemm if n.is_multiple_of(8) => {
+                let cols = n / 8;
+                let (mut codes, mut zeros) = (vec![0; k * cols], vec![0; groups * cols]);
+                let mut scales = vec![0.0; groups * n];
+                let group = |n: usize, g: usize, affine: &mut Affine| {
+                    scales[g * 8 * cols + n] = affine.scale;
+                    zeros[g * cols + n / 8] |= (affine.zero as u32) << (4 * NIBBLE[n % 8]);
+                };
+                rows(values, k, size, rule, group, |n, k, q| codes[k * cols + n / 8] |= q << (4 * NIBBLE[n % 8]));
+                vec![
+                    ("qweight", words(&[k, cols], &codes)),
+                    ("qzeros", words(&[groups, cols], &zeros)),
+                    ("scales", f16s(&[groups, n], &scales)),
+                ]
+            }
+            AwqVersion::Gemv if k.is_multiple_of(8) => {
+                let (cols, zero_cols) = (k / 8, groups.div_ceil(8));
+                let (mut codes, mut zeros) = (vec![0; n * cols], vec![0; n * zero_cols]);
+                let mut scales = vec![0.0; n * zero_cols * 8];
+                let group = |n: usize, g: usize, affine: &mut Affine| {
+                    scales[n * zero_cols * 8 + g] = affine.scale;
+                    zeros[n * zero_cols + g / 8] |= (affine.zero as u32) << (4 * (g % 8));
+                };
+                rows(values, k, size, rule, group, |n, k, q| codes[n * cols + k / 8] |= q << (4 * (k % 8)));
+                vec![
+                    ("qweight", words(&[n, cols], &codes)),
+                    ("qzeros", words(&[n, zero_cols], &zeros)),
+                    ("scales", f16s(&[n, zero_cols * 8], &scales)),
+                ]
+            }
+            AwqVersion::GemvTiled if n.is_multiple_of(4) && k.is_multiple_of(64) => {
+                let mut codes = vec![0u16; n / 4 * k];
+                let (mut zeros, mut scales) = (vec![0.0; groups * n], vec![0.0; groups * n]);
+                let rows_of_scales = n;
+                let group = |n: usize, g: usize, affine: &mut Affine| {
+                    let (at, zero) = (g * rows_of_scales + n, as_f16(-affine.zero * affine.scale));
+                    (scales[at], zeros[at]) = (affine.scale, zero);
+                    affine.zero = -zero / divisor(affine.scale);
+                };
+                rows(values, k, size, rule, group, |n, at, q| {
+                    let word = n / 4 * k + at / 64 * 64 + 16 * (n % 4) + at % 64 / 32 * 8 + at % 8;
+                    codes[word] |= (q as u16) << (at % 32 / 8 * 4);
+                });
+                let bytes: Vec<u8> = codes.iter().flat_map(|code| code.to_le_bytes()).collect();
+                vec![
+                    ("qweight", Part::new(Dtype::U16, &[n / 4, k], bytes)),
+                    ("scales", f16s(&[groups, n], &scales)),
+                    ("qzeros", f16s(&[groups, n], &zeros)),
+                ]
+            }
+            // The check says which size is none.
+            _ => Vec::new(),
         }
     }
 }

@@ -9,9 +9,15 @@
 //! (ShiftAddLLM) are stored as what they are.
 //!
 //! Source: You et al., "ShiftAddLLM" (arXiv 2406.05981) and the authors' packer.
+//!
+//! Encoding is greedy, one scale after the other: with the residual r of a group of `cols` by G numbers, at first the values, `alpha =
+//! Σ|r|/count`, summed in f64; the sign is + where `r ≥ 0`; and `±alpha` is taken from r. The scales are not fitted again together.
+//!
+//! Source of the encoding: Guo et al., "Network Sketching" (arXiv 1706.02021), the approximation without refinement.
 
 use super::codec::{Check, Codec, Group, Numbers, WORDS, value_error};
-use super::packed::{Dtype, Packed};
+use super::packed::{Dtype, Packed, Part};
+use super::round::words;
 use crate::error::Result;
 
 /// The numbers.
@@ -69,5 +75,39 @@ impl Codec for Bcq {
             };
             *out = (1..bits).fold(term(0), |sum, b| sum + term(b));
         }
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        let (bits, cols, size) = (self.bits as usize, self.cols as usize, self.group.size(n));
+        if !n.is_multiple_of(32) || !n.is_multiple_of(size) || !k.is_multiple_of(cols) {
+            return Vec::new(); // The check says which.
+        }
+        let (tiles, groups, count) = (k / cols, n / size, (cols * size) as f64);
+        let mut left = values.to_vec();
+        let (mut signs, mut alpha) = (vec![0u32; k * (n / 32) * bits], vec![0.0; tiles * groups * bits]);
+        for b in 0..bits {
+            let mut sums = vec![0.0f64; tiles * groups];
+            for (n, row) in left.chunks_exact(k).enumerate() {
+                for (c, tile) in row.chunks_exact(cols).enumerate() {
+                    sums[c * groups + n / size] += tile.iter().map(|r| f64::from(r.abs())).sum::<f64>();
+                }
+            }
+            for (alpha, sum) in alpha[b..].iter_mut().step_by(bits).zip(&sums) {
+                *alpha = (sum / count) as f32;
+            }
+            for (row_at, row) in left.chunks_exact_mut(k).enumerate() {
+                for (k, r) in row.iter_mut().enumerate() {
+                    let alpha = alpha[(k / cols * groups + row_at / size) * bits + b];
+                    let plus = *r >= 0.0;
+                    *r -= if plus { alpha } else { -alpha };
+                    signs[(k * (n / 32) + row_at / 32) * bits + b] |= u32::from(plus) << (row_at % 32);
+                }
+            }
+        }
+        vec![("bWeight", words(&[k, n / 32, bits], &signs)), ("alpha", Part::f32s(&[tiles, groups, bits], &alpha))]
     }
 }

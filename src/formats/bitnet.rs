@@ -10,10 +10,14 @@
 //! AutoBitLinear multiplies. A field of 3 is not used by any writer, and gives 2.
 //!
 //! Sources: Ma et al., "The Era of 1-bit LLMs" (arXiv 2402.17764); the layout is that of transformers' `unpack_weights`.
+//!
+//! Encoding (the absmean of the paper, without its ε): `γ = Σ|v|/NK`, summed in f64, 1 where all are 0; `f − 1 = clamp(round(v/γ), −1, 1)`, to
+//! even; the scale is `1/γ`, or `γ` where it multiplies.
 
 use super::codec::{BYTES, Check, Codec, Numbers};
 use super::form::{Form, Place, Scale};
-use super::packed::{Dtype, Packed};
+use super::packed::{Dtype, Packed, Part};
+use super::round::whole;
 use crate::error::Result;
 
 /// The numbers.
@@ -57,5 +61,28 @@ impl Codec for Bitnet {
         // ±1 divided by the scale is ±(1 / scale), and twice that is exact.
         let scale = w.get("weight_scale").float(0);
         [if self.scale_is_inverse { 1.0 / scale } else { scale }, 0.0]
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        if !n.is_multiple_of(4) {
+            return Vec::new(); // The check says so.
+        }
+        let mean = values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / values.len() as f64;
+        let mean = if mean > 0.0 { mean } else { 1.0 };
+        // Finite, and not 0, for the smallest and the largest numbers of f32 too.
+        let scale = if self.scale_is_inverse { 1.0 / mean } else { mean } as f32;
+        let scale = scale.clamp(f32::MIN_POSITIVE, f32::MAX);
+        let step = if self.scale_is_inverse { 1.0 / scale } else { scale };
+        let (rows, mut codes) = (n / 4, vec![0u8; n / 4 * k]);
+        for (n, row) in values.chunks_exact(k).enumerate() {
+            for (v, code) in row.iter().zip(&mut codes[n % rows * k..]) {
+                *code |= ((whole((v / step).clamp(-1.0, 1.0)) + 1.0) as u8) << (2 * (n / rows));
+            }
+        }
+        vec![("weight", Part::new(Dtype::U8, &[rows, k], codes)), ("weight_scale", Part::f32s(&[1], &[scale]))]
     }
 }

@@ -13,11 +13,15 @@
 //! K·bits and N·bits are multiples of 32.
 //!
 //! Sources: Frantar et al., "GPTQ" (arXiv 2210.17323); the packers of AutoGPTQ and GPTQModel.
+//!
+//! Encoding is the affine rule of `round.rs` with an f16 scale, groups in order and no `g_idx`: round to nearest, without GPTQ's
+//! correction of errors. In version 1 a zero of 0 cannot be stored, and is avoided as that rule says.
 
-use super::bits::field;
+use super::bits::{field, put_field};
 use super::codec::{Check, Codec, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
-use super::packed::{Dtype, Packed};
+use super::packed::{Dtype, Packed, Part};
+use super::round::{Affine, Rule, as_f16, f16s, put_apart, rows, words};
 use crate::error::Result;
 
 /// The numbers.
@@ -92,5 +96,30 @@ impl Codec for Gptq {
 
     fn order(&self, w: &Packed<'_>, k: usize) -> usize {
         w.get("g_idx").word(k) as usize
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        let bits = self.bits as usize;
+        if !(k * bits).is_multiple_of(32) || !(n * bits).is_multiple_of(32) {
+            return Vec::new(); // The check says which.
+        }
+        let (size, groups, zero_cols) = (self.group.size(k), self.group.count(k), n * bits / 32);
+        let (mut codes, mut zeros) = (vec![0; k * bits / 32 * n], vec![0; groups * zero_cols]);
+        let (mut scales, less) = (vec![0.0; groups * n], u32::from(self.zero_less_one));
+        let rule = Rule { bits: self.bits, least_zero: less as u8, stored: as_f16 };
+        let group = |row: usize, g: usize, affine: &mut Affine| {
+            scales[g * n + row] = affine.scale;
+            put_field(&mut zeros[g * zero_cols..][..zero_cols], row, self.bits, affine.zero as u32 - less);
+        };
+        rows(values, k, size, rule, group, |row, k, q| put_apart(&mut codes, row, n, k, self.bits, q));
+        vec![
+            ("qweight", words(&[k * bits / 32, n], &codes)),
+            ("qzeros", words(&[groups, zero_cols], &zeros)),
+            ("scales", f16s(&[groups, n], &scales)),
+        ]
     }
 }

@@ -10,11 +10,14 @@
 //!
 //! Source: Heo et al., "Rethinking Channel Dimensions to Isolate Outliers" (AdaDim, arXiv 2309.15531). The authors publish no
 //! layout; this one is ours.
+//!
+//! Encoding is the affine rule of `round.rs` with an f16 scale: round to nearest.
 
-use super::bits::field;
+use super::bits::{field, put_field};
 use super::codec::{Check, Codec, F32_F16, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
-use super::packed::Packed;
+use super::packed::{Packed, Part};
+use super::round::{Affine, Rule, as_f16, f16s, put_apart, words};
 use crate::error::Result;
 
 /// The numbers.
@@ -70,5 +73,38 @@ impl Codec for GroupIc {
         let zero_words = (cols * self.bits as usize).div_ceil(32);
         let zero = field(g, self.bits, |word| zeros.word(row * zero_words + word));
         [w.get("scales").float(row * cols + g), zero as f32]
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        let (size, groups, bits) = (self.group.size(n), self.group.count(n), self.bits);
+        let zero_cols = (k * bits as usize).div_ceil(32);
+        let (mut codes, mut zeros) = (vec![0; (n * bits as usize).div_ceil(32) * k], vec![0; groups * zero_cols]);
+        let mut scales = Vec::with_capacity(groups * k);
+        let rule = Rule { bits, least_zero: 0, stored: as_f16 };
+        for (g, rows) in values.chunks(size.saturating_mul(k)).enumerate() {
+            let mut ranges = vec![(0.0f32, 0.0f32); k];
+            for row in rows.chunks_exact(k) {
+                ranges.iter_mut().zip(row).for_each(|(range, v)| *range = (range.0.min(*v), range.1.max(*v)));
+            }
+            let affines: Vec<Affine> = ranges.iter().map(|(low, high)| Affine::of(*low, *high, rule)).collect();
+            for (at, affine) in affines.iter().enumerate() {
+                scales.push(affine.scale);
+                put_field(&mut zeros[g * zero_cols..][..zero_cols], at, bits, affine.zero as u32);
+            }
+            for (r, row) in rows.chunks_exact(k).enumerate() {
+                for (at, (v, affine)) in row.iter().zip(&affines).enumerate() {
+                    put_apart(&mut codes, at, k, g * size + r, bits, affine.code(*v));
+                }
+            }
+        }
+        vec![
+            ("qweight", words(&[codes.len() / k, k], &codes)),
+            ("qzeros", words(&[groups, zero_cols], &zeros)),
+            ("scales", f16s(&[groups, k], &scales)),
+        ]
     }
 }

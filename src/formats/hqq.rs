@@ -15,10 +15,15 @@
 //! `w = (q − zero)·scale`. Half-integer zeros (StatsQ of OFQ) are such a format too.
 //!
 //! Source: Badri, Shaji, "Half-Quadratic Quantization", and the `BitPack` of the hqq package.
+//!
+//! Encoding, with `low` and `high` of a group (0 need not be between them) and `most = 2^bits − 1`: `scale = (high − low)/most`, but at least
+//! 2^−16 of the largest magnitude; `zero = −low/scale`, both in f32; `q = clamp(round(v/scale + zero), 0, most)`, to even. A group of zeros has
+//! scale 1 and zero 0. This is where HQQ begins: its half-quadratic refinement of the zero is not done.
 
 use super::codec::{BYTES, Check, Codec, F32_F16, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale, flat_at};
-use super::packed::Packed;
+use super::packed::{Dtype, Packed, Part};
+use super::round::{Affine, range, words};
 use crate::error::{Result, shape_error};
 
 /// The numbers.
@@ -103,5 +108,55 @@ impl Codec for Hqq {
     fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
         let at = flat_at(w, self.form(w), row, g);
         [w.get("scale").float(at), w.get("zero").float(at)]
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        let (rows, cols) = self.view(n, k);
+        let fields = if self.bits == 3 { 1 } else { 8 / self.bits as usize };
+        if rows * cols != n * k || !rows.is_multiple_of(fields) {
+            return Vec::new(); // The check says why not.
+        }
+        let affines: Vec<Affine> = if self.axis == 1 {
+            let ranges = values.chunks_exact(cols).map(range);
+            ranges.map(|(low, high)| Affine::floating(low, high, self.bits)).collect()
+        } else {
+            let mut ranges = vec![(f32::INFINITY, f32::NEG_INFINITY); cols];
+            for row in values.chunks_exact(cols) {
+                ranges.iter_mut().zip(row).for_each(|(range, v)| *range = (range.0.min(*v), range.1.max(*v)));
+            }
+            ranges.into_iter().map(|(low, high)| Affine::floating(low, high, self.bits)).collect()
+        };
+        let group = |r: usize, c: usize| affines[if self.axis == 1 { r } else { c }];
+        let codes = if self.bits == 3 {
+            let packed_rows = rows.div_ceil(10);
+            let mut codes = vec![0u32; packed_rows * cols];
+            for (r, row) in values.chunks_exact(cols).enumerate() {
+                for (c, v) in row.iter().enumerate() {
+                    codes[r % packed_rows * cols + c] |= group(r, c).code(*v) << (27 - 3 * (r / packed_rows));
+                }
+            }
+            words(&[packed_rows, cols], &codes)
+        } else {
+            let packed_rows = rows / fields;
+            let mut codes = vec![0u8; packed_rows * cols];
+            for (r, row) in values.chunks_exact(cols).enumerate() {
+                let shift = 8 - self.bits as usize * (r / packed_rows + 1);
+                for (c, v) in row.iter().enumerate() {
+                    codes[r % packed_rows * cols + c] |= (group(r, c).code(*v) as u8) << shift;
+                }
+            }
+            Part::new(Dtype::U8, &[packed_rows, cols], codes)
+        };
+        let shape = if self.axis == 1 { [rows, 1] } else { [1, cols] };
+        let numbers = |number: fn(&Affine) -> f32| affines.iter().map(number).collect::<Vec<f32>>();
+        vec![
+            ("W_q", codes),
+            ("scale", Part::f32s(&shape, &numbers(|affine| affine.scale))),
+            ("zero", Part::f32s(&shape, &numbers(|affine| affine.zero))),
+        ]
     }
 }

@@ -55,7 +55,10 @@ impl Codec for Int8 {
         let codes: Vec<u8> = values
             .chunks_exact(k)
             .zip(&scales)
-            .flat_map(|(row, scale)| row.iter().map(move |v| (v * inverse(*scale)).round_ties_even() as i8 as u8))
+            .flat_map(|(row, scale)| {
+                let inverse = inverse(*scale);
+                row.iter().map(move |v| (v * inverse).round_ties_even() as i8 as u8)
+            })
             .collect();
         vec![("weight", Part::new(Dtype::I8, &[n, k], codes)), ("weight_scale", Part::f32s(&[n, 1], &scales))]
     }

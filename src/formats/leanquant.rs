@@ -8,6 +8,9 @@
 //! `w = quant_grid[n, q]`. K is even. Of a nibble only the `bits` lower bits count.
 //!
 //! Source: Zhang, Shrivastava, "LeanQuant" (arXiv 2407.10032) and the authors' code.
+//!
+//! There is no rule for encoding: the grid of LeanQuant is fitted to the inverse Hessian of the layer's inputs, and no rule is published that
+//! makes one of the weights alone.
 
 use super::bits::nibble;
 use super::codec::{BYTES, Check, Codec, Numbers, among};

@@ -10,11 +10,15 @@
 //! whose zero counts in units of the table; NUPES (arXiv 2308.05600), where `table[q] = ±|q|^(1/a)`: **unverified**, the formula of the
 //! exponent is from memory; ZeroQuant-FP (arXiv 2307.09782), E2M1 with scales whose ratios are powers of two: **unverified**, there is
 //! no code of the authors'.
+//!
+//! Encoding: the table is NF4 (QLoRA, arXiv 2305.14314), `scale = max|v|` of a group in f32, the nearest entry of `v/scale`, of two the first;
+//! no zeros.
 
-use super::bits::nibble;
+use super::bits::{NF4, amax, nibble};
 use super::codec::{BYTES, Check, Codec, F32_F16, Group, Numbers};
 use super::form::{Form, Level, Place, Scale};
-use super::packed::{Dtype, Packed};
+use super::packed::{Dtype, Packed, Part};
+use super::round::{between, divisor, middles};
 use crate::error::Result;
 
 /// The numbers.
@@ -70,5 +74,29 @@ impl Codec for Lut16 {
         let table = w.get("table");
         let first = if table.shape.len() == 1 { 0 } else { n * 16 };
         std::array::from_fn(|i| table.float(first + i))
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        const MIDDLES: [f32; 15] = middles(&NF4);
+        let (size, row_bytes) = (self.group.size(k), k.div_ceil(2));
+        let (mut codes, mut scales) = (vec![0u8; n * row_bytes], Vec::with_capacity(n * self.group.count(k)));
+        for (row, codes) in values.chunks_exact(k).zip(codes.chunks_exact_mut(row_bytes)) {
+            for (g, values) in row.chunks(size).enumerate() {
+                let scale = amax(values);
+                scales.push(scale);
+                for (k, v) in (g * size..).zip(values) {
+                    codes[k / 2] |= between(&MIDDLES, v / divisor(scale)) << (k % 2 * 4);
+                }
+            }
+        }
+        vec![
+            ("codes", Part::new(Dtype::U8, &[n, row_bytes], codes)),
+            ("table", Part::f32s(&[16], &NF4)),
+            ("scales", Part::f32s(&[n, self.group.count(k)], &scales)),
+        ]
     }
 }

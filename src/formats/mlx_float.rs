@@ -9,11 +9,19 @@
 //! E2M1 = 0, 0.5, 1, 1.5, 2, 3, 4, 6, then −0 and the negatives. A scale of 255 is 2^128, not NaN.
 //!
 //! Sources: MLX, `mlx.core.quantize` with these modes; OCP Microscaling Formats, version 1.0.
+//!
+//! Encoding of `mlx.mxfp4` and `mlx.mxfp8` is that of the specification of Microscaling Formats, section 6.3: the exponent
+//! `⌊log2 max|v|⌋ − emax`, at least −127, with emax 2 of E2M1 and 8 of E4M3; then the nearest number, ties to even, magnitudes beyond the
+//! largest becoming it. `gguf.mxfp4` here has the same exponent, but of two E2M1 takes the lower code; MLX itself has other
+//! exponents, rounding `log2(max|v| / largest)` (**unverified**: from memory). Of `mlx.nvfp4`, `scale` is the e4m3 nearest to `max|v|/6`, at most
+//! 448, then the E2M1 nearest to `v/scale`, ties to even; what is below 6·2^−10 in all 16 is lost.
 
-use super::bits::nibble;
+use super::bits::{amax, f8, f8_from, half_e8m0, nibble};
 use super::codec::{BYTES, Check, Codec, WORDS};
 use super::form::{Form, Level, Place, Rule, Scale};
-use super::packed::Packed;
+use super::gguf::mxfp4::exponent;
+use super::packed::{Dtype, Packed, Part};
+use super::round::{divisor, e2m1_even};
 use crate::error::Result;
 
 fn check(w: &mut Check<'_>, per_word: usize, group: usize) -> Result<()> {
@@ -64,6 +72,14 @@ impl Codec for MlxMxfp4 {
     fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
         scale(w, 32, row, g)
     }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        encode(n, k, values, 32, 4, e2m1_even, |amax| power(exponent(amax)))
+    }
 }
 
 impl Codec for MlxMxfp8 {
@@ -81,6 +97,14 @@ impl Codec for MlxMxfp8 {
 
     fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
         scale(w, 32, row, g)
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        encode(n, k, values, 32, 8, f8_from::<3>, |amax| power(exponent(amax).saturating_sub(6)))
     }
 }
 
@@ -100,4 +124,47 @@ impl Codec for MlxNvfp4 {
     fn scale(&self, w: &Packed<'_>, row: usize, g: usize) -> [f32; 2] {
         scale(w, 16, row, g)
     }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        encode(n, k, values, 16, 4, e2m1_even, |amax| {
+            let scale = f8_from::<3>(amax / 6.0);
+            (scale, divisor(f8::<3>(scale)))
+        })
+    }
+}
+
+/// Codes of `bits` bits, and of each group the byte of its scale: `scale` gives it, and what it stands for.
+fn encode(
+    n: usize,
+    k: usize,
+    values: &[f32],
+    group: usize,
+    bits: usize,
+    code: impl Fn(f32) -> u8,
+    scale: impl Fn(f32) -> (u8, f32),
+) -> Vec<(&'static str, Part<'static>)> {
+    if !k.is_multiple_of(group) {
+        return Vec::new(); // The check says so.
+    }
+    let (mut codes, mut scales) = (vec![0u8; values.len() * bits / 8], Vec::with_capacity(values.len() / group));
+    for (values, codes) in values.chunks_exact(group).zip(codes.chunks_exact_mut(group * bits / 8)) {
+        let (byte, step) = scale(amax(values));
+        scales.push(byte);
+        for (i, v) in values.iter().enumerate() {
+            codes[i * bits / 8] |= code(v / step) << (i * bits % 8);
+        }
+    }
+    vec![
+        ("w", Part::new(Dtype::U32, &[n, k * bits / 32], codes)),
+        ("scales", Part::new(Dtype::U8, &[n, k / group], scales)),
+    ]
+}
+
+/// The scale byte e, and `2^(e − 127)`, by which a division is exact. e is at most 252.
+fn power(e: u8) -> (u8, f32) {
+    (e, 2.0 * half_e8m0(e))
 }

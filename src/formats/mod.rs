@@ -51,6 +51,7 @@ pub mod mlx_float;
 pub mod onnx;
 pub mod owq;
 mod packed;
+mod round;
 pub mod sparse24;
 
 pub use codec::Group;

@@ -9,10 +9,13 @@
 //! `w = (q − z)·s`; without `zero_points`, z = 2^(bits − 1). Codes beyond K pad. The block is a power of two, at least 16.
 //!
 //! Source: ONNX Runtime's `com.microsoft::MatMulNBits`.
+//!
+//! Encoding is the affine rule of `round.rs` with f32 scales and packed `zero_points`: round to nearest, the codes beyond K being 0.
 
 use super::codec::{Check, Codec, F32_F16, Numbers, among, value_error};
 use super::form::{Form, Place, Scale};
-use super::packed::{Dtype, Packed};
+use super::packed::{Dtype, Packed, Part};
+use super::round::{Affine, Rule, rows};
 use crate::error::Result;
 
 /// The numbers.
@@ -91,5 +94,31 @@ impl Codec for OnnxNbits {
             Some(zeros) => zeros.float(row * blocks + g),
         };
         [w.get("scales").float(row * blocks + g), zero]
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        let (bits, block) = (self.bits as usize, self.block as usize);
+        let blocks = k.div_ceil(block);
+        let (block_bytes, zero_bytes) = (block * bits / 8, (blocks * bits).div_ceil(8));
+        let (mut codes, mut zeros) = (vec![0u8; n * blocks * block_bytes], vec![0u8; n * zero_bytes]);
+        let mut scales = Vec::with_capacity(n * blocks);
+        let rule = Rule { bits: self.bits, least_zero: 0, stored: |scale| scale };
+        let group = |row: usize, b: usize, affine: &mut Affine| {
+            scales.push(affine.scale);
+            zeros[row * zero_bytes + b * bits / 8] |= (affine.zero as u8) << (b * bits % 8);
+        };
+        // Blocks are whole bytes, so that a row of codes is one run of them.
+        let row_bytes = blocks * block_bytes;
+        let code = |row: usize, k: usize, q: u32| codes[row * row_bytes + k * bits / 8] |= (q as u8) << (k * bits % 8);
+        rows(values, k, block, rule, group, code);
+        vec![
+            ("B", Part::new(Dtype::U8, &[n, blocks, block_bytes], codes)),
+            ("scales", Part::f32s(&[n, blocks], &scales)),
+            ("zero_points", Part::new(Dtype::U8, &[n, zero_bytes], zeros)),
+        ]
     }
 }

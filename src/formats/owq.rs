@@ -11,11 +11,15 @@
 //! `w = oweight[p,n]` where `k = outlieridx[p]` (the code there equals z), else `(q − z[n])·s[n]`. N is even, K·bits a multiple of 32.
 //!
 //! Source: Lee et al., "OWQ" (arXiv 2306.02272) and the authors' code.
+//!
+//! Encoding is the affine rule of `round.rs`, a group being a row, with an f16 scale and no columns in f16 (P = 0): round to nearest, without
+//! OWQ's choice of columns and GPTQ's correction of errors.
 
 use super::bits::{field, nibble};
 use super::codec::{BYTES, Check, Codec, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
-use super::packed::{Dtype, Packed};
+use super::packed::{Dtype, Packed, Part};
+use super::round::{Affine, Rule, as_f16, f16s, put_apart, rows, words};
 use crate::error::{Result, shape_error};
 
 /// The numbers.
@@ -93,5 +97,30 @@ impl Codec for Owq {
     fn extra(&self, w: &Packed<'_>, n: usize) -> Vec<(usize, f32)> {
         let (columns, values) = (w.get("outlieridx"), w.get("oweight"));
         (0..columns.elements()).map(|p| (columns.word(p) as usize, values.float(p * w.n() + n))).collect()
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        let bits = self.bits as usize;
+        if !n.is_multiple_of(2) || !(k * bits).is_multiple_of(32) {
+            return Vec::new(); // The check says which.
+        }
+        let (mut codes, mut zeros, mut scales) = (vec![0; k * bits / 32 * n], vec![0u8; n / 2], vec![0.0; n]);
+        let rule = Rule { bits: self.bits, least_zero: 0, stored: as_f16 };
+        let group = |row: usize, _: usize, affine: &mut Affine| {
+            scales[row] = affine.scale;
+            zeros[row / 2] |= (affine.zero as u8) << (row % 2 * 4);
+        };
+        rows(values, k, k, rule, group, |row, k, q| put_apart(&mut codes, row, n, k, self.bits, q));
+        vec![
+            ("qweight", words(&[k * bits / 32, n], &codes)),
+            ("scales", f16s(&[n, 1], &scales)),
+            ("zeros", Part::new(Dtype::U8, &[n / 2, 1], zeros)),
+            ("oweight", f16s(&[0, n], &[])),
+            ("outlieridx", words(&[0], &[])),
+        ]
     }
 }

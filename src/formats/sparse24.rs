@@ -8,9 +8,11 @@
 //! `w[n, 4⌊i/2⌋ + p] = values[n, i]`. K is a multiple of 4. Where a file puts both values in one column, the second stands there.
 //!
 //! Source: this layout is ours, after NVIDIA's 2:4 sparsity (arXiv 2104.08378); Wanda's N:M choice (arXiv 2306.11695) fills it.
+//!
+//! Encoding: of each four the two of the largest magnitude stay, of equal ones the first, in f32 and in the order of their columns.
 
 use super::codec::{BYTES, Check, Codec, FLOATS};
-use super::packed::Packed;
+use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
 /// The codec.
@@ -33,5 +35,31 @@ impl Codec for Sparse24 {
             let p = (index.byte(first_index + i / 4) >> (2 * (i % 4))) & 3;
             out[4 * (i / 2) + usize::from(p)] = values.float(first + i);
         }
+    }
+
+    fn encodes(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
+        if !k.is_multiple_of(4) {
+            return Vec::new(); // The check says so.
+        }
+        let (mut kept, mut index) = (Vec::with_capacity(values.len() / 2), vec![0u8; n * k.div_ceil(8)]);
+        for (row, index) in values.chunks_exact(k).zip(index.chunks_exact_mut(k.div_ceil(8))) {
+            for (j, four) in row.chunks_exact(4).enumerate() {
+                // A number stays if fewer than two go before it.
+                let before = |p: usize, other: usize| {
+                    let (m, other_m) = (four[p].abs(), four[other].abs());
+                    other_m > m || (other_m == m && other < p)
+                };
+                let stay = (0..4).filter(|p| (0..4).filter(|other| before(*p, *other)).count() < 2);
+                for (i, p) in (2 * j..).zip(stay) {
+                    kept.push(four[p]);
+                    index[i / 4] |= (p as u8) << (2 * (i % 4));
+                }
+            }
+        }
+        vec![("values", Part::f32s(&[n, k / 2], &kept)), ("index", Part::new(Dtype::U8, &[n, k.div_ceil(8)], index))]
     }
 }

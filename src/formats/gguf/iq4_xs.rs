@@ -7,10 +7,14 @@
 //! ```
 //!
 //! `w = d·(s[i] − 32)·KV[q]`.
+//! Encoding (round to nearest, not llama.cpp's search): the step of 32 is `p/−127` with p the signed value of the largest magnitude; `d` is
+//! the step of the largest magnitude by −32 in f16; by it as stored `s − 32 = clamp(round(step/d), −32, 31)`, then the nearest KV of
+//! `v/(d·(s − 32))`, of two the first.
 
 use super::super::bits::nibble;
 use super::super::form::{Form, Level, Place, Scale};
-use super::{Block, KV, h};
+use super::super::round::{between, divisor};
+use super::{Block, KV, KV_MIDDLES, h, put_h, signed_scales};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +23,7 @@ pub struct Iq4Xs;
 impl Block for Iq4Xs {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 136;
+    const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(4, Scale::Super(8), Place::Block { rows: 1, cols: 32 }).levels(Level::Table);
 
@@ -41,5 +46,19 @@ impl Block for Iq4Xs {
 
     fn table() -> [f32; 16] {
         KV
+    }
+
+    fn encode(values: &[f32], b: &mut [u8]) {
+        let (d, scales) = signed_scales::<8>(values, 127.0, 32.0);
+        put_h(b, 0, d);
+        for (i, (values, scale)) in values.chunks_exact(32).zip(scales).enumerate() {
+            let stored = (scale + 32) as u8;
+            b[4 + i / 2] |= (stored & 15) << (i % 2 * 4);
+            b[2 + i / 4] |= stored >> 4 << (i % 4 * 2);
+            let step = divisor(d * f32::from(scale));
+            for (l, v) in values.iter().enumerate() {
+                b[8 + 16 * i + l % 16] |= between(&KV_MIDDLES, v / step) << (l / 16 * 4);
+            }
+        }
     }
 }

@@ -6,6 +6,11 @@
 //!
 //! Source: ggml (`ggml-common.h`, `ggml-quants.c`) and its Python twin `gguf.quants`, whose encoding rules these are where there are
 //! some: the bytes were compared with those of gguf-py 0.19.0 on normal, constant, zero and tied rows, and are the same.
+//!
+//! The K and IQ4 types have no rule there. They are encoded by plain round-to-nearest: a step from the range or the peak of each
+//! sub-block, rounded as it is stored, then the nearest code by what is stored. It is **not** the iterative search of llama.cpp, which
+//! tries many steps to lessen the error: the bytes differ. NVFP4 has the rule of ggml's reference, but for ties of a scale; its bytes
+//! were not compared.
 
 pub mod iq4_nl;
 pub mod iq4_xs;
@@ -30,6 +35,7 @@ use super::bits::{f16_from, inverse};
 use super::codec::{BYTES, Check, Codec};
 use super::form::{Form, Place};
 use super::packed::{Dtype, Packed, Part};
+use super::round::{as_f16, divisor, middles, range, whole};
 use crate::error::Result;
 
 /// One block. The slices have `BYTES` and `ELEMENTS` places.
@@ -185,3 +191,56 @@ fn ternary_codes(values: &[f32]) -> (f32, impl Fn(usize) -> u8) {
     let id = inverse(d);
     (d, move |j| ((values[j] * id).round().clamp(-1.0, 1.0) + 1.0) as u8)
 }
+
+/// Writes the 6-bit scale and least value i, where they were 0.
+fn put_six_bits(b: &mut [u8], i: usize, [scale, least]: [u8; 2]) {
+    let s = &mut b[4..16];
+    if i < 4 {
+        s[i] |= scale;
+        s[i + 4] |= least;
+    } else {
+        s[i + 4] |= (scale & 15) | least << 4;
+        s[i - 4] |= scale >> 4 << 6;
+        s[i] |= least >> 4 << 6;
+    }
+}
+
+/// The rule of Q2_K, Q4_K and Q5_K here, for S sub-blocks of a block: `low = min(0, min v)`, the step `(max v − low)/most` and the least
+/// value `−low`; the scales of the block are the greatest of either by `limit`, rounded to f16, and by them as stored the S steps and
+/// least values are rounded, at most `limit`. The two scales, and the codes of steps and least values.
+fn ranged_scales<const S: usize>(values: &[f32], most: f32, limit: f32) -> ([f32; 2], [[u8; 2]; S]) {
+    let mut steps = [[0.0; 2]; S];
+    for (step, values) in steps.iter_mut().zip(values.chunks_exact(256 / S)) {
+        let (low, high) = range(values);
+        let low = low.min(0.0);
+        *step = [(high - low) / most, -low];
+    }
+    let scales = [0, 1].map(|i| as_f16(steps.iter().fold(0.0, |all: f32, step| all.max(step[i])) / limit));
+    let code = |step: f32, scale: f32| whole((step / divisor(scale)).min(limit)) as u8;
+    (scales, steps.map(|step| [code(step[0], scales[0]), code(step[1], scales[1])]))
+}
+
+/// The nearest code of v by a step and a least value as stored.
+fn ranged_code(v: f32, step: f32, least: f32, most: f32) -> u8 {
+    whole(((v + least) / divisor(step)).clamp(0.0, most)) as u8
+}
+
+/// The rule of Q3_K, Q6_K and IQ4_XS here, for S sub-blocks of a block: the step `p/−half` with p the signed value of the largest
+/// magnitude; the scale of the block is the step of the largest magnitude by `−limit`, rounded to f16, and by it as stored the steps are
+/// rounded to `−limit … limit − 1`. The scale, and the codes of the steps.
+fn signed_scales<const S: usize>(values: &[f32], half: f32, limit: f32) -> (f32, [i8; S]) {
+    let mut steps = [0.0; S];
+    for (step, values) in steps.iter_mut().zip(values.chunks_exact(256 / S)) {
+        *step = peak(values) / -half;
+    }
+    let scale = as_f16(peak(&steps) / -limit);
+    (scale, steps.map(|step| whole((step / divisor(scale)).clamp(-limit, limit - 1.0)) as i8))
+}
+
+/// The nearest of the codes 0 … 2·half − 1 of v, by a step as stored.
+fn signed_code(v: f32, step: f32, half: f32) -> u8 {
+    whole((v / divisor(step)).clamp(-half, half - 1.0) + half) as u8
+}
+
+/// What is half way between the entries of that table.
+const KV_MIDDLES: [f32; 15] = middles(&KV);

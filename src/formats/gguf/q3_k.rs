@@ -8,9 +8,12 @@
 //! ```
 //!
 //! `w = d·(s − 32)·(q − (third ? 0 : 4))`, `q = (b[32 + 32n + l] >> 2t) & 3`.
+//! Encoding (round to nearest, not llama.cpp's search): the step of a sub-block is `p/−4` with p the signed value of the largest
+//! magnitude; `d` is the step of the largest magnitude by `−32` in f16; by it as stored `s = clamp(round(step/d), −32, 31)`, which stands
+//! for `s − 32` above, and `q = clamp(round(v/(d·s)), −4, 3) + 4`.
 
 use super::super::form::{Form, Place, Scale};
-use super::{Block, h};
+use super::{Block, h, put_h, signed_code, signed_scales};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +22,7 @@ pub struct Q3K;
 impl Block for Q3K {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 110;
+    const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(3, Scale::Super(16), Place::Block { rows: 1, cols: 16 }).about(4);
 
@@ -37,5 +41,21 @@ impl Block for Q3K {
 
     fn supers(b: &[u8]) -> [f32; 2] {
         [h(b, 108), 0.0]
+    }
+
+    fn encode(values: &[f32], b: &mut [u8]) {
+        let (d, scales) = signed_scales::<16>(values, 4.0, 32.0);
+        put_h(b, 108, d);
+        for (u, (values, scale)) in values.chunks_exact(16).zip(scales).enumerate() {
+            let stored = (scale + 32) as u8;
+            b[96 + u % 8] |= (stored & 15) << (u / 8 * 4);
+            b[104 + u % 4] |= stored >> 4 << (u / 4 * 2);
+            let (n, t, first) = (u / 8, u / 2 % 4, 16 * (u % 2));
+            for (l, v) in (first..).zip(values) {
+                let q = signed_code(*v, d * f32::from(scale), 4.0);
+                b[32 + 32 * n + l] |= (q & 3) << (2 * t);
+                b[l] |= q >> 2 << (u / 2);
+            }
+        }
     }
 }

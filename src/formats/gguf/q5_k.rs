@@ -7,10 +7,13 @@
 //! ```
 //!
 //! `w = d·sc[i]·q − m·least[i]`.
+//! Encoding (round to nearest, not llama.cpp's search): of each sub-block `low = min(0, min v)` and the step `(max v − low)/31`;
+//! `d = max step/63` and `m = max(−low)/63` in f16; by these as stored `scale = min(round(step/d), 63)` and
+//! `least = min(round(−low/m), 63)`; then `q = clamp(round((v + m·least)/(d·scale)), 0, 31)`. A sub-block whose scale is 0 becomes its least.
 
 use super::super::bits::nibble;
 use super::super::form::{Form, Place, Scale};
-use super::{Block, h, six_bits};
+use super::{Block, h, put_h, put_six_bits, ranged_code, ranged_scales, six_bits};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +22,7 @@ pub struct Q5K;
 impl Block for Q5K {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 176;
+    const ENCODES: bool = true;
 
     const FORM: Form = Form::biased(5, Scale::SuperPair(8), Place::Block { rows: 1, cols: 32 });
 
@@ -36,5 +40,20 @@ impl Block for Q5K {
 
     fn supers(b: &[u8]) -> [f32; 2] {
         [h(b, 0), h(b, 2)]
+    }
+
+    fn encode(values: &[f32], b: &mut [u8]) {
+        let ([d, m], codes) = ranged_scales::<8>(values, 31.0, 63.0);
+        put_h(b, 0, d);
+        put_h(b, 2, m);
+        for (i, (values, code)) in values.chunks_exact(32).zip(codes).enumerate() {
+            put_six_bits(b, i, code);
+            let (step, least) = (d * f32::from(code[0]), m * f32::from(code[1]));
+            for (l, v) in values.iter().enumerate() {
+                let q = ranged_code(*v, step, least, 31.0);
+                b[16 + l] |= (q >> 4) << i;
+                b[48 + 32 * (i / 2) + l] |= (q & 15) << (4 * (i % 2));
+            }
+        }
     }
 }

@@ -7,10 +7,13 @@
 //! ```
 //!
 //! `w = d·scale[u]·(q − 32)`.
+//! Encoding (round to nearest, not llama.cpp's search): the step of a sub-block is `p/−32` with p the signed value of the largest
+//! magnitude; `d` is the step of the largest magnitude by `−128` in f16; by it as stored `s = clamp(round(step/d), −128, 127)`, which stands
+//! for the scale, and `q = clamp(round(v/(d·s)), −32, 31) + 32`.
 
 use super::super::bits::nibble;
 use super::super::form::{Form, Place, Scale};
-use super::{Block, h};
+use super::{Block, h, put_h, signed_code, signed_scales};
 
 /// The codec.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +22,7 @@ pub struct Q6K;
 impl Block for Q6K {
     const ELEMENTS: usize = 256;
     const BYTES: usize = 210;
+    const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(6, Scale::Super(16), Place::Block { rows: 1, cols: 16 }).about(32);
 
@@ -36,5 +40,19 @@ impl Block for Q6K {
 
     fn supers(b: &[u8]) -> [f32; 2] {
         [h(b, 208), 0.0]
+    }
+
+    fn encode(values: &[f32], b: &mut [u8]) {
+        let (d, scales) = signed_scales::<16>(values, 32.0, 128.0);
+        put_h(b, 208, d);
+        for (u, (values, scale)) in values.chunks_exact(16).zip(scales).enumerate() {
+            b[192 + u] = scale as u8;
+            let (n, t, first) = (u / 8, u / 2 % 4, 16 * (u % 2));
+            for (l, v) in (first..).zip(values) {
+                let q = signed_code(*v, d * f32::from(scale), 32.0);
+                b[64 * n + 32 * (t % 2) + l] |= (q & 15) << (t / 2 * 4);
+                b[128 + 32 * n + l] |= q >> 4 << (2 * t);
+            }
+        }
     }
 }
