@@ -7,6 +7,7 @@ use super::{Attrs, cases};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
+use crate::ops::quantize::QuantizeProblem;
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
@@ -149,4 +150,4 @@ macro_rules! problems {
     };
 }
 
-problems! { Norm(NormProblem), Hypersphere(HypersphereProblem) }
+problems! { Norm(NormProblem), Hypersphere(HypersphereProblem), Quantize(QuantizeProblem) }

@@ -3,11 +3,13 @@
 //! If a kernel and its reference disagree, the kernel is wrong.
 
 mod norm;
+mod quantize;
 
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
     power_norm, rms_norm, scaler, unified_norm,
 };
+pub use quantize::{Quantized, quantize_rows};
 
 /// A row-major array.
 #[derive(Clone, Debug, PartialEq)]

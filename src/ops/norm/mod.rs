@@ -421,21 +421,27 @@ impl Lowering {
     }
 }
 
-fn same_shape(op: &'static str, a: (&'static str, &Tensor), b: (&'static str, &Tensor)) -> Result<()> {
+pub(super) fn same_shape(op: &'static str, a: (&'static str, &Tensor), b: (&'static str, &Tensor)) -> Result<()> {
     if a.1.shape() == b.1.shape() {
         return Ok(());
     }
     Err(shape_error!(op, "{} has shape {}, but {} has {}", a.0, a.1.shape(), b.0, b.1.shape()))
 }
 
-fn want_f32(op: &'static str, operand: &'static str, tensor: &Tensor) -> Result<()> {
+pub(super) fn want_f32(op: &'static str, operand: &'static str, tensor: &Tensor) -> Result<()> {
     if tensor.elem() == Elem::F32 {
         return Ok(());
     }
     Err(Error::Storage { op, operand, have: tensor.elem().name(), want: "f32" })
 }
 
-fn number(op: &'static str, name: &'static str, v: f32, ok: impl Fn(f32) -> bool, rule: &'static str) -> Result<()> {
+pub(super) fn number(
+    op: &'static str,
+    name: &'static str,
+    v: f32,
+    ok: impl Fn(f32) -> bool,
+    rule: &'static str,
+) -> Result<()> {
     if v.is_finite() && ok(v) {
         return Ok(());
     }
@@ -465,16 +471,16 @@ fn grouped(op: &'static str, channels: usize, groups: usize) -> Result<usize> {
 
 /// Which lanes work on which rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tile {
-    lanes: u32,
-    rows: u32,
-    chunks: u32,
+pub(super) struct Tile {
+    pub lanes: u32,
+    pub rows: u32,
+    pub chunks: u32,
 }
 
 impl Tile {
     /// The tile for rows that fit registers. Few rows take all lanes that they can use, for the shortest wait; many rows take
     /// as few lanes as give each up to four loads of 16 bytes in flight, so that reductions stay inside subgroups.
-    fn of(len: u64, rows: u64, caps: &Caps) -> Self {
+    pub fn of(len: u64, rows: u64, caps: &Caps) -> Self {
         let most = 256.min(caps.invocations).max(1);
         let most = if most.is_power_of_two() { most } else { most.next_power_of_two() / 2 };
         let quads = len.div_ceil(4).max(1);
@@ -487,12 +493,12 @@ impl Tile {
 
     /// The tile for a processor, which keeps no chunks: 8 lanes fill its vectors, and no subgroup waits for another.
     /// Twice as many above 4,096 numbers, where the sum of one lane would have too many terms in a row.
-    fn of_processor(len: u64, rows: u64) -> Self {
+    pub fn of_processor(len: u64, rows: u64) -> Self {
         let lanes = if len <= 4096 { 8 } else { 16 };
         Self { lanes, rows: rows.next_power_of_two().min(4) as u32, chunks: 0 }
     }
 
-    fn set(self, step: &mut Builder) {
+    pub fn set(self, step: &mut Builder) {
         step.set("LANES", Const::U32(self.lanes));
         step.set("ROWS", Const::U32(self.rows));
         if self.chunks > 0 {
@@ -503,17 +509,17 @@ impl Tile {
 
 /// How sums are taken and f16 is read: the part of a plan that follows from caps alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Means {
+pub(super) struct Means {
     /// The size up to which lanes shuffle, where subgroups are used.
-    subgroup: Option<u32>,
-    native_f16: bool,
+    pub subgroup: Option<u32>,
+    pub native_f16: bool,
 }
 
 impl Means {
-    const BASELINE: Self = Self { subgroup: None, native_f16: false };
+    pub const BASELINE: Self = Self { subgroup: None, native_f16: false };
 
     /// What the caps allow, best first. The last is the baseline's.
-    fn all(caps: &Caps, f16: bool) -> Vec<Self> {
+    pub fn all(caps: &Caps, f16: bool) -> Vec<Self> {
         let subgroup = caps.subgroups.map(|s| s.min).filter(|s| *s >= 4 && s.is_power_of_two());
         let native: &[bool] = if caps.f16 && f16 { &[true, false] } else { &[false] };
         let mut sizes = vec![subgroup, None];
@@ -521,7 +527,7 @@ impl Means {
         sizes.into_iter().flat_map(|subgroup| native.iter().map(move |n| Self { subgroup, native_f16: *n })).collect()
     }
 
-    fn name(self, kernel: &str) -> String {
+    pub fn name(self, kernel: &str) -> String {
         let reduce = if self.subgroup.is_some() { "subgroup" } else { "tree" };
         format!("{kernel}/{reduce}{}", self.f16())
     }
@@ -531,7 +537,7 @@ impl Means {
     }
 
     /// Fills the reduce slot.
-    fn reduce(self, step: &mut Builder) {
+    pub fn reduce(self, step: &mut Builder) {
         match self.subgroup {
             Some(size) => {
                 step.fill("reduce", "slot/reduce/subgroup");
@@ -543,7 +549,7 @@ impl Means {
 }
 
 /// The rows that one dispatch takes, so that no binding passes the device's limit, in whole `unit`s.
-fn rows_at_once(op: &'static str, caps: &Caps, rows: u64, unit: u64, row_bytes: u64) -> Result<u64> {
+pub(super) fn rows_at_once(op: &'static str, caps: &Caps, rows: u64, unit: u64, row_bytes: u64) -> Result<u64> {
     // A binding begins up to one alignment before its first element. Kernels count elements in 32 bits.
     let have = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES).min(i32::MAX as u64);
     let unit_bytes = unit * row_bytes;

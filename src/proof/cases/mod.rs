@@ -10,19 +10,41 @@ use crate::error::Result;
 use crate::reference::Array;
 use crate::tensor::Elem;
 
+mod codes;
 mod norm;
+mod quantize;
 
 /// The ops of the table.
-pub const OPS: &[&str] = norm::OPS;
+pub const OPS: &[&str] = &joined::<{ norm::OPS.len() + quantize::OPS.len() }>(&[norm::OPS, quantize::OPS]);
+
+/// Lists of `N` names together, as one.
+const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
+    let (mut all, mut n, mut list) = ([""; N], 0, 0);
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            all[n] = lists[list][at];
+            (n, at) = (n + 1, at + 1);
+        }
+        list += 1;
+    }
+    all
+}
 
 /// Every case.
 pub fn all() -> Vec<Case> {
-    norm::cases()
+    let mut all = norm::cases();
+    all.extend(quantize::cases());
+    all
 }
 
 /// Builds an op; see [`build`](super::build).
 pub(super) fn build(op: &'static str, attrs: &Attrs, roles: Roles<'_>, user: User<'_>) -> Result<()> {
-    norm::build(op, attrs, roles, user)
+    if quantize::OPS.contains(&op) {
+        quantize::build(op, attrs, roles, user)
+    } else {
+        norm::build(op, attrs, roles, user)
+    }
 }
 
 /// What is done with an op that has been built.
@@ -140,7 +162,11 @@ impl Case {
             let data = hosts[i.role].iter().map(|v| f64::from(*v)).collect();
             (i.role, Array { shape: i.shape.clone(), data })
         }));
-        let expected = norm::expected(self, &arrays, storage)?;
+        let expected = if quantize::OPS.contains(&self.op) {
+            quantize::expected(self, &arrays)?
+        } else {
+            norm::expected(self, &arrays, storage)?
+        };
         Ok((hosts, expected))
     }
 
