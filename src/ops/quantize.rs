@@ -1,12 +1,14 @@
 //! Quantisation of activations: whole numbers of 2 to 8 bits, and a scale for each row.
 
-use crate::caps::{Caps, DeviceKind};
+use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
-use crate::ops::norm::{CODE_FLOOR, Means, NAIVE_ROW, REGISTER_ROW, Tile, number, rows_at_once, same_shape, want_f32};
+use crate::ops::norm::{
+    CODE_FLOOR, Means, NAIVE_ROW, REGISTER_ROW, Tile, grid, number, rows_at_once, same_shape, want_elem, words_first,
+};
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Part};
 use crate::ops::{Op, Operand, Problem};
-use crate::plan::{Access, Const, Plan, Step, fold};
+use crate::plan::{Access, Const, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 
 /// Dynamic quantisation: each row of `x[.., K]` by a scale of its own, which follows from the row.
@@ -113,16 +115,12 @@ impl Op for QuantizeRows<'_> {
             None => (Elem::I8, "i8 where there is no zero"),
             Some(_) => (Elem::U8, "u8 where zero is given"),
         };
-        if q.elem() != elem {
-            return Err(Error::Storage { op: OP, operand: "q", have: q.elem().name(), want });
-        }
-        want_f32(OP, "scale", scale)?;
-        if let Some(have) = zero.map(Tensor::elem).filter(|e| *e != Elem::I32) {
-            return Err(Error::Storage { op: OP, operand: "zero", have: have.name(), want: "i32" });
-        }
-        for (name, tensor) in [("scale", Some(scale)), ("zero", zero)] {
-            if let Some(shape) = tensor.map(Tensor::shape).filter(|s| s.elements() != rows) {
-                return Err(shape_error!(OP, "{name} has shape {shape}, but there are {rows} rows"));
+        want_elem(OP, "q", q, elem, want)?;
+        for (name, tensor, elem) in [("scale", Some(scale), Elem::F32), ("zero", zero, Elem::I32)] {
+            let Some(tensor) = tensor else { continue };
+            want_elem(OP, name, tensor, elem, elem.name())?;
+            if tensor.elements() != rows {
+                return Err(shape_error!(OP, "{name} has shape {}, but there are {rows} rows", tensor.shape()));
             }
         }
         Ok(QuantizeProblem {
@@ -155,9 +153,7 @@ impl Problem for QuantizeProblem {
         }
         let mut plans = Vec::new();
         let one_read = self.len <= REGISTER_ROW;
-        // The processors that norms read again on, and for the same reason.
-        if one_read && caps.kind == DeviceKind::Cpu && caps.subgroups.is_none_or(|s| s.min < 8) {
-            let means = Means::all(caps, false).first().copied().unwrap_or(Means::BASELINE);
+        if let Some(means) = Means::of_processor(caps).filter(|_| one_read) {
             let why = "a processor: few lanes, and a second read from its cache";
             plans.push(plan(means.name("again"), why, self.steps(caps, means, Kernel::Processor)?));
         }
@@ -173,13 +169,7 @@ impl Problem for QuantizeProblem {
             let steps = self.steps(caps, Means::BASELINE, Kernel::Naive)?;
             plans.push(plan("naive".into(), "one invocation a row, by the formula", steps));
         }
-        if caps.kind == DeviceKind::Cpu {
-            // Software devices take longer over f16 than over words, as with norms. The last plan stays the baseline's.
-            let words = plans.iter().position(|p| !p.name.ends_with("/f16"));
-            if let Some(at) = words.filter(|at| at + 1 < plans.len()) {
-                plans[..=at].rotate_right(1);
-            }
-        }
+        words_first(caps, &mut plans);
         Ok(plans)
     }
 }
@@ -199,9 +189,11 @@ impl QuantizeProblem {
         // Of the shortest rows, the scales are the longest binding.
         let widest = (self.len * self.x.elem.bytes() as u64).max(4);
         let most = rows_at_once(OP, caps, self.rows, 1, widest)?;
-        (0..self.rows.div_ceil(most))
-            .map(|i| self.step(caps, means, kernel, i * most, most.min(self.rows - i * most)))
-            .collect()
+        let mut steps = Vec::new();
+        for row0 in (0..self.rows).step_by(most as usize) {
+            steps.push(self.step(caps, means, kernel, row0, most.min(self.rows - row0))?);
+        }
+        Ok(steps)
     }
 
     fn step(&self, caps: &Caps, means: Means, kernel: Kernel, row0: u64, rows: u64) -> Result<Step> {
@@ -234,10 +226,7 @@ impl QuantizeProblem {
             tile.set(&mut step);
             means.reduce(&mut step);
         }
-        let groups = rows.div_ceil(tile.map_or(64, |t| u64::from(t.rows)));
-        let have = u64::from(caps.workgroups).pow(2);
-        let grid =
-            fold(groups, caps.workgroups).ok_or(Error::Limit { op: OP, limit: "workgroups", need: groups, have })?;
+        let grid = grid(OP, caps, rows.div_ceil(tile.map_or(64, |t| u64::from(t.rows))))?;
         params.fold = grid[0];
         Ok(step.step(&params, grid))
     }

@@ -367,14 +367,7 @@ impl Lowering {
         match scale {
             Some(scale) => {
                 want_f32(op, "scale", scale)?;
-                if y.elem() != Elem::I8 {
-                    return Err(Error::Storage {
-                        op,
-                        operand: "y",
-                        have: y.elem().name(),
-                        want: "i8 where scale is given",
-                    });
-                }
+                want_elem(op, "y", y, Elem::I8, "i8 where scale is given")?;
                 if scale.elements() != self.rows {
                     return Err(shape_error!(
                         op,
@@ -428,11 +421,22 @@ pub(super) fn same_shape(op: &'static str, a: (&'static str, &Tensor), b: (&'sta
     Err(shape_error!(op, "{} has shape {}, but {} has {}", a.0, a.1.shape(), b.0, b.1.shape()))
 }
 
-pub(super) fn want_f32(op: &'static str, operand: &'static str, tensor: &Tensor) -> Result<()> {
-    if tensor.elem() == Elem::F32 {
+fn want_f32(op: &'static str, operand: &'static str, tensor: &Tensor) -> Result<()> {
+    want_elem(op, operand, tensor, Elem::F32, "f32")
+}
+
+/// The tensor is stored like this; `want` says so, and when.
+pub(super) fn want_elem(
+    op: &'static str,
+    operand: &'static str,
+    tensor: &Tensor,
+    elem: Elem,
+    want: &'static str,
+) -> Result<()> {
+    if tensor.elem() == elem {
         return Ok(());
     }
-    Err(Error::Storage { op, operand, have: tensor.elem().name(), want: "f32" })
+    Err(Error::Storage { op, operand, have: tensor.elem().name(), want })
 }
 
 pub(super) fn number(
@@ -527,6 +531,14 @@ impl Means {
         sizes.into_iter().flat_map(|subgroup| native.iter().map(move |n| Self { subgroup, native_f16: *n })).collect()
     }
 
+    /// Those of a processor that does better to read a row again than to keep it, if this is one: processors with vectors of 8,
+    /// such as lavapipe's, keep a row in registers as GPUs do; SwiftShader keeps it in memory. F16 by words, which takes a
+    /// processor less time.
+    pub fn of_processor(caps: &Caps) -> Option<Self> {
+        let again = caps.kind == DeviceKind::Cpu && caps.subgroups.is_none_or(|s| s.min < 8);
+        again.then(|| Self::all(caps, false).first().copied().unwrap_or(Self::BASELINE))
+    }
+
     pub fn name(self, kernel: &str) -> String {
         let reduce = if self.subgroup.is_some() { "subgroup" } else { "tree" };
         format!("{kernel}/{reduce}{}", self.f16())
@@ -576,10 +588,7 @@ impl Problem for NormProblem {
         let mut plans = Vec::new();
         let elementwise = self.stat == Stat::Stored && self.scale.is_none();
         let one_read = !elementwise && self.inner == 1 && self.len <= REGISTER_ROW;
-        // Processors with vectors of 8, such as lavapipe's, keep a row in registers as GPUs do; SwiftShader keeps it in memory.
-        if one_read && caps.kind == DeviceKind::Cpu && caps.subgroups.is_none_or(|s| s.min < 8) {
-            // f16 by words, which takes a processor less time.
-            let means = Means::all(caps, false).first().copied().unwrap_or(Means::BASELINE);
+        if let Some(means) = Means::of_processor(caps).filter(|_| one_read) {
             let tile = |rows| Tile::of_processor(self.len, rows);
             let steps = self.each(caps, means, |s, m, r0, n| s.again(caps, m, tile(n), r0, n))?;
             let why = "a processor: few lanes, and a second read from its cache";
@@ -626,15 +635,23 @@ impl Problem for NormProblem {
             let steps = self.each(caps, Means::BASELINE, |s, m, r0, n| s.naive(caps, m, r0, n))?;
             plans.push(self.plan_of("naive".into(), "one invocation a row, by the formula", steps, Vec::new()));
         }
-        if caps.kind == DeviceKind::Cpu {
-            // Software devices may have f16, but take longer over it than over words. The last plan stays the baseline's.
-            let words = plans.iter().position(|p| !p.name.ends_with("/f16"));
-            if let Some(at) = words.filter(|at| at + 1 < plans.len()) {
-                plans[..=at].rotate_right(1);
-            }
-        }
+        words_first(caps, &mut plans);
         Ok(plans)
     }
+}
+
+/// Software devices may have f16, but take longer over it than over words. The last plan stays the baseline's.
+pub(super) fn words_first(caps: &Caps, plans: &mut [Plan]) {
+    let words = plans.iter().position(|p| !p.name.ends_with("/f16"));
+    if let Some(at) = words.filter(|at| caps.kind == DeviceKind::Cpu && at + 1 < plans.len()) {
+        plans[..=at].rotate_right(1);
+    }
+}
+
+/// A grid of so many workgroups.
+pub(super) fn grid(op: &'static str, caps: &Caps, groups: u64) -> Result<[u32; 3]> {
+    let have = u64::from(caps.workgroups).pow(2);
+    fold(groups, caps.workgroups).ok_or(Error::Limit { op, limit: "workgroups", need: groups, have })
 }
 
 impl NormProblem {
@@ -706,8 +723,7 @@ impl NormProblem {
     }
 
     fn grid(&self, caps: &Caps, groups: u64) -> Result<[u32; 3]> {
-        let most = u64::from(caps.workgroups).pow(2);
-        fold(groups, caps.workgroups).ok_or(Error::Limit { op: self.op, limit: "workgroups", need: groups, have: most })
+        grid(self.op, caps, groups)
     }
 
     fn consts(&self, step: &mut Builder) {

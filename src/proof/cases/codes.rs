@@ -32,10 +32,12 @@ pub(super) fn codes(q: &'static str, x: &Array, bound: &[f64], len: usize, codin
     let (mut code_bound, mut scale_bound, mut zero_bound) = (Vec::with_capacity(x.data.len()), Vec::new(), Vec::new());
     let rows = x.data.chunks(len).zip(bound.chunks(len));
     for ((row, bound), (scale, zero)) in rows.zip(quantized.scale.iter().zip(&quantized.zero)) {
-        let error = bound.iter().fold(0.0, |e: f64, b| e.max(*b)) * if symmetric { 1.0 } else { 2.0 };
-        scale_bound.push(error / steps + extent_error * scale);
-        let relative = error / steps / scale + extent_error + DIVISION;
-        let zero_error = bound.iter().fold(0.0, |e: f64, b| e.max(*b)) / scale + zero * relative;
+        let error = bound.iter().fold(0.0, |e: f64, b| e.max(*b));
+        // The error of the largest, or of the least and the largest.
+        let extent = if symmetric { error } else { 2.0 * error } / steps + extent_error * scale;
+        scale_bound.push(extent);
+        let relative = extent / scale + DIVISION;
+        let zero_error = error / scale + zero * relative;
         let to_tie = 0.5 - (zero - zero.round_ties_even()).abs();
         let moved = if symmetric || to_tie > zero_error { 0.0 } else { 1.0 };
         zero_bound.push(0.5 + zero_error);

@@ -37,14 +37,67 @@ pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> R
     Ok(codes("q", x, &vec![0.0; x.data.len()], len, coding))
 }
 
-const NORMAL: Fill = normal(1.0);
-
 const fn normal(deviation: f32) -> Fill {
     Fill::Normal { mean: 0.0, deviation }
 }
 
-/// Symmetric codes of so many bits.
-fn make(name: &str, shape: &[usize], bits: u32, fill: Fill, phase: &'static str) -> Case {
+/// What comes into the linears of Llama-3-8B, and into the last one of its MLP: name, title, rows, K, phase.
+const REAL: [(&str, &str, usize, usize, &str); 4] = [
+    ("llama3-8b-prefill-512", "hidden state 512", 512, 4096, "prefill"),
+    ("llama3-8b-decode", "hidden state", 1, 4096, "decode"),
+    ("llama3-8b-mlp-prefill-512", "MLP 512", 512, 14_336, "prefill"),
+    ("llama3-8b-mlp-decode", "MLP", 1, 14_336, "decode"),
+];
+
+/// Rows, K, bits and skew: lengths around every border (a lane, a vec4, a subgroup, a workgroup, registers), every number of
+/// bits, views, many rows, a long one and none.
+const SHAPES: [(usize, usize, u32, usize); 28] = [
+    (5, 1, 8, 0),
+    (7, 3, 4, 0),
+    (9, 31, 2, 0),
+    (4, 33, 8, 0),
+    (6, 127, 4, 0),
+    (3, 129, 2, 0),
+    (70, 1023, 8, 0),
+    (2, 4099, 4, 0),
+    (2, 8192, 2, 0),
+    (2, 8193, 8, 0),
+    (3, 16_385, 4, 0),
+    (67, 128, 2, 0),
+    (67, 128, 3, 0),
+    (67, 128, 4, 0),
+    (67, 128, 5, 0),
+    (67, 128, 6, 0),
+    (67, 128, 7, 0),
+    (67, 128, 8, 0),
+    (5, 64, 8, 0),
+    (5, 63, 8, 1),
+    (5, 256, 8, 4),
+    (5, 4096, 8, 3),
+    (5, 2050, 8, 5),
+    (5, 12_288, 8, 0),
+    (5, 8197, 8, 7),
+    (70_001, 3, 8, 0),
+    (1, 262_147, 8, 0),
+    (0, 64, 8, 0),
+];
+
+/// Values that hurt: what they are, how many bits, the floor, and whether f16 has them.
+const VALUES: [(&str, Fill, u32, f32, bool); 10] = [
+    ("zeros", Fill::Constant(0.0), 8, CODE_FLOOR, true),
+    ("constant", Fill::Constant(1234.5), 4, CODE_FLOOR, true),
+    ("negative-constant", Fill::Constant(-0.3), 8, CODE_FLOOR, true),
+    ("values-of-1e4", normal(1e4), 8, CODE_FLOOR, true),
+    ("positive", Fill::Uniform(0.5, 1.5), 8, CODE_FLOOR, true),
+    ("negative", Fill::Uniform(-1.5, -0.5), 4, CODE_FLOOR, true),
+    ("below-the-floor", normal(0.03), 8, 0.5, true),
+    ("tiny", normal(1e-20), 8, 0.0, false),
+    ("subnormal", normal(1e-39), 8, 0.0, false),
+    ("largest", normal(2e37), 2, CODE_FLOOR, false),
+];
+
+/// Symmetric codes.
+fn symmetric(name: &str, shape: &[usize], fill: Fill, bits: u32, floor: f32) -> Case {
     let rows: usize = shape.iter().rev().skip(1).product();
     let output = |role, shape: &[usize], elem| Output { role, shape: shape.to_vec(), stored: Stored::Always(elem) };
     Case {
@@ -52,8 +105,8 @@ fn make(name: &str, shape: &[usize], bits: u32, fill: Fill, phase: &'static str)
         op: OPS[0],
         title: name.replace('-', " "),
         model: "",
-        phase,
-        attrs: Attrs::default().with("bits", f64::from(bits)),
+        phase: "",
+        attrs: Attrs::default().with("bits", f64::from(bits)).with("floor", f64::from(floor)),
         inputs: vec![Input { role: "x", shape: shape.to_vec(), fill, stored: Stored::Activation }],
         outputs: vec![output("q", shape, Elem::I8), output("scale", &[rows], Elem::F32)],
         storages: vec![Elem::F32, Elem::F16, Elem::Bf16],
@@ -65,73 +118,40 @@ fn make(name: &str, shape: &[usize], bits: u32, fill: Fill, phase: &'static str)
 }
 
 /// The same, not symmetric.
-fn asymmetric(case: Case) -> Case {
-    let mut case = Case { attrs: case.attrs.with("symmetric", false), ..case };
-    let scale = case.outputs[1].clone();
+fn asymmetric(case: &Case) -> Case {
+    let mut case = Case { attrs: case.attrs.clone().with("symmetric", false), ..case.clone() };
     case.outputs[0].stored = Stored::Always(Elem::U8);
-    case.outputs.push(Output { role: "zero", stored: Stored::Always(Elem::I32), ..scale });
+    case.outputs.push(Output { role: "zero", stored: Stored::Always(Elem::I32), ..case.outputs[1].clone() });
     case.name.push_str("-asymmetric");
     case.title.push_str(" asymmetric");
     case
 }
 
-fn with(case: Case, name: &str, value: f64) -> Case {
-    Case { attrs: case.attrs.with(name, value), ..case }
-}
-
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    // What comes into the linears of Llama-3-8B, and into the last one of its MLP.
-    for (k, name) in [(4096, "llama3-8b"), (14_336, "llama3-8b-mlp")] {
-        for (rows, phase) in [(512, "prefill"), (1, "decode")] {
-            let case = make(&format!("{name}-{phase}-{rows}"), &[rows, k], 8, NORMAL, phase);
-            let title = format!("{} {rows}", if k == 4096 { "hidden state" } else { "MLP" });
-            all.push(Case { model: "Llama-3-8B", real: true, title, ..case });
+    for (name, title, rows, k, phase) in REAL {
+        let case = symmetric(name, &[rows, k], normal(1.0), 8, CODE_FLOOR);
+        all.push(Case { model: "Llama-3-8B", phase, real: true, title: title.to_owned(), ..case });
+    }
+    all.push(asymmetric(&all[0]));
+    let first = all.len();
+    for (rows, k, bits, skew) in SHAPES {
+        let case = symmetric(&format!("{rows}x{k}-bits-{bits}"), &[rows, k], normal(1.0), bits, CODE_FLOOR);
+        all.push(Case { skew, phase: "odd shapes", ..case });
+    }
+    all.push(Case { phase: "several dimensions", ..symmetric("2x3x4x8", &[2, 3, 4, 8], normal(1.0), 8, CODE_FLOOR) });
+    for (name, fill, bits, floor, f16) in VALUES {
+        for k in [129, 4096] {
+            let mut case = symmetric(&format!("{name}-{k}"), &[3, k], fill, bits, floor);
+            case.phase = "values that hurt";
+            if !f16 {
+                case.storages.remove(1);
+            }
+            all.push(case);
         }
     }
-    let case = make("llama3-8b-prefill-512", &[512, 4096], 8, NORMAL, "prefill");
-    let title = "hidden state 512".to_owned();
-    all.push(asymmetric(Case { model: "Llama-3-8B", real: true, title, ..case }));
-    // Both ways of each.
-    let mut both = Vec::new();
-    // Lengths around every border: a lane, a vec4, a subgroup, a workgroup, registers.
-    let lens = [1, 3, 31, 33, 127, 129, 1023, 4099, 8192, 8193, 16_385];
-    for (i, (k, rows)) in lens.into_iter().zip([5, 7, 9, 4, 6, 3, 70, 2, 2, 2, 3]).enumerate() {
-        let bits = [8, 4, 2][i % 3];
-        both.push(make(&format!("length-{k}-bits-{bits}"), &[rows, k], bits, NORMAL, "odd lengths"));
-    }
-    for bits in 2..=8 {
-        both.push(make(&format!("bits-{bits}"), &[67, 128], bits, NORMAL, "every width"));
-    }
-    both.push(make("huge-1x262147", &[1, 262_147], 8, NORMAL, "one huge row"));
-    both.push(make("tiny-70001x3", &[70_001, 3], 8, NORMAL, "many tiny rows"));
-    both.push(make("several-dimensions", &[2, 3, 4, 8], 8, NORMAL, "several dimensions"));
-    both.push(make("no-rows", &[0, 64], 8, NORMAL, "nothing to do"));
-    for (k, skew) in [(64, 0), (63, 1), (4096, 3), (2050, 5), (12_288, 0), (8197, 7), (256, 4)] {
-        both.push(Case { skew, ..make(&format!("view-{k}-skew-{skew}"), &[5, k], 8, NORMAL, "views") });
-    }
-    for k in [129, 4096] {
-        both.push(make(&format!("zeros-{k}"), &[3, k], 8, Fill::Constant(0.0), "zero rows"));
-        both.push(make(&format!("constant-{k}"), &[3, k], 4, Fill::Constant(1234.5), "constant rows"));
-        both.push(make(&format!("constant-negative-{k}"), &[3, k], 8, Fill::Constant(-0.3), "constant rows"));
-        both.push(make(&format!("large-{k}"), &[3, k], 8, normal(1e4), "values of 1e4"));
-        both.push(make(&format!("positive-{k}"), &[3, k], 8, Fill::Uniform(0.5, 1.5), "of one sign"));
-        both.push(make(&format!("negative-{k}"), &[3, k], 4, Fill::Uniform(-1.5, -0.5), "of one sign"));
-        let floor = make(&format!("floor-{k}"), &[3, k], 8, normal(0.03), "below the floor");
-        both.push(with(floor, "floor", 0.5));
-        // F16 has neither.
-        for (name, deviation) in [("tiny", 1e-20), ("subnormal", 1e-39)] {
-            let case = make(&format!("{name}-{k}"), &[3, k], 8, normal(deviation), "tiny numbers");
-            both.push(Case { storages: vec![Elem::F32, Elem::Bf16], ..with(case, "floor", 0.0) });
-        }
-        let huge = make(&format!("huge-values-{k}"), &[3, k], 8, normal(2e37), "the largest numbers");
-        both.push(Case { storages: vec![Elem::F32, Elem::Bf16], ..huge });
-    }
-    let subnormal = make("subnormal-floor", &[3, 40], 8, normal(1e-39), "tiny numbers");
-    all.push(Case { storages: vec![Elem::F32, Elem::Bf16], ..subnormal });
-    for case in both {
-        all.push(asymmetric(case.clone()));
-        all.push(case);
+    for at in first..all.len() {
+        all.push(asymmetric(&all[at]));
     }
     all
 }
