@@ -26,6 +26,8 @@ pub enum Elem {
     I32,
     /// 8-bit signed integer, four to a word.
     I8,
+    /// 8-bit unsigned integer, four to a word.
+    U8,
 }
 
 impl Elem {
@@ -38,6 +40,7 @@ impl Elem {
             Self::U32 => "u32",
             Self::I32 => "i32",
             Self::I8 => "i8",
+            Self::U8 => "u8",
         }
     }
 
@@ -46,7 +49,7 @@ impl Elem {
         match self {
             Self::F32 | Self::U32 | Self::I32 => 4,
             Self::F16 | Self::Bf16 => 2,
-            Self::I8 => 1,
+            Self::I8 | Self::U8 => 1,
         }
     }
 
@@ -64,6 +67,7 @@ impl Elem {
             Self::U32 => f64::from(v.round_ties_even() as u32),
             Self::I32 => f64::from(v.round_ties_even() as i32),
             Self::I8 => f64::from(v.round_ties_even() as i8),
+            Self::U8 => f64::from(v.round_ties_even() as u8),
         }
     }
 
@@ -73,7 +77,7 @@ impl Elem {
             Self::F32 => 2f64.powi(-24),
             Self::F16 => 2f64.powi(-11),
             Self::Bf16 => 2f64.powi(-8),
-            Self::U32 | Self::I32 | Self::I8 => 0.0,
+            Self::U32 | Self::I32 | Self::I8 | Self::U8 => 0.0,
         }
     }
 
@@ -86,6 +90,7 @@ impl Elem {
             Self::U32 => values.iter().flat_map(|v| (v.round_ties_even() as u32).to_le_bytes()).collect(),
             Self::I32 => values.iter().flat_map(|v| (v.round_ties_even() as i32).to_le_bytes()).collect(),
             Self::I8 => values.iter().flat_map(|v| (v.round_ties_even() as i8).to_le_bytes()).collect(),
+            Self::U8 => values.iter().map(|v| v.round_ties_even() as u8).collect(),
         }
     }
 
@@ -100,6 +105,7 @@ impl Elem {
             Self::U32 => four().map(|b| u32::from_le_bytes(b) as f32).collect(),
             Self::I32 => four().map(|b| i32::from_le_bytes(b) as f32).collect(),
             Self::I8 => bytes.iter().map(|b| f32::from(*b as i8)).collect(),
+            Self::U8 => bytes.iter().map(|b| f32::from(*b)).collect(),
         }
     }
 }
@@ -350,6 +356,7 @@ mod tests {
             assert_eq!(elem.decode(&elem.encode(&values)), values);
         }
         assert_eq!(Elem::I8.decode(&Elem::I8.encode(&[2.5, 3.5, 300.0, -300.0])), [2.0, 4.0, 127.0, -128.0]);
+        assert_eq!(Elem::U8.decode(&Elem::U8.encode(&[2.5, 3.5, 300.0, -300.0])), [2.0, 4.0, 255.0, 0.0]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The dispatcher as an application meets it: its own device or a caller's, streams of ops, errors, loss, and long use.
 
 use gristmill::ops::norm::{L2Norm, LayerNorm, RmsNorm};
+use gristmill::ops::quantize::QuantizeRows;
 use gristmill::{Dispatcher, Elem, Error, Request, Tensor};
 use pollster::block_on;
 
@@ -283,6 +284,58 @@ fn bad_input_is_told_and_nothing_is_written() {
     // The recorder and the dispatcher go on.
     gpu.run(norm).expect("run");
     assert!(close(&read(&y), &rms(&counting(192), 64)));
+}
+
+#[test]
+fn rows_that_cannot_be_quantised_are_told_or_spoil_no_others() {
+    let gpu = gpu();
+    let zeros = |shape: &[usize], elem| gpu.zeros(shape, elem).expect("a tensor");
+    let (x, q) = (gpu.upload(&counting(15), [3, 5], Elem::F32).expect("x"), zeros(&[3, 5], Elem::I8));
+    let (scale, zero, u8s) = (zeros(&[3], Elem::F32), zeros(&[3], Elem::I32), zeros(&[3, 5], Elem::U8));
+    let (two, none) = (zeros(&[2], Elem::F32), zeros(&[3, 0], Elem::F32));
+    let op = QuantizeRows::new(&x, &q, &scale);
+    let told = [
+        (QuantizeRows { bits: 1, ..op }, "bits = 1, but it must be from 2 to 8"),
+        (QuantizeRows { bits: 9, ..op }, "bits = 9, but it must be from 2 to 8"),
+        (QuantizeRows { floor: -1.0, ..op }, "floor = -1, but it must be a number of at least 0"),
+        (QuantizeRows { floor: f32::NAN, ..op }, "floor = NaN, but it must be a number of at least 0"),
+        (QuantizeRows { x: &q, ..op }, "x is stored as i8, but must be f32, f16 or bf16"),
+        (QuantizeRows { x: &none, ..op }, "x of shape [3, 0] has rows of no numbers"),
+        (QuantizeRows { q: &u8s, ..op }, "q is stored as u8, but must be i8 where there is no zero"),
+        (QuantizeRows { zero: Some(&zero), ..op }, "q is stored as i8, but must be u8 where zero is given"),
+        (QuantizeRows { q: &u8s, zero: Some(&scale), ..op }, "zero is stored as f32, but must be i32"),
+        (QuantizeRows { scale: &two, ..op }, "scale has shape [2], but there are 3 rows"),
+        (QuantizeRows { scale: &zero, ..op }, "scale is stored as i32, but must be f32"),
+    ];
+    for (op, want) in told {
+        assert_eq!(gpu.run(op).expect_err("an error").to_string(), format!("quantize_rows: {want}"));
+    }
+    let no_rows = QuantizeRows::new(&x, &q, &scale);
+    let (x0, q0, scale0) = (zeros(&[0, 5], Elem::F32), zeros(&[0, 5], Elem::I8), zeros(&[0], Elem::F32));
+    gpu.run(QuantizeRows { x: &x0, q: &q0, scale: &scale0, ..no_rows }).expect("nothing to do is fine");
+
+    // Rows of 5 codes share their words.
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut values = counting(15);
+        values[7] = bad;
+        x.write(&values).expect("written");
+        for op in [op, QuantizeRows { q: &u8s, zero: Some(&zero), ..op }] {
+            for plan in gpu.plans(op).expect("plans") {
+                let mut recorder = gpu.record().expect("a recorder");
+                recorder.run_plan(op, &plan.name).expect("recorded");
+                recorder.submit().expect("submitted");
+                let (codes, scales) = (read(op.q), read(&scale));
+                let most = if op.zero.is_some() { 255.0 } else { 127.0 };
+                for (row, largest) in [(0, 5.0), (2, 15.0)] {
+                    let x = &values[row * 5..row * 5 + 5];
+                    assert!(close(&scales[row..=row], &[largest / most]), "{}: {scales:?}", plan.name);
+                    let want: Vec<f32> = x.iter().map(|v| (v / largest * most).round_ties_even()).collect();
+                    assert_eq!(codes[row * 5..row * 5 + 5], want, "{} with {bad}", plan.name);
+                }
+                assert!(!scales[1].is_finite(), "{} with {bad}: {scales:?}", plan.name);
+            }
+        }
+    }
 }
 
 #[test]

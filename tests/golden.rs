@@ -53,6 +53,7 @@ fn elem_of(dtype: Dtype) -> Result<Elem, Failed> {
         Dtype::I32 => Ok(Elem::I32),
         Dtype::U32 => Ok(Elem::U32),
         Dtype::I8 => Ok(Elem::I8),
+        Dtype::U8 => Ok(Elem::U8),
         other => Err(format!("no operand is stored as {other:?} yet").into()),
     }
 }
@@ -62,6 +63,9 @@ fn home_of(op: &str, role: &str) -> Result<(&'static str, Option<usize>), Failed
     Ok(match (op, role) {
         ("layer_norm" | "rms_norm" | "group_norm", "mean") => ("stats", Some(0)),
         ("layer_norm" | "rms_norm" | "group_norm", "rstd") => ("stats", Some(1)),
+        ("quantize_rows", "q") => ("q", None),
+        ("quantize_rows", "scale") => ("scale", None),
+        ("quantize_rows", "zero") => ("zero", None),
         (_, "y") | ("dequantize", "w") => ("y", None),
         (_, "sum") => ("sum", None),
         (_, other) => return Err(format!("no output is called {other}").into()),
@@ -134,7 +138,12 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             Some(x) => (x.shape().dims().to_vec(), x.elem()),
             None => (vec![size("n"), size("k")], Elem::F32),
         };
-        tensors.insert("y".to_owned(), gpu.zeros(&shape, elem)?);
+        if op == "quantize_rows" {
+            tensors.insert("q".to_owned(), gpu.zeros(&shape, Elem::I8)?);
+            tensors.insert("scale".to_owned(), gpu.zeros(&shape[..1], Elem::F32)?);
+        } else {
+            tensors.insert("y".to_owned(), gpu.zeros(&shape, elem)?);
+        }
         let told = weights().and_then(|weights| build(op, &own, &Operands { tensors, weights }, Run(gpu, None)));
         return match told {
             Err(_) => Ok(()),

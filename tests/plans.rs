@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use gristmill::ops::norm::{HypersphereParams, NormParams};
+use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
 use gristmill::wgsl::SHADERS;
 use gristmill::{Caps, Elem, Error, Plan};
@@ -46,6 +47,9 @@ fn typical() -> Vec<(&'static str, Ask)> {
         ("l2 over channels", Ask::new(Kind::L2Axis, 7 * 4096, 256, Elem::F32)),
         ("batch norm of images", Ask { bias: Some(Elem::F32), ..Ask::new(Kind::BatchSpatial, 96, 3136, Elem::F32) }),
         ("group norm", Ask { bias: Some(Elem::F16), ..Ask::new(Kind::GroupNorm, 64, 40_960, Elem::F16) }),
+        ("Llama-3-8B, codes, prefill", Ask::new(Kind::QuantizeRows, 512, 4096, Elem::F16)),
+        ("Llama-3-8B, codes, decode", Ask::new(Kind::QuantizeRows, 1, 4096, Elem::F16)),
+        ("Llama-3-8B's MLP, codes that are not symmetric", Ask::new(Kind::QuantizeZero, 512, 14_336, Elem::Bf16)),
         ("SimbaV2", Ask { weight: None, ..Ask::new(Kind::HypersphericalStep, 256, 512, Elem::F32) }),
     ]
 }
@@ -83,7 +87,7 @@ fn line(step: &Step) -> String {
     let [x, y, _] = step.grid;
     let mut line = format!("{:<18} {x:>5} × {y:<3}", step.key.kernel);
     for (slot, filling) in &step.key.fillings {
-        let wanted = ["x", "y"].contains(slot) && !filling.ends_with("/none") && !filling.ends_with("/zero");
+        let wanted = ["x", "y", "q"].contains(slot) && !filling.ends_with("/none") && !filling.ends_with("/zero");
         if wanted {
             let _ = write!(line, " {slot}={}", filling.rsplit('/').next().unwrap_or_default());
         }
@@ -133,7 +137,7 @@ fn number(key: &PipelineKey, name: &str) -> Option<u64> {
     })
 }
 
-/// What a step says of its work, from the params of either kind.
+/// What a step says of its work, from params of any kind.
 struct Work {
     fold: u64,
     rows: u64,
@@ -151,6 +155,11 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.y0].map(u64::from);
         return Work { fold, rows, len, slices: 1, y0, row0: (0, 1) };
     }
+    if step.key.kernel.starts_with("quantize/") {
+        let p: QuantizeParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.q0].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0, row0: (0, 1) };
+    }
     let p: NormParams = *bytemuck::from_bytes(&step.params);
     let [fold, rows, len, slices, y0] = [p.fold, p.rows, p.len, p.slices, p.y0].map(u64::from);
     Work { fold, rows, len, slices, y0, row0: (p.row0.into(), p.period.into()) }
@@ -161,10 +170,10 @@ fn groups(step: &Step) -> (u64, u64, u64) {
     let Work { rows, len, slices, .. } = work(step);
     let constant = |name| number(&step.key, name).unwrap_or_else(|| panic!("{} sets no {name}", step.key));
     let (jobs, each, invocations) = match step.key.kernel {
-        "norm/row" | "norm/row_again" | "norm/hypersphere" => {
+        "norm/row" | "norm/row_again" | "norm/hypersphere" | "quantize/row" | "quantize/again" => {
             (rows, constant("ROWS"), constant("ROWS") * constant("LANES"))
         }
-        "norm/naive" | "norm/hypersphere_naive" => (rows, 64, 64),
+        "norm/naive" | "norm/hypersphere_naive" | "quantize/naive" => (rows, 64, 64),
         "norm/axis" => (rows, 32, 256),
         "norm/elementwise" => (rows * len.div_ceil(4), 256, 256),
         "norm/split_merge" | "norm/hypersphere_wide" => (rows, 1, 256),
@@ -245,7 +254,11 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         }
 
         // Every row is written once: steps that write y take up where the last one left off.
-        let y_binding = if step.key.kernel.starts_with("norm/hypersphere") { 5 } else { 6 };
+        let y_binding = match step.key.kernel {
+            kernel if kernel.starts_with("quantize/") => 2,
+            kernel if kernel.starts_with("norm/hypersphere") => 5,
+            _ => 6,
+        };
         let Some(written) = step.binds.iter().find(|b| b.binding == y_binding) else { continue };
         assert_eq!(written.access, Access::Write, "{who}: y is not written");
         let Source::Operand(operand) = written.source else { panic!("{who}: y is scratch") };
@@ -331,8 +344,15 @@ fn plans_hold_to_what_they_are_told() {
 fn huge_problems_are_split_by_rows() {
     let enabling = enabling();
     let mut split = 0;
-    let kinds =
-        [Kind::LayerNorm, Kind::RmsNorm, Kind::L2Axis, Kind::BatchSpatial, Kind::GroupNorm, Kind::HypersphericalStep];
+    let kinds = [
+        Kind::LayerNorm,
+        Kind::RmsNorm,
+        Kind::L2Axis,
+        Kind::BatchSpatial,
+        Kind::GroupNorm,
+        Kind::HypersphericalStep,
+        Kind::QuantizeZero,
+    ];
     for kind in kinds {
         for len in [1usize, 3, 4, 100, 4096, 8192, 20_000, 1 << 20, (1 << 24) + 4] {
             for elements in [1usize << 28, (1 << 31) - 1, 1 << 31, 5 << 30] {
@@ -360,9 +380,13 @@ fn huge_problems_are_split_by_rows() {
 fn small_bindings_split_small_problems() {
     let enabling = enabling();
     let mut steps = BTreeSet::new();
-    for (kind, rows, len) in
-        [(Kind::RmsNorm, 1000, 48), (Kind::LayerNorm, 77, 9000), (Kind::L2Axis, 700, 48), (Kind::GroupNorm, 90, 50)]
-    {
+    for (kind, rows, len) in [
+        (Kind::RmsNorm, 1000, 48),
+        (Kind::LayerNorm, 77, 9000),
+        (Kind::L2Axis, 700, 48),
+        (Kind::GroupNorm, 90, 50),
+        (Kind::QuantizeZero, 500, 50),
+    ] {
         for kib in [1u64, 2, 3, 37, 64] {
             for start in 0..5 {
                 for x in sweep::FLOATS {

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gristmill::dispatch::{ProbeParams, SubgroupProbe};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
+use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, Const, PipelineKey};
 use gristmill::proof::measure::{Add, Copy, Number, Rate, RoofParams};
 use gristmill::wgsl::{SHADERS, compose, interface};
@@ -28,9 +29,10 @@ mod sweep;
 /// A params struct as Rust lays it out: its name in WGSL, its fields and their offsets, its size.
 type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usize);
 
-const PARAMS: [Layout; 4] = [
+const PARAMS: [Layout; 5] = [
     ("norm_Params", NormParams::FIELDS, size_of::<NormParams>()),
     ("hypersphere_Params", HypersphereParams::FIELDS, size_of::<HypersphereParams>()),
+    ("quantize_Params", QuantizeParams::FIELDS, size_of::<QuantizeParams>()),
     ("roof_Params", RoofParams::FIELDS, size_of::<RoofParams>()),
     ("probe_Params", ProbeParams::FIELDS, size_of::<ProbeParams>()),
 ];

@@ -12,6 +12,7 @@
 #const CHANNEL_QUADS = false    // run is a multiple of four, so that four features share a channel: one division, not four
 #const PHI = false              // the weight is divided by sqrt(phi + eps) (PowerNorm, stored variances)
 #const STRIDED = false          // rows along an axis that is not the last
+#import code
 
 struct norm_Params {
     fold: u32,      // the grid's x, to which long grids are folded
@@ -154,20 +155,13 @@ fn norm_affine4(normalised: vec4<f32>, row: u32, i: u32, n: u32) -> vec4<f32> {
     return h * (w + norm_params.weight_offset) + b;
 }
 
-// The largest magnitude among the first n, as bits: they order like the numbers, and a NaN is above all.
-fn norm_magnitude(v: vec4<f32>, n: u32) -> u32 {
-    let bits = bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu);
-    let real = select(vec4<u32>(), bits, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(n));
-    return max(max(real.x, real.y), max(real.z, real.w));
-}
-
 // The scale of a row of codes, from its largest magnitude.
 fn norm_scale(magnitude: u32) -> f32 {
     return bitcast<f32>(max(magnitude, bitcast<u32>(norm_params.floor))) / 127.0;
 }
 
 fn norm_codes(v: vec4<f32>, scale: f32) -> vec4<f32> {
-    return clamp(round(v / scale), vec4<f32>(-128.0), vec4<f32>(127.0));
+    return code_round4(v, scale, 0.0, -128.0, 127.0);
 }
 
 fn norm_add4(v: vec4<f32>) -> f32 {

@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var magnitude = 0u;
         for (var i = depth; i < norm_params.len; i += DEPTH) {
             let v = norm_affine4(vec4<f32>(norm_value4(row, i, 1u, false).x * factor), row, i, 1u);
-            magnitude = max(magnitude, norm_magnitude(v, 1u));
+            magnitude = max(magnitude, code_magnitude(v, 1u));
         }
         tile_max[lane] = magnitude;
         workgroupBarrier();

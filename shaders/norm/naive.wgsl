@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (codes_ON) {
         var magnitude = 0u;
         for (var i = 0u; i < norm_params.len; i++) {
-            magnitude = max(magnitude, norm_magnitude(vec4<f32>(output(row, i, mean, shift, factor)), 1u));
+            magnitude = max(magnitude, code_magnitude(vec4<f32>(output(row, i, mean, shift, factor)), 1u));
         }
         scale = norm_scale(magnitude);
         codes_store(row, scale);

@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let i = norm_inside(start + c * LANES * 4u);
         let n = norm_within(i);
         v[c] = norm_affine4(((v[c] - mean) - shift) * factor, row, i, n);
-        if (codes_ON) { magnitude = max(magnitude, norm_magnitude(v[c], n)); }
+        if (codes_ON) { magnitude = max(magnitude, code_magnitude(v[c], n)); }
     }
     var scale = 1.0;
     if (codes_ON) {

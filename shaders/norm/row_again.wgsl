@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var i = start; i < norm_params.len; i += stride) {
             let n = norm_within(i);
             let v = norm_affine4(((norm_value4(row, i, n, false) - mean) - shift) * factor, row, i, n);
-            magnitude = max(magnitude, norm_magnitude(v, n));
+            magnitude = max(magnitude, code_magnitude(v, n));
         }
         scale = norm_scale(reduce_max(magnitude, lane));
         if (live && lane % LANES == 0u) { codes_store(row, scale); }

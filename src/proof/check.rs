@@ -50,7 +50,7 @@ fn stored_bound(want: f64, bound: f64, elem: Elem) -> f64 {
         Elem::F16 => 2f64.powi(-25),
         // Subnormal f32 and bf16 may become zero.
         Elem::F32 | Elem::Bf16 => 2f64.powi(-126),
-        Elem::U32 | Elem::I32 | Elem::I8 => 0.0,
+        Elem::U32 | Elem::I32 | Elem::I8 | Elem::U8 => 0.0,
     };
     bound + elem.unit_roundoff() * (want.abs() + bound) + smallest
 }

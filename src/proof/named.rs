@@ -8,6 +8,7 @@ use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::linear::{DequantizeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
+use crate::ops::quantize::QuantizeProblem;
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
@@ -178,6 +179,7 @@ macro_rules! problems {
 problems! {
     Norm(NormProblem),
     Hypersphere(HypersphereProblem),
+    Quantize(QuantizeProblem),
     Linear(LinearProblem),
     Dequantize(DequantizeProblem)
 }

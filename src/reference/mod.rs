@@ -4,12 +4,14 @@
 
 mod linear;
 mod norm;
+mod quantize;
 
 pub use linear::{activation, matmul};
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
     power_norm, rms_norm, scaler, unified_norm,
 };
+pub use quantize::{Quantized, quantize_rows};
 
 /// A row-major array.
 #[derive(Clone, Debug, PartialEq)]

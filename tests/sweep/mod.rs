@@ -8,6 +8,7 @@ use gristmill::ops::norm::{
     BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm,
     Scaler, UnifiedNorm,
 };
+use gristmill::ops::quantize::QuantizeRows;
 use std::collections::BTreeMap;
 
 use gristmill::proof::cases::{self, Case};
@@ -37,9 +38,13 @@ pub enum Kind {
     BatchChannelNorm,
     Scaler,
     HypersphericalStep,
+    /// Codes, whatever y is.
+    QuantizeRows,
+    /// Not symmetric.
+    QuantizeZero,
 }
 
-pub const KINDS: [Kind; 16] = [
+pub const KINDS: [Kind; 18] = [
     Kind::LayerNorm,
     Kind::RmsNorm,
     Kind::RmsCast,
@@ -56,6 +61,8 @@ pub const KINDS: [Kind; 16] = [
     Kind::BatchChannelNorm,
     Kind::Scaler,
     Kind::HypersphericalStep,
+    Kind::QuantizeRows,
+    Kind::QuantizeZero,
 ];
 
 pub const FLOATS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::Bf16];
@@ -237,6 +244,14 @@ impl Ask {
                 let h = self.outline(&dims, self.residual.unwrap_or(self.x))?;
                 Asked::of(&HypersphericalStep { scaler: weight, ..HypersphericalStep::new(&x, &h, &must, &floating) })
             }
+            Kind::QuantizeRows | Kind::QuantizeZero => {
+                let symmetric = kind == Kind::QuantizeRows;
+                let q = self.outline(&dims, if symmetric { Elem::I8 } else { Elem::U8 })?;
+                let of_rows = |elem| self.outline(&[real_rows], elem);
+                let (scale, zero) = (of_rows(Elem::F32)?, of_rows(Elem::I32)?);
+                let zero = (!symmetric).then_some(&zero);
+                Asked::of(&QuantizeRows { zero, ..QuantizeRows::new(&x, &q, &scale) })
+            }
         }
     }
 }
@@ -272,6 +287,7 @@ pub fn asks() -> Vec<Ask> {
         }
         asks.push(Ask::new(Kind::LayerNorm, 64, len, Elem::F16));
         asks.push(Ask::new(Kind::HypersphericalStep, 64, len, Elem::Bf16));
+        asks.push(Ask::new(Kind::QuantizeRows, 64, len, Elem::F16));
     }
     asks
 }

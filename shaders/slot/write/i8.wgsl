@@ -1,4 +1,4 @@
-// Writes whole numbers from −128 to 127 as bytes, four to a word; rows begin at multiples of four elements: 4 bytes a store.
+// Writes whole numbers from −128 to 255 as bytes, four to a word; rows begin at multiples of four elements: 4 bytes a store.
 @group(0) @binding(0) var<storage, read_write> slot_data: array<u32>; // [elements / 4]
 
 fn slot_store4(i: u32, v: vec4<f32>, n: u32) {

@@ -1,4 +1,4 @@
-// Writes whole numbers from −128 to 127 as bytes, four to a word, at any alignment. A word may belong to several rows, whose
+// Writes whole numbers from −128 to 255 as bytes, four to a word, at any alignment. A word may belong to several rows, whose
 // invocations may run at the same time: each clears and sets its own byte, atomically.
 @group(0) @binding(0) var<storage, read_write> slot_data: array<atomic<u32>>; // [elements / 4]
 

@@ -1,12 +1,12 @@
 //! SimbaV2's step on the unit sphere.
 
-use super::{Means, NAIVE_ROW, REGISTER_ROW, Tile, number, rows_at_once, same_shape};
+use super::{Means, NAIVE_ROW, REGISTER_ROW, Tile, grid, number, rows_at_once, same_shape};
 use crate::caps::Caps;
-use crate::error::{Error, Result, shape_error};
+use crate::error::{Result, shape_error};
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Part};
 use crate::ops::{Op, Operand, Problem};
-use crate::plan::{Plan, Step, fold};
+use crate::plan::{Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 
 /// SimbaV2's residual step on the unit sphere, in one dispatch:
@@ -226,13 +226,7 @@ impl HypersphereProblem {
                 Kernel::Naive => 64,
             };
             let groups = rows.div_ceil(u64::from(rows_of_group));
-            let most = u64::from(caps.workgroups).pow(2);
-            let grid = fold(groups, caps.workgroups).ok_or(Error::Limit {
-                op: OP,
-                limit: "workgroups",
-                need: groups,
-                have: most,
-            })?;
+            let grid = grid(OP, caps, groups)?;
             params.fold = grid[0];
             steps.push(step.step(&params, grid));
         }

@@ -367,14 +367,7 @@ impl Lowering {
         match scale {
             Some(scale) => {
                 want_f32(op, "scale", scale)?;
-                if y.elem() != Elem::I8 {
-                    return Err(Error::Storage {
-                        op,
-                        operand: "y",
-                        have: y.elem().name(),
-                        want: "i8 where scale is given",
-                    });
-                }
+                want_elem(op, "y", y, Elem::I8, "i8 where scale is given")?;
                 if scale.elements() != self.rows {
                     return Err(shape_error!(
                         op,
@@ -421,7 +414,7 @@ impl Lowering {
     }
 }
 
-fn same_shape(op: &'static str, a: (&'static str, &Tensor), b: (&'static str, &Tensor)) -> Result<()> {
+pub(super) fn same_shape(op: &'static str, a: (&'static str, &Tensor), b: (&'static str, &Tensor)) -> Result<()> {
     if a.1.shape() == b.1.shape() {
         return Ok(());
     }
@@ -429,13 +422,30 @@ fn same_shape(op: &'static str, a: (&'static str, &Tensor), b: (&'static str, &T
 }
 
 fn want_f32(op: &'static str, operand: &'static str, tensor: &Tensor) -> Result<()> {
-    if tensor.elem() == Elem::F32 {
-        return Ok(());
-    }
-    Err(Error::Storage { op, operand, have: tensor.elem().name(), want: "f32" })
+    want_elem(op, operand, tensor, Elem::F32, "f32")
 }
 
-fn number(op: &'static str, name: &'static str, v: f32, ok: impl Fn(f32) -> bool, rule: &'static str) -> Result<()> {
+/// The tensor is stored like this; `want` says so, and when.
+pub(super) fn want_elem(
+    op: &'static str,
+    operand: &'static str,
+    tensor: &Tensor,
+    elem: Elem,
+    want: &'static str,
+) -> Result<()> {
+    if tensor.elem() == elem {
+        return Ok(());
+    }
+    Err(Error::Storage { op, operand, have: tensor.elem().name(), want })
+}
+
+pub(super) fn number(
+    op: &'static str,
+    name: &'static str,
+    v: f32,
+    ok: impl Fn(f32) -> bool,
+    rule: &'static str,
+) -> Result<()> {
     if v.is_finite() && ok(v) {
         return Ok(());
     }
@@ -465,16 +475,16 @@ fn grouped(op: &'static str, channels: usize, groups: usize) -> Result<usize> {
 
 /// Which lanes work on which rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tile {
-    lanes: u32,
-    rows: u32,
-    chunks: u32,
+pub(super) struct Tile {
+    pub lanes: u32,
+    pub rows: u32,
+    pub chunks: u32,
 }
 
 impl Tile {
     /// The tile for rows that fit registers. Few rows take all lanes that they can use, for the shortest wait; many rows take
     /// as few lanes as give each up to four loads of 16 bytes in flight, so that reductions stay inside subgroups.
-    fn of(len: u64, rows: u64, caps: &Caps) -> Self {
+    pub fn of(len: u64, rows: u64, caps: &Caps) -> Self {
         let most = 256.min(caps.invocations).max(1);
         let most = if most.is_power_of_two() { most } else { most.next_power_of_two() / 2 };
         let quads = len.div_ceil(4).max(1);
@@ -487,12 +497,12 @@ impl Tile {
 
     /// The tile for a processor, which keeps no chunks: 8 lanes fill its vectors, and no subgroup waits for another.
     /// Twice as many above 4,096 numbers, where the sum of one lane would have too many terms in a row.
-    fn of_processor(len: u64, rows: u64) -> Self {
+    pub fn of_processor(len: u64, rows: u64) -> Self {
         let lanes = if len <= 4096 { 8 } else { 16 };
         Self { lanes, rows: rows.next_power_of_two().min(4) as u32, chunks: 0 }
     }
 
-    fn set(self, step: &mut Builder) {
+    pub fn set(self, step: &mut Builder) {
         step.set("LANES", Const::U32(self.lanes));
         step.set("ROWS", Const::U32(self.rows));
         if self.chunks > 0 {
@@ -503,17 +513,17 @@ impl Tile {
 
 /// How sums are taken and f16 is read: the part of a plan that follows from caps alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Means {
+pub(super) struct Means {
     /// The size up to which lanes shuffle, where subgroups are used.
-    subgroup: Option<u32>,
-    native_f16: bool,
+    pub subgroup: Option<u32>,
+    pub native_f16: bool,
 }
 
 impl Means {
-    const BASELINE: Self = Self { subgroup: None, native_f16: false };
+    pub const BASELINE: Self = Self { subgroup: None, native_f16: false };
 
     /// What the caps allow, best first. The last is the baseline's.
-    fn all(caps: &Caps, f16: bool) -> Vec<Self> {
+    pub fn all(caps: &Caps, f16: bool) -> Vec<Self> {
         let subgroup = caps.subgroups.map(|s| s.min).filter(|s| *s >= 4 && s.is_power_of_two());
         let native: &[bool] = if caps.f16 && f16 { &[true, false] } else { &[false] };
         let mut sizes = vec![subgroup, None];
@@ -521,7 +531,15 @@ impl Means {
         sizes.into_iter().flat_map(|subgroup| native.iter().map(move |n| Self { subgroup, native_f16: *n })).collect()
     }
 
-    fn name(self, kernel: &str) -> String {
+    /// Those of a processor that does better to read a row again than to keep it, if this is one: processors with vectors of 8,
+    /// such as lavapipe's, keep a row in registers as GPUs do; SwiftShader keeps it in memory. F16 by words, which takes a
+    /// processor less time.
+    pub fn of_processor(caps: &Caps) -> Option<Self> {
+        let again = caps.kind == DeviceKind::Cpu && caps.subgroups.is_none_or(|s| s.min < 8);
+        again.then(|| Self::all(caps, false).first().copied().unwrap_or(Self::BASELINE))
+    }
+
+    pub fn name(self, kernel: &str) -> String {
         let reduce = if self.subgroup.is_some() { "subgroup" } else { "tree" };
         format!("{kernel}/{reduce}{}", self.f16())
     }
@@ -531,7 +549,7 @@ impl Means {
     }
 
     /// Fills the reduce slot.
-    fn reduce(self, step: &mut Builder) {
+    pub fn reduce(self, step: &mut Builder) {
         match self.subgroup {
             Some(size) => {
                 step.fill("reduce", "slot/reduce/subgroup");
@@ -543,7 +561,7 @@ impl Means {
 }
 
 /// The rows that one dispatch takes, so that no binding passes the device's limit, in whole `unit`s.
-fn rows_at_once(op: &'static str, caps: &Caps, rows: u64, unit: u64, row_bytes: u64) -> Result<u64> {
+pub(super) fn rows_at_once(op: &'static str, caps: &Caps, rows: u64, unit: u64, row_bytes: u64) -> Result<u64> {
     // A binding begins up to one alignment before its first element. Kernels count elements in 32 bits.
     let have = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES).min(i32::MAX as u64);
     let unit_bytes = unit * row_bytes;
@@ -570,10 +588,7 @@ impl Problem for NormProblem {
         let mut plans = Vec::new();
         let elementwise = self.stat == Stat::Stored && self.scale.is_none();
         let one_read = !elementwise && self.inner == 1 && self.len <= REGISTER_ROW;
-        // Processors with vectors of 8, such as lavapipe's, keep a row in registers as GPUs do; SwiftShader keeps it in memory.
-        if one_read && caps.kind == DeviceKind::Cpu && caps.subgroups.is_none_or(|s| s.min < 8) {
-            // f16 by words, which takes a processor less time.
-            let means = Means::all(caps, false).first().copied().unwrap_or(Means::BASELINE);
+        if let Some(means) = Means::of_processor(caps).filter(|_| one_read) {
             let tile = |rows| Tile::of_processor(self.len, rows);
             let steps = self.each(caps, means, |s, m, r0, n| s.again(caps, m, tile(n), r0, n))?;
             let why = "a processor: few lanes, and a second read from its cache";
@@ -620,15 +635,23 @@ impl Problem for NormProblem {
             let steps = self.each(caps, Means::BASELINE, |s, m, r0, n| s.naive(caps, m, r0, n))?;
             plans.push(self.plan_of("naive".into(), "one invocation a row, by the formula", steps, Vec::new()));
         }
-        if caps.kind == DeviceKind::Cpu {
-            // Software devices may have f16, but take longer over it than over words. The last plan stays the baseline's.
-            let words = plans.iter().position(|p| !p.name.ends_with("/f16"));
-            if let Some(at) = words.filter(|at| at + 1 < plans.len()) {
-                plans[..=at].rotate_right(1);
-            }
-        }
+        words_first(caps, &mut plans);
         Ok(plans)
     }
+}
+
+/// Software devices may have f16, but take longer over it than over words. The last plan stays the baseline's.
+pub(super) fn words_first(caps: &Caps, plans: &mut [Plan]) {
+    let words = plans.iter().position(|p| !p.name.ends_with("/f16"));
+    if let Some(at) = words.filter(|at| caps.kind == DeviceKind::Cpu && at + 1 < plans.len()) {
+        plans[..=at].rotate_right(1);
+    }
+}
+
+/// A grid of so many workgroups.
+pub(super) fn grid(op: &'static str, caps: &Caps, groups: u64) -> Result<[u32; 3]> {
+    let have = u64::from(caps.workgroups).pow(2);
+    fold(groups, caps.workgroups).ok_or(Error::Limit { op, limit: "workgroups", need: groups, have })
 }
 
 impl NormProblem {
@@ -700,8 +723,7 @@ impl NormProblem {
     }
 
     fn grid(&self, caps: &Caps, groups: u64) -> Result<[u32; 3]> {
-        let most = u64::from(caps.workgroups).pow(2);
-        fold(groups, caps.workgroups).ok_or(Error::Limit { op: self.op, limit: "workgroups", need: groups, have: most })
+        grid(self.op, caps, groups)
     }
 
     fn consts(&self, step: &mut Builder) {

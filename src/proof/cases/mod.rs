@@ -12,30 +12,62 @@ use crate::reference::Array;
 use crate::tensor::Elem;
 use crate::weight::Weight;
 
+mod codes;
 mod linear;
 mod norm;
+mod quantize;
 
 /// The ops of the table.
-pub const OPS: &[&str] = &{
-    let mut all = [""; norm::OPS.len() + linear::OPS.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = if i < norm::OPS.len() { norm::OPS[i] } else { linear::OPS[i - norm::OPS.len()] };
-        i += 1;
+pub const OPS: &[&str] =
+    &joined::<{ norm::OPS.len() + quantize::OPS.len() + linear::OPS.len() }>(&[norm::OPS, quantize::OPS, linear::OPS]);
+
+/// Lists of `N` names together, as one.
+const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
+    let (mut all, mut n, mut list) = ([""; N], 0, 0);
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            all[n] = lists[list][at];
+            (n, at) = (n + 1, at + 1);
+        }
+        list += 1;
     }
     all
-};
+}
+
+/// The families of ops, a file each.
+#[derive(Clone, Copy)]
+enum Family {
+    Norm,
+    Quantize,
+    Linear,
+}
+
+fn family(op: &str) -> Family {
+    if linear::OPS.contains(&op) {
+        Family::Linear
+    } else if quantize::OPS.contains(&op) {
+        Family::Quantize
+    } else {
+        Family::Norm
+    }
+}
 
 /// Every case.
 pub fn all() -> Vec<Case> {
     let mut all = norm::cases();
+    all.extend(quantize::cases());
     all.extend(linear::cases());
     all
 }
 
 /// Builds an op; see [`build`](super::build).
 pub(super) fn build(op: &'static str, attrs: &Attrs, roles: Roles<'_>, user: User<'_>) -> Result<()> {
-    if linear::OPS.contains(&op) { linear::build(op, attrs, roles, user) } else { norm::build(op, attrs, roles, user) }
+    match family(op) {
+        Family::Norm => norm::build(op, attrs, roles, user),
+        Family::Quantize => quantize::build(op, attrs, roles, user),
+        Family::Linear => linear::build(op, attrs, roles, user),
+    }
 }
 
 /// What is done with an op that has been built.
@@ -204,8 +236,11 @@ impl Case {
             let data = weight.packed(&self.name)?.decode().into_iter().map(f64::from).collect();
             arrays.insert(weight.role, Array { shape: vec![weight.rows, weight.shape[1]], data });
         }
-        let linear = linear::OPS.contains(&self.op);
-        let expected = if linear { linear::expected(self, &arrays)? } else { norm::expected(self, &arrays, storage)? };
+        let expected = match family(self.op) {
+            Family::Norm => norm::expected(self, &arrays, storage)?,
+            Family::Quantize => quantize::expected(self, &arrays)?,
+            Family::Linear => linear::expected(self, &arrays)?,
+        };
         Ok((hosts, expected))
     }
 

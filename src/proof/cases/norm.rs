@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::codes::{Coding, U, codes};
 use super::{Case, Fill, Input, Output, Stored, User};
 use crate::error::Result;
 use crate::ops::norm::{
@@ -120,9 +121,6 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         }),
     }
 }
-
-/// The relative error of one f32 operation.
-const U: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// How many roundings a sum of `n` numbers may pay for at worst: the naive kernel adds blocks of 64 and then the blocks; every
 /// other adds fewer in a row. 16 more cover the arithmetic around the sum, with inverseSqrt at 2 ulp and division at 2.5.
@@ -331,7 +329,7 @@ fn rows(
     if case.outputs.iter().any(|o| o.role == "stats") {
         out.push(Expected { role: "stats", want: stats, bound: stats_bound });
     }
-    out.extend(codes_or(case, n.y.data.clone(), bound, len));
+    out.extend(codes_or(case, n.y.clone(), bound, len));
     out
 }
 
@@ -339,49 +337,34 @@ fn rows(
 fn elementwise(case: &Case, y: Array, bias: Option<&Array>, len: usize) -> Vec<Expected> {
     let b = bias.map_or(0.0, |b| b.data.iter().fold(0.0, |m: f64, b| m.max(b.abs())));
     let bound = y.data.iter().map(|y| 8.0 * U * (y.abs() + 2.0 * b)).collect();
-    codes_or(case, y.data, bound, len)
+    codes_or(case, y, bound, len)
 }
 
-/// The output as it is, or where the case asks for codes, the scale of each row and what the codes should be before they are
-/// rounded: a code may be half a step off, and as much more as the error of the output makes of a step.
-fn codes_or(case: &Case, want: Vec<f64>, bound: Vec<f64>, len: usize) -> Vec<Expected> {
-    if !case.outputs.iter().any(|o| o.role == "scale") {
-        return vec![Expected { role: "y", want, bound }];
+/// How norms write codes.
+const CODING: Coding = Coding { bits: 8, symmetric: true, floor: CODE_FLOOR as f64 };
+
+/// The output as it is, or where the case asks for codes, the scale of each row and its codes.
+fn codes_or(case: &Case, y: Array, bound: Vec<f64>, len: usize) -> Vec<Expected> {
+    if case.outputs.iter().any(|o| o.role == "scale") {
+        codes("y", &y, &bound, len, CODING)
+    } else {
+        vec![Expected { role: "y", want: y.data, bound }]
     }
-    let (mut codes, mut code_bound, mut scales, mut scale_bound) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (row, b) in want.chunks(len).zip(bound.chunks(len)) {
-        let (largest, error) =
-            row.iter().zip(b).fold((0.0, 0.0), |(m, e): (f64, f64), (v, b)| (m.max(v.abs()), e.max(*b)));
-        let scale = largest.max(f64::from(CODE_FLOOR)) / 127.0;
-        scales.push(scale);
-        scale_bound.push(error / 127.0 + 4.0 * U * scale);
-        let relative = error / 127.0 / scale + 8.0 * U;
-        codes.extend(row.iter().map(|v| v / scale));
-        code_bound.extend(row.iter().zip(b).map(|(v, b)| 0.5 + b / scale + (v / scale).abs() * relative));
-    }
-    vec![
-        Expected { role: "scale", want: scales, bound: scale_bound },
-        Expected { role: "y", want: codes, bound: code_bound },
-    ]
 }
 
 /// Codes of vectors along an inner axis: the same, with a vector's elements `inner` apart.
 fn strided_codes(y: &Array, len: usize, inner: usize, relative: f64) -> Vec<Expected> {
-    let rows = y.data.len() / len;
-    let at = |row: usize, i: usize| (row / inner * len + i) * inner + row % inner;
-    let (mut codes, mut bound) = (vec![0.0; y.data.len()], vec![0.0; y.data.len()]);
-    let mut scales = Vec::new();
-    for row in 0..rows {
-        let largest = (0..len).fold(0.0, |m: f64, i| m.max(y.data[at(row, i)].abs()));
-        let scale = largest.max(f64::from(CODE_FLOOR)) / 127.0;
-        for i in 0..len {
-            let code = y.data[at(row, i)] / scale;
-            (codes[at(row, i)], bound[at(row, i)]) = (code, 0.5 + code.abs() * 2.0 * (relative + 4.0 * U));
+    let at = |i: usize| (i / len / inner * len + i % len) * inner + i / len % inner;
+    let vectors = y.with((0..y.data.len()).map(|i| y.data[at(i)]).collect());
+    let bound: Vec<f64> = vectors.data.iter().map(|v| relative * v.abs()).collect();
+    let mut out = codes("y", &vectors, &bound, len, CODING);
+    for codes in out.iter_mut().filter(|e| e.role == "y") {
+        let Expected { want, bound, .. } = codes.clone();
+        for (i, (want, bound)) in want.into_iter().zip(bound).enumerate() {
+            (codes.want[at(i)], codes.bound[at(i)]) = (want, bound);
         }
-        scales.push(scale);
     }
-    let scale_bound = scales.iter().map(|s| s * (relative + 4.0 * U)).collect();
-    vec![Expected { role: "scale", want: scales, bound: scale_bound }, Expected { role: "y", want: codes, bound }]
+    out
 }
 
 const NORMAL: Fill = Fill::Normal { mean: 0.0, deviation: 1.0 };
