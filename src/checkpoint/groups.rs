@@ -180,10 +180,11 @@ impl Config {
             Ok(())
         })?;
         json.end()?;
-        if let Some(value @ Value::Map(_)) = full
-            && let Some(method) = value.name("quant_method")?.map(str::to_ascii_lowercase)
-        {
-            return Ok(Some(Self { place: "quantization_config", method, value }));
+        // MLX writes the same a second time, without a method.
+        if let Some(value @ Value::Map(_)) = full {
+            if let Some(method) = value.name("quant_method")?.map(str::to_ascii_lowercase) {
+                return Ok(Some(Self { place: "quantization_config", method, value }));
+            }
         }
         Ok(match mlx {
             Some(value @ Value::Map(_)) => Some(Self { place: "quantization", method: "mlx".into(), value }),
@@ -358,10 +359,9 @@ impl<'c> Finder<'c> {
         }
 
         let config = self.config.filter(|_| sure);
-        let said = |text: Read<Option<u32>>| text;
         let dynamic = config.is_some_and(|config| config.value.get("dynamic").is_some());
         let bits = match config.filter(|_| !dynamic) {
-            Some(config) => said(config.bits())?.ok_or("bits is missing")?,
+            Some(config) => config.bits()?.ok_or("bits is missing")?,
             None => {
                 // The zeros have the same bits, and are as many as the columns.
                 let zero_words = self.shape(zeros).last().copied().unwrap_or_default();
@@ -550,7 +550,7 @@ impl<'c> Finder<'c> {
         }
         for (i, (b, want)) in bytes.chunks_exact(4).zip(table).enumerate() {
             let have = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            if !((have - want).abs() <= 1e-6) {
+            if have.is_nan() || (have - want).abs() > 1e-6 {
                 return Err(format!("{}[{i}] = {have}, but in the table of {format} it is {want}", entry.name));
             }
         }
