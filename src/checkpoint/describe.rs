@@ -22,6 +22,8 @@ pub struct Row<'c> {
     pub name: &'c str,
     /// What is stored.
     pub kind: Kind,
+    /// How the first of its tensors in the file is stored, as [`Tensor::stored`](super::Tensor::stored).
+    pub stored: &'static str,
     /// `[N,K]` of a weight; else the tensor's shape.
     pub shape: Vec<usize>,
     /// The bytes of all its tensors.
@@ -62,21 +64,24 @@ pub fn describe<'c>(checkpoint: &'c Checkpoint<'_>) -> Description<'c> {
     let mut rows = Vec::new();
     // The place of a row is that of its first tensor.
     let place = |at: usize| (entries[at].file, entries[at].offset, at);
-    for group in &checkpoint.groups {
-        let (mut tensors, mut bytes, mut first) = (Vec::new(), 0u64, (usize::MAX, 0, 0));
-        for at in group.entries() {
+    let mut add = |name: &'c str, kind: Kind, shape: Vec<usize>, parts: &mut dyn Iterator<Item = usize>| {
+        let (mut tensors, mut bytes, mut first) = (Vec::new(), 0u64, None);
+        for at in parts {
             tensors.push(entries[at].name.as_ref());
             bytes += entries[at].bytes as u64;
-            first = first.min(place(at));
+            let place = place(at);
+            first = Some(first.map_or(place, |first: (usize, usize, usize)| first.min(place)));
         }
-        let (kind, shape) = (Kind::Weight(group.format), vec![group.n, group.k]);
-        rows.push((first, Row { name: &group.name, kind, bits: bits(&shape, bytes), shape, bytes, tensors }));
+        let first = first.unwrap_or_default();
+        let stored = entries.get(first.2).map_or("", |entry| entry.stored.name);
+        rows.push((first, Row { name, kind, stored, bits: bits(&shape, bytes), shape, bytes, tensors }));
+    };
+    for group in &checkpoint.groups {
+        add(&group.name, Kind::Weight(group.format), vec![group.n, group.k], &mut group.entries());
     }
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.grouped) {
         let kind = entry.plain_weight().map_or(Kind::Plain(entry.stored.name), Kind::Weight);
-        let (shape, bytes) = (entry.shape.to_vec(), entry.bytes as u64);
-        let tensors = vec![entry.name.as_ref()];
-        rows.push((place(at), Row { name: &entry.name, kind, bits: bits(&shape, bytes), shape, bytes, tensors }));
+        add(&entry.name, kind, entry.shape.to_vec(), &mut std::iter::once(at));
     }
     rows.sort_unstable_by_key(|(place, _)| *place);
     Description {
@@ -162,7 +167,11 @@ impl fmt::Display for Description<'_> {
                 [one] if one == row.name => String::new(),
                 _ => row.tensors.iter().map(|t| shown(t.strip_prefix(base).unwrap_or(t))).collect::<Vec<_>>().join(" "),
             };
-            [shown(row.name), row.kind.to_string(), shape(row), format!("{:.3}", row.bits), said(row.bytes), tensors]
+            let stored = match row.kind {
+                Kind::Weight(Format::Dense) => format!("dense {}", row.stored),
+                kind => kind.to_string(),
+            };
+            [shown(row.name), stored, shape(row), format!("{:.3}", row.bits), said(row.bytes), tensors]
         };
         let mut wide = title.map(str::len);
         for row in &self.rows {

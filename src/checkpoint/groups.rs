@@ -474,7 +474,6 @@ impl<'c> Finder<'c> {
             "u32" => self.mlx(base, at, size),
             "f8_e4m3" | "f8_e5m2" => self.fp8(base, at, size),
             "i8" => {
-                let sure = self.method() == "compressed-tensors";
                 if let Some(largest) = self.find(base, "SCB") {
                     let mut parts = vec![("weight", at, How::Same), ("weight_scale", largest, How::Largest)];
                     parts.extend(self.find(base, "weight_format").map(|at| ("weight_format", at, How::Seen)));
@@ -483,7 +482,7 @@ impl<'c> Finder<'c> {
                 let Some(scale) = self.find(base, "weight_scale") else { return Ok(None) };
                 let mut parts = vec![("weight", at, How::Same), ("weight_scale", scale, How::Scale)];
                 parts.extend(self.find(base, "weight_zero_point").map(|at| ("weight_zero_point", at, How::LikeScale)));
-                Ok(Some((Group::new(name, Format::Int8, size, &parts), sure)))
+                Ok(Some((Group::new(name, Format::Int8, size, &parts), false)))
             }
             _ => Ok(None),
         }
@@ -624,8 +623,9 @@ impl<'c> Finder<'c> {
 
     fn fp8(&self, base: &str, at: usize, [n, k]: [usize; 2]) -> Found {
         let scale = self.find(base, "weight_scale_inv").or_else(|| self.find(base, "weight_scale"));
-        let Some(scale) = scale else { return Ok(None) };
-        let sure = matches!(self.method(), "fp8" | "fbgemm_fp8" | "compressed-tensors");
+        let is_float = |at: &usize| matches!(self.stored(*at), "f32" | "f16" | "bf16");
+        let Some(scale) = scale.filter(is_float) else { return Ok(None) };
+        let sure = matches!(self.method(), "fp8" | "fbgemm_fp8");
         let said = self.config.map(|config| config.value.pair("weight_block_size")).transpose()?.flatten();
         let block = match (said, self.shape(scale)) {
             (Some(block), _) => Some(block),
