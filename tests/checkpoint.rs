@@ -592,6 +592,11 @@ fn a_group_that_contradicts_its_configuration_is_an_error() {
         }
     }
     assert!(silent.is_empty(), "{}", silent.join("\n"));
+    let mut case = find("gptq v2");
+    case.tensors.push(named("m.q.weight", "I8", &[1, 1], vec![0]));
+    case.tensors.push(named("m.q.weight_scale", "F32", &[1], vec![0; 4]));
+    let error = Checkpoint::from_files(file_set(&of_case(&case))).expect_err("two formats").to_string();
+    assert!(error.contains("m.q.weight is there in two formats"), "{error}");
     // A tensor of the group is not there, or another.
     let mut case = find("gptq v2");
     case.tensors.retain(|(name, ..)| name != "m.q.scales");
@@ -888,7 +893,8 @@ fn headers_of_any_kind_take_bounded_memory() {
     }
     // Configurations and indices too.
     let file = safetensors(&[named("a", "F32", &[1], vec![0; 4])]);
-    let (config, index) = (format!("{{\"quantization_config\":[{}0]}}", "0,".repeat(500_000)), "[".repeat(MIB));
+    let (config, index) =
+        (format!("{{\"quantization_config\":[{}0]}}", "0,".repeat(500_000)), format!("{{\"a\":{}", "[".repeat(MIB)));
     let (result, most) = peak(|| {
         Checkpoint::from_files(files(&[("model.safetensors", &file), ("config.json", config.as_bytes())])).map(drop)
     });
@@ -957,6 +963,15 @@ fn shards_are_one_checkpoint() {
         &["tensor n is there twice", "a.safetensors", "b.safetensors"],
     );
     wrong(&|files| drop(files.insert("b.safetensors".into(), Cow::Borrowed(b"12345678{}"))), &["b.safetensors: "]);
+    let config = r#"{"quantization_config":{"quant_method":"bitnet"}}"#;
+    let bits = safetensors(&[named("m.q.weight", "U8", &[2, 3], vec![1, 2, 3, 4, 5, 6])]);
+    wrong(
+        &|files| {
+            files.insert("config.json".into(), Cow::Borrowed(config.as_bytes()));
+            files.insert("b.safetensors".into(), Cow::Owned(bits.clone()));
+        },
+        &["b.safetensors: tensor m.q.weight contradicts quantization_config (bitnet)", "weight_scale", "[2, 1]"],
+    );
 }
 
 /// A directory of its own, which goes with the test.

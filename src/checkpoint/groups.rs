@@ -237,9 +237,14 @@ fn split(length: usize, groups: usize) -> Option<Along> {
 /// A group, and whether a configuration vouches for it.
 type Found = Read<Option<(Group, bool)>>;
 
-/// All groups of the listing, which is sorted by name; they are sorted too.
-pub(super) fn recognise(files: &Files<'_>, entries: &[Entry], config: Option<&Config>) -> Read<Vec<Group>> {
+/// All groups of the listing, which is sorted by name; they are sorted too. An error comes with the number of its file.
+pub(super) fn recognise(
+    files: &Files<'_>,
+    entries: &[Entry],
+    config: Option<&Config>,
+) -> Result<Vec<Group>, (usize, String)> {
     let finder = Finder { files, entries, config };
+    let place = config.map_or("its numbers", |config| config.place);
     let mut groups = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         let Some((base, last)) = entry.name.rsplit_once('.') else { continue };
@@ -251,21 +256,23 @@ pub(super) fn recognise(files: &Files<'_>, entries: &[Entry], config: Option<&Co
             "bWeight" => finder.bcq(base, at),
             _ => continue,
         };
-        let place = config.map_or("its numbers", |config| config.place);
-        let found = found.map_err(|why| format!("tensor {}, by {place}: {why}", entry.name))?;
+        let found = found.map_err(|why| (entry.file, format!("tensor {}, by {place}: {why}", entry.name)))?;
         let Some((group, sure)) = found else { continue };
         match group.pack(files, entries) {
             Ok(_) => groups.push(group),
             Err(error) if sure => {
                 let said = numbers(&group.format);
-                return Err(format!("tensor {} contradicts {place} ({said}): {error}", entry.name));
+                return Err((entry.file, format!("tensor {} contradicts {place} ({said}): {error}", entry.name)));
             }
             Err(_) => {}
         }
     }
     groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     match groups.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        Some(pair) => Err(format!("weight {} is there in two formats", pair[0].name)),
+        Some(pair) => {
+            let file = pair[0].entries().next().map_or(0, |at| entries[at].file);
+            Err((file, format!("weight {} is there in two formats", pair[0].name)))
+        }
         None => Ok(groups),
     }
 }

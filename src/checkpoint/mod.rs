@@ -270,8 +270,8 @@ impl<'a> Checkpoint<'a> {
         let (mut groups, mut config) = (Vec::new(), None);
         if let Container::Safetensors = container {
             config = configuration(source)?;
-            groups =
-                groups::recognise(&files, &entries, config.as_ref()).map_err(|why| (files.name(0).to_owned(), why))?;
+            groups = groups::recognise(&files, &entries, config.as_ref())
+                .map_err(|(file, why)| (files.name(file).to_owned(), why))?;
         }
         for at in groups.iter().flat_map(Group::entries) {
             entries[at].grouped = true;
