@@ -592,9 +592,14 @@ fn a_group_that_contradicts_its_configuration_is_an_error() {
         }
     }
     assert!(silent.is_empty(), "{}", silent.join("\n"));
-    let mut case = find("gptq v2");
-    case.tensors.push(named("m.q.weight", "I8", &[1, 1], vec![0]));
-    case.tensors.push(named("m.q.weight_scale", "F32", &[1], vec![0; 4]));
+    for (dtype, bytes) in [("F32", 4), ("I8", 1)] {
+        let mut case = find("gptq v2");
+        case.tensors.push(named("m.q.weight", dtype, &[1, 1], vec![0; bytes]));
+        let error = Checkpoint::from_files(file_set(&of_case(&case))).expect_err("two formats").to_string();
+        assert!(error.contains("m.q.weight is there in two formats"), "{error}");
+    }
+    let mut case = find("hqq by its tensors");
+    case.tensors.extend(find("bcq").tensors);
     let error = Checkpoint::from_files(file_set(&of_case(&case))).expect_err("two formats").to_string();
     assert!(error.contains("m.q.weight is there in two formats"), "{error}");
     // A tensor of the group is not there, or another.

@@ -259,6 +259,10 @@ pub(super) fn recognise(
         let found = found.map_err(|why| (entry.file, format!("tensor {}, by {place}: {why}", entry.name)))?;
         let Some((group, sure)) = found else { continue };
         match group.pack(files, entries) {
+            // A plain tensor may have the name that only the group should give.
+            Ok(_) if group.name != entry.name && finder.at(&group.name).is_some() => {
+                return Err((entry.file, format!("weight {} is there in two formats", group.name)));
+            }
             Ok(_) => groups.push(group),
             Err(error) if sure => {
                 let said = numbers(&group.format);
@@ -268,6 +272,7 @@ pub(super) fn recognise(
         }
     }
     groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    // Two of other names, such as X.qweight and X.W_q.
     match groups.windows(2).find(|pair| pair[0].name == pair[1].name) {
         Some(pair) => {
             let file = pair[0].entries().next().map_or(0, |at| entries[at].file);
@@ -285,8 +290,11 @@ struct Finder<'c> {
 
 impl<'c> Finder<'c> {
     fn find(&self, base: &str, last: &str) -> Option<usize> {
-        let name = format!("{base}.{last}");
-        self.entries.binary_search_by(|entry| entry.name.as_ref().cmp(&name)).ok()
+        self.at(&format!("{base}.{last}"))
+    }
+
+    fn at(&self, name: &str) -> Option<usize> {
+        self.entries.binary_search_by(|entry| entry.name.as_ref().cmp(name)).ok()
     }
 
     fn need(&self, base: &str, last: &str) -> Read<usize> {
