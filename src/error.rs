@@ -40,6 +40,14 @@ pub enum Error {
         /// What it must be.
         rule: &'static str,
     },
+    /// A file that is not what it must be, or cannot be read.
+    #[error("{file}: {detail}")]
+    File {
+        /// The file.
+        file: String,
+        /// The tensor, the rule and the value.
+        detail: String,
+    },
     /// An output shares its buffer with another operand of the same op. WebGPU forbids it: a
     /// buffer is either read or written by a dispatch, as a whole.
     #[error("{op}: {output} is written, but shares its buffer with {other}; give it a buffer of its own")]

@@ -58,6 +58,7 @@
 //! specification.
 
 mod caps;
+pub mod checkpoint;
 pub mod dispatch;
 mod error;
 pub mod formats;

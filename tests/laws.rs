@@ -561,7 +561,7 @@ fn the_library_does_not_panic() {
 }
 
 #[test]
-fn unsafe_is_for_the_dispatcher_and_says_why() {
+fn unsafe_is_for_the_dispatcher_and_maps_and_says_why() {
     let mut breaches = Breaches::default();
     for file in files(&["src", "www/src", "xtask/src", "build.rs"], "rs") {
         let text: Vec<&str> = file.text.lines().collect();
@@ -570,8 +570,8 @@ fn unsafe_is_for_the_dispatcher_and_says_why() {
             if !allows && !names(&line.code).any(|(name, _)| name == "unsafe") {
                 continue;
             }
-            if !file.path.starts_with("src/dispatch/") {
-                breaches.add(&file, line.number, "outside src/dispatch/");
+            if !file.path.starts_with("src/dispatch/") && file.path != "src/checkpoint/map.rs" {
+                breaches.add(&file, line.number, "outside src/dispatch/ and src/checkpoint/map.rs");
             }
             let above = &text[line.number.saturating_sub(6)..line.number - 1];
             if !allows && !above.iter().any(|l| l.trim_start().starts_with("// SAFETY: ")) {
@@ -579,7 +579,7 @@ fn unsafe_is_for_the_dispatcher_and_says_why() {
             }
         }
     }
-    breaches.none("unsafe code is in src/dispatch/ only");
+    breaches.none("unsafe code is in src/dispatch/ and src/checkpoint/map.rs only");
 }
 
 #[test]

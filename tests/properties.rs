@@ -95,6 +95,7 @@ fn case(draw: &Draw) -> Case {
         phase: "",
         attrs: Attrs::default().with("eps", 1e-5),
         inputs,
+        weights: Vec::new(),
         outputs,
         storages: vec![draw.storage],
         real: false,

@@ -1,5 +1,7 @@
 //! What was typed, as data.
 
+use std::path::PathBuf;
+
 /// Printed by `cargo xtask help`, and named by every error about the command line.
 pub const USAGE: &str = "\
 cargo xtask: set-up, benchmarks, tests and the page of Gristmill
@@ -20,6 +22,9 @@ cargo xtask: set-up, benchmarks, tests and the page of Gristmill
 
   cargo xtask report
       Draws benches/results/*.csv: an SVG chart for each adapter, and the measured tables of README.md.
+
+  cargo xtask describe FILE
+      Lists what a checkpoint holds: a GGUF or safetensors file, an index of shards, or a directory with one of these.
 
   cargo xtask setup [driver | web | browser | checks | all]
       Installs what is missing, and only that; the commands above do this themselves.
@@ -42,6 +47,8 @@ pub enum Command {
         port: u16,
     },
     Report,
+    /// A checkpoint.
+    Describe(PathBuf),
 }
 
 /// A part of the set-up.
@@ -114,6 +121,10 @@ pub fn parse(args: &[String]) -> Result<Command, String> {
             Command::Web { build_only, port }
         }
         "report" => Command::Report,
+        "describe" => match rest.next() {
+            Some(file) => Command::Describe(file.into()),
+            None => return Err(wrong("describe: name a file or a directory, not `nothing`".into())),
+        },
         other => return Err(wrong(format!("unknown command `{other}`"))),
     };
     match rest.next() {
@@ -144,6 +155,7 @@ mod tests {
         assert_eq!(read("web"), Ok(Command::Web { build_only: false, port: 8080 }));
         assert_eq!(read("web --port 9 --build-only"), Ok(Command::Web { build_only: true, port: 9 }));
         assert_eq!(read("report"), Ok(Command::Report));
+        assert_eq!(read("describe model.gguf"), Ok(Command::Describe("model.gguf".into())));
     }
 
     #[test]
@@ -163,6 +175,8 @@ mod tests {
             ("web --port", "`nothing`"),
             ("web --port 65536", "`65536`"),
             ("report all", "`all`"),
+            ("describe", "`nothing`"),
+            ("describe a b", "`b`"),
         ] {
             let reason = read(line).expect_err(line);
             assert!(reason.contains(named), "{line}: {reason}");

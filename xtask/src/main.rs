@@ -13,6 +13,7 @@
 mod args;
 mod bench;
 mod chart;
+mod describe;
 mod process;
 mod report;
 mod setup;
@@ -61,6 +62,7 @@ fn run(args: &[String]) -> Result<ExitCode, String> {
         Command::Setup(piece) => setup::run(&workspace, piece)?,
         Command::Bench(args) => bench::run(&workspace, &args)?,
         Command::Report => report::run(&workspace)?,
+        Command::Describe(file) => describe::run(&workspace, &file)?,
         #[cfg(feature = "web")]
         Command::Web { build_only, port } => web::run(&workspace, build_only, port)?,
         #[cfg(feature = "web")]

@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 use crate::{process, web};
 
 /// Need no device, and are run where none can be found.
-const WITHOUT_GPU: [&str; 4] = ["laws", "shaders", "plans", "formats"];
+const WITHOUT_GPU: [&str; 5] = ["laws", "shaders", "plans", "formats", "checkpoint"];
 /// Run with full and with baseline capabilities: what a plan computes may not depend on what the device has.
 const WITH_EACH_CAPS: [&str; 2] = ["correctness", "golden"];
 /// Run on a device with full capabilities; so does every integration test that is named nowhere here.
@@ -214,11 +214,12 @@ mod tests {
 
     #[test]
     fn every_test_is_in_a_group() {
-        let groups = Groups::of(&names("browser correctness dispatch formats golden laws plans shaders soak"));
+        let groups =
+            Groups::of(&names("browser checkpoint correctness dispatch formats golden laws plans shaders soak"));
         assert_eq!(
             groups,
             Groups {
-                without_gpu: names("formats laws plans shaders"),
+                without_gpu: names("checkpoint formats laws plans shaders"),
                 with_each_caps: names("correctness golden"),
                 with_full_caps: names("correctness dispatch golden soak"),
                 browser: names("browser"),
@@ -230,6 +231,6 @@ mod tests {
     #[test]
     fn a_named_test_that_is_not_there_is_missing() {
         let groups = Groups::of(&names("correctness laws"));
-        assert_eq!(groups.missing, names("shaders plans formats golden dispatch browser"));
+        assert_eq!(groups.missing, names("shaders plans formats checkpoint golden dispatch browser"));
     }
 }

@@ -1,0 +1,24 @@
+//! Lists what a checkpoint holds: `cargo xtask describe FILE`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program says what it found")]
+
+use std::process::ExitCode;
+
+use gristmill::checkpoint::{Checkpoint, describe};
+
+fn main() -> ExitCode {
+    let Some(path) = std::env::args_os().nth(1) else {
+        eprintln!("describe: name a GGUF or safetensors file, an index of shards, or a directory");
+        return ExitCode::FAILURE;
+    };
+    match Checkpoint::open(path) {
+        Ok(checkpoint) => {
+            print!("{}", describe(&checkpoint));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
