@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use gristmill::proof::Prepared;
 use gristmill::proof::cases::{self, Case};
-use gristmill::{Dispatcher, Elem};
+use gristmill::{DeviceKind, Dispatcher, Elem};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 type Key = (String, Elem);
@@ -53,6 +53,11 @@ fn main() -> ExitCode {
     for case in cases::all() {
         let case = Arc::new(case);
         for &storage in &case.storages {
+            if case.heavy() && gpu.caps().kind == DeviceKind::Cpu {
+                let name = format!("{} {}: too much for a software device", case.name, storage.name());
+                trials.push(Trial::test(name, || Err("it was to be ignored".into())).with_ignored_flag(true));
+                continue;
+            }
             let plans = match case.plans(storage, gpu.caps()) {
                 Ok(plans) => plans,
                 Err(error) => {

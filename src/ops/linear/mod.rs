@@ -280,13 +280,48 @@ struct Means {
     native_f16: bool,
 }
 
-/// ROWS, COLS, LANE_ROWS of a tile, and its name.
-const TILES: [(u64, u64, u32, &str); 4] = [
-    (128, 128, 8, "tiled/128x128"),
-    (64, 64, 8, "tiled/64x64"),
-    (32, 64, 4, "tiled/32x64"),
-    (16, 64, 2, "tiled/16x64"),
+/// A shape of `linear/tiled`.
+struct Tile {
+    name: &'static str,
+    /// Rows of x.
+    rows: u64,
+    /// Rows of the weight.
+    cols: u64,
+    /// Rows of x of a lane.
+    lane_rows: u64,
+}
+
+const TILES: [Tile; 4] = [
+    Tile { name: "tiled/128x128", rows: 128, cols: 128, lane_rows: 8 },
+    Tile { name: "tiled/64x64", rows: 64, cols: 64, lane_rows: 8 },
+    Tile { name: "tiled/32x64", rows: 32, cols: 64, lane_rows: 4 },
+    Tile { name: "tiled/16x64", rows: 16, cols: 64, lane_rows: 2 },
 ];
+
+/// Workgroups that fill a device: 4 of 64 lanes on each of 32 cores. Larger devices want more, and lose the less the more there are.
+const FILLED: u64 = 128;
+
+impl Tile {
+    fn fits(&self, caps: &Caps) -> bool {
+        // Both halves of a tile have 32 numbers to a row.
+        (self.rows + self.cols) * 128 <= u64::from(caps.workgroup_bytes)
+            && self.cols / 8 * (self.rows / self.lane_rows) <= u64::from(caps.invocations)
+    }
+
+    /// What an output costs by this shape, next to the others: workgroup memory is what the kernel waits for, of which a lane loads
+    /// `lane_rows + 8` quads to multiply `lane_rows·8` of them, for rows that are there and for those that are not; decoding is six
+    /// operations a weight, once a tile; and cores without a tile do nothing.
+    fn cost(&self, m: u64, n: u64, gated: bool, cpu: bool) -> u64 {
+        let outputs = if gated { self.cols / 2 } else { self.cols };
+        let down = m.div_ceil(self.rows);
+        let (tiles, padded) = (down * n.div_ceil(outputs), down * self.rows);
+        let loads = padded * 1000 * (self.lane_rows + 8) / (self.lane_rows * 8);
+        let decoding = down * 1000 * 6 / 4;
+        let idle = if cpu { 1 } else { FILLED.div_ceil(tiles).max(1) };
+        // Of two that cost the same, the larger moves fewer bytes.
+        (loads + decoding) * idle * 1024 - self.rows
+    }
+}
 
 impl Problem for LinearProblem {
     fn op(&self) -> &'static str {
@@ -308,7 +343,8 @@ impl Problem for LinearProblem {
         let f16 = [Some(self.x), Some(self.y), self.bias, self.residual].iter().flatten().any(|l| l.elem == Elem::F16);
         let mut all = Vec::new();
         for native_f16 in [true, false] {
-            if native_f16 && !(caps.f16 && f16) {
+            // A software device may have f16, but takes longer over it than over words.
+            if native_f16 && (!(caps.f16 && f16) || caps.kind == DeviceKind::Cpu) {
                 continue;
             }
             for subgroup in [caps.subgroups.map(|s| s.min), None] {
@@ -329,33 +365,21 @@ impl Problem for LinearProblem {
                 plans.push(self.plan_of(name("gemv", *means), why, steps, scratch));
             }
         }
-        // The largest tile that fits the device and whose tiles are enough to fill it; then the smaller ones.
-        let fits = |rows: u64, cols: u64, lane_rows: u32| {
-            (rows + cols) * 128 <= u64::from(caps.workgroup_bytes)
-                && cols / 8 * rows / u64::from(lane_rows) <= u64::from(caps.invocations)
-        };
-        let outputs = |cols: u64| if self.up.is_some() { cols / 2 } else { cols };
-        let tiles = |rows: u64, cols: u64| self.m.div_ceil(rows) * self.n.div_ceil(outputs(cols));
-        let mut shapes: Vec<_> = TILES.iter().filter(|(r, c, l, _)| fits(*r, *c, *l)).collect();
-        // Rows that are not there cost as much as those that are, and idle cores cost more.
-        shapes.sort_by_key(|(rows, cols, ..)| {
-            let waste = self.m.next_multiple_of(*rows) * 4 > self.m * 5;
-            (waste && *rows > 16, tiles(*rows, *cols) < 128, u64::MAX - rows)
-        });
-        for (i, (rows, cols, lane_rows, shape)) in shapes.into_iter().enumerate() {
+        let cpu = caps.kind == DeviceKind::Cpu;
+        let mut tiles: Vec<_> = TILES.iter().filter(|tile| tile.fits(caps)).collect();
+        tiles.sort_by_cached_key(|tile| tile.cost(self.m, self.n, self.up.is_some(), cpu));
+        // A software device compiles for longer than it computes, so that it gets the best only; cases that take each shape are in the
+        // case table.
+        tiles.truncate(if cpu { 1 } else { TILES.len() });
+        for (i, tile) in tiles.into_iter().enumerate() {
             for native_f16 in [true, false] {
-                if native_f16 && !(caps.f16 && f16) {
-                    continue;
-                }
-                // Of tiles that were not chosen, one way to read is enough.
-                if i > 0 && native_f16 {
+                // Of shapes that were not chosen, one way to read is enough.
+                if native_f16 && (!(caps.f16 && f16) || i > 0 || cpu) {
                     continue;
                 }
                 let means = Means { subgroup: None, native_f16 };
-                let steps = self.each(caps, (*rows).max(1), |range, rows_of| {
-                    self.tiled(caps, means, (*rows, *cols, *lane_rows), range, rows_of)
-                })?;
-                let name = format!("{shape}{}", if native_f16 { "/f16" } else { "" });
+                let steps = self.each(caps, tile.rows, |range, rows| self.tiled(caps, means, tile, range, rows))?;
+                let name = format!("{}{}", tile.name, if native_f16 { "/f16" } else { "" });
                 plans.push(self.plan_of(name, "a tile of the weight is decoded once for many rows", steps, Vec::new()));
             }
         }
@@ -498,15 +522,14 @@ impl LinearProblem {
         Ok(step.step(&params, grid))
     }
 
-    fn tiled(&self, caps: &Caps, means: Means, shape: (u64, u64, u32), range: Range, rows: Rows) -> Result<Step> {
-        let (tile_rows, tile_cols, lane_rows) = shape;
+    fn tiled(&self, caps: &Caps, means: Means, tile: &Tile, range: Range, rows: Rows) -> Result<Step> {
         let (mut step, mut params) = self.layer("linear/tiled", means, range, rows, true);
         self.weights(&mut step, &mut params, range);
-        step.set("ROWS", Const::U32(tile_rows as u32));
-        step.set("COLS", Const::U32(tile_cols as u32));
-        step.set("LANE_ROWS", Const::U32(lane_rows));
-        let outputs = if self.up.is_some() { tile_cols / 2 } else { tile_cols };
-        let tiles = u64::from(range.n1 - range.n0).div_ceil(outputs) * rows.m.div_ceil(tile_rows);
+        step.set("ROWS", Const::U32(tile.rows as u32));
+        step.set("COLS", Const::U32(tile.cols as u32));
+        step.set("LANE_ROWS", Const::U32(tile.lane_rows as u32));
+        let outputs = if self.up.is_some() { tile.cols / 2 } else { tile.cols };
+        let tiles = u64::from(range.n1 - range.n0).div_ceil(outputs) * rows.m.div_ceil(tile.rows);
         let grid = grid(caps, tiles)?;
         params.fold = grid[0];
         Ok(step.step(&params, grid))

@@ -247,7 +247,7 @@ fn formats() -> Vec<(&'static str, Format, usize, usize)> {
         ("mlx6", n("mlx.affine", bits(6.0, 128.0)), 1, 128),
         ("hqq1", n("hqq", bits(1.0, 8.0)), 8, 8),
         ("hqq3", n("hqq", bits(3.0, 20.0)), 1, 20),
-        ("hqq4", n("hqq", bits(4.0, 64.0)), 1, 64),
+        ("hqq4", n("hqq", bits(4.0, 64.0)), 2, 64),
         ("hqq4-axis0", n("hqq", bits(4.0, 64.0).with("axis", 0.0)), 64, 1),
         ("e4m3", n("fp8.e4m3", a()), 1, 1),
         ("e4m3-block", n("fp8.e4m3", a().with("block", Value::List(vec![128.0, 128.0]))), 1, 1),
@@ -286,7 +286,8 @@ const MODELS: [(&str, &str, Layers); 3] = [
 ];
 
 /// The formats in which they are timed.
-const TIMED: [(&str, &str); 8] = [
+const TIMED: [(&str, &str); 9] = [
+    ("f32", "dense"),
     ("f16", "dense"),
     ("q8_0", "q8_0"),
     ("q4_0", "q4_0"),
@@ -304,7 +305,7 @@ pub(super) fn cases() -> Vec<Case> {
             for m in [1, 4, 16, 128, 512] {
                 for (name, of) in TIMED {
                     let made = Make::new(&format!("{model}-{layer}-{name}-m{m}"), m, [*n, *k], 128, format(of));
-                    let made = made.dense(Elem::F16);
+                    let made = made.dense(if name == "f32" { Elem::F32 } else { Elem::F16 });
                     all.push(made.storages(&[Elem::F16]).real(title, if m <= 8 { "decode" } else { "prefill" }));
                 }
             }
@@ -331,7 +332,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let q4 = format("q4_0");
     let dense = Format::Dense;
-    for m in [2, 3, 5, 8, 9, 33, 65, 130] {
+    for m in [2, 3, 5, 8, 9, 33, 65, 128, 130] {
         all.push(Make::new(&format!("q4_0-rows-{m}"), m, [67, 96], 67, q4).storages(FLOATS).hurts("numbers of rows"));
     }
     for activation in ["relu", "gelu", "gelu_tanh", "silu"] {
