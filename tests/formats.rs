@@ -13,7 +13,9 @@ use std::process::ExitCode;
 
 use golden_file::{Compare, attrs_of, packed_of, part_of};
 use gristmill::formats::{Dtype, Format, Group, Packed, Part};
+use gristmill::ops::linear::{Dequantize, Linear};
 use gristmill::proof::{Attrs, Value};
+use gristmill::{Caps, Elem, Op as _, Problem as _, Tensor, Weight};
 use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::tensor::SafeTensors;
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Trial::test("numbers_are_judged_when_a_weight_is_made", numbers_are_judged_when_a_weight_is_made),
         Trial::test("what_cannot_be_encoded_is_an_error", what_cannot_be_encoded_is_an_error),
         Trial::test("codes_that_only_pad_are_not_read", codes_that_only_pad_are_not_read),
+        Trial::test("the_readme_has_the_table_of_formats", the_readme_has_the_table_of_formats),
     ];
     for name in ENCODED {
         trials.push(Trial::test(format!("encode/{name}"), move || encode(name)));
@@ -1200,4 +1203,80 @@ fn mutate(file: &mut File, random: &mut Random) {
             }
         }
     }
+}
+
+// ---- the table of the README
+
+const BLESS: &str = "GRISTMILL_BLESS";
+
+/// A weight of few rows and 4096 columns in each format: with default numbers, or in groups of 128 where those take all.
+fn samples() -> Vec<Packed<'static>> {
+    let (n, k) = (64, 4096);
+    let values: Vec<f32> = (0..n * k).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let grouped = |format: Format| {
+        let attrs = Attrs::default().with("group", 128.0).with("bits", 4.0);
+        let with_group = ["awq", "lut16"].contains(&format.name()).then(|| {
+            let attrs = if format.name() == "awq" { attrs } else { Attrs::default().with("group", 128.0) };
+            Format::parse(format.name(), &attrs)
+        });
+        with_group.and_then(Result::ok).unwrap_or(format)
+    };
+    let made = |format: Format| {
+        if format.encodes() {
+            return Packed::encode(format, n, k, &values);
+        }
+        // LeanQuant's grid is learnt; zeros will do here.
+        let parts = Parts::from([
+            ("quant_grid".to_owned(), Part::new(Dtype::F16, &[n, 16], vec![0; n * 32])),
+            ("weight_codes".to_owned(), Part::new(Dtype::U8, &[n, k / 2], vec![0; n * k / 2])),
+        ]);
+        Packed::new(format, n, k, parts)
+    };
+    Format::all().into_iter().map(|format| made(grouped(format)).unwrap_or_else(|e| panic!("{format}: {e}"))).collect()
+}
+
+/// A line for each format, from what the code makes of it.
+fn formats_table() -> Result<String, gristmill::Error> {
+    let caps = Caps::baseline();
+    let mut text = String::from(
+        "| format | what it holds | bits | decode | few rows | many rows | int8 activations | encode |\n\
+         |---|---|--:|---|---|---|---|---|\n",
+    );
+    for sample in samples() {
+        let (format, w) = (sample.format(), Weight::outline(&sample, 4096)?);
+        let plans = |m: usize, codes: bool| -> Result<String, gristmill::Error> {
+            let x = Tensor::outline([m, w.k()], if codes { Elem::I8 } else { Elem::F32 })?;
+            let (scale, y) = (Tensor::outline([m], Elem::F32)?, Tensor::outline([m, w.n()], Elem::F32)?);
+            let op = Linear { x_scale: codes.then_some(&scale), ..Linear::new(&x, &w, &y) };
+            Ok(op.problem()?.plans(&caps)?.into_iter().map(|plan| plan.name + " ").collect())
+        };
+        let numbers = Tensor::outline([w.n(), w.k()], Elem::F32)?;
+        let decodes = !Dequantize { w: &w, y: &numbers }.problem()?.plans(&caps)?.is_empty();
+        let tick = |yes: bool| if yes { "✓" } else { "" };
+        text += &format!(
+            "| `{format}` | {} | {:.2} | {} | {} | {} | {} | {} |\n",
+            format.holds(),
+            w.bits(),
+            tick(decodes),
+            tick(plans(1, false)?.contains("gemv/")),
+            tick(plans(64, false)?.contains("tiled/")),
+            tick(plans(1, true)?.contains("gemv_dot/") && plans(64, true)?.contains("tiled_dot/")),
+            tick(format.encodes()),
+        );
+    }
+    Ok(text)
+}
+
+fn the_readme_has_the_table_of_formats() -> Result<(), Failed> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(&path)?;
+    let (before, rest) = readme.split_once("<!-- formats:begin -->\n").ok_or("README.md has no formats:begin")?;
+    let (_, after) = rest.split_once("<!-- formats:end -->").ok_or("README.md has no formats:end")?;
+    let right = format!("{before}<!-- formats:begin -->\n\n{}\n<!-- formats:end -->{after}", formats_table()?);
+    if std::env::var_os(BLESS).is_some() {
+        std::fs::write(&path, right)?;
+    } else if right != readme {
+        return Err(format!("the table of formats in README.md is another; {BLESS}=1 writes it").into());
+    }
+    Ok(())
 }

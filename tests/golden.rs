@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use golden_file::{Compare, attrs_of, packed_of, part_of};
+use gristmill::ops::quantize::QuantizeRows;
 use gristmill::proof::{Attrs, Operands, Use, Value, build, is_known};
 use gristmill::{Dispatcher, Elem, Error, Op, Tensor, Weight};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -119,7 +120,7 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             }
         }
     }
-    let (own, of_weight) = split(&attrs, weighed);
+    let (mut own, of_weight) = split(&attrs, weighed);
     let weights = || -> Result<BTreeMap<String, Weight>, Error> {
         if !weighed {
             return Ok(BTreeMap::new());
@@ -150,7 +151,10 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             Ok(_) => Err(format!("no error, though {reason}").into()),
         };
     }
-    let operands = Operands { tensors, weights: weights()? };
+    let mut operands = Operands { tensors, weights: weights()? };
+    if let Some(Value::Number(bits)) = own.0.remove("act_bits").filter(|bits| *bits != Value::Number(0.0)) {
+        quantize(gpu, &mut operands.tensors, bits)?;
+    }
     let tensors = &operands.tensors;
     let plans = build(op, &own, &operands, Plans(gpu))?;
     for plan in plans {
@@ -164,6 +168,16 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             compare.check(&format!("{plan}: {}", expect.role), &got, &expect.values)?;
         }
     }
+    Ok(())
+}
+
+/// In the place of x its codes, and their scales beside them.
+fn quantize(gpu: &Dispatcher, tensors: &mut BTreeMap<String, Tensor>, bits: f64) -> Result<(), Failed> {
+    let x = tensors.remove("x").ok_or("no x")?;
+    let scale = gpu.zeros(&x.shape().dims()[..1], Elem::F32)?;
+    let codes = gpu.zeros(x.shape(), Elem::I8)?;
+    gpu.run(QuantizeRows { bits: bits as u32, ..QuantizeRows::new(&x, &codes, &scale) })?;
+    tensors.extend([("x".to_owned(), codes), ("x_scale".to_owned(), scale)]);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 // What the kernels of a linear layer share: params, operands, the ends of rows, and what is done to a sum before it is stored.
 //
 //     y = residual + row_scale ⊙ activation(x·wᵀ + bias) [⊙ (x·upᵀ)]
+//
+// Where x is int8 codes, x_scale stands before x in both products.
 #import weight
 struct linear_Params {
     w: weight_At,
@@ -17,6 +19,10 @@ struct linear_Params {
     residual0: u32, // of the residual
     row_scale0: u32, // of the scales of rows
     y0: u32,        // of y
+    x_scale0: u32,  // of the scales of codes
+    pad0: u32,      // nothing
+    pad1: u32,      // nothing
+    pad2: u32,      // nothing
 }
 #const TAIL = false  // K is not a multiple of 32
 #const GATED = false // there are two matrices
@@ -28,6 +34,7 @@ struct linear_Params {
 #slot y @binding(5)         // [M, N]
 #slot w @binding(6)         // [N, K]
 #slot up @binding(7)        // [N, K]
+#slot x_scale @binding(9)   // [M]
 #slot activation
 
 // Four inputs of row m from k on; zeros past the end.
@@ -79,10 +86,11 @@ fn linear_store4(m: u32, n: u32, sums: vec4<f32>, up_sums: vec4<f32>) {
     if (m >= linear_params.m || n >= linear_params.n1) { return; }
     let count = min(linear_params.n1 - n, 4u);
     let rows = linear_rows(n);
-    let whole = sums + vec4<f32>(linear_side(m, rows.x), linear_side(m, rows.y), linear_side(m, rows.z), linear_side(m, rows.w));
+    let x_scale = x_scale_load1(linear_params.x_scale0 + m);
+    let whole = x_scale * (sums + vec4<f32>(linear_side(m, rows.x), linear_side(m, rows.y), linear_side(m, rows.z), linear_side(m, rows.w)));
     var v = activation_of(whole + bias_load4(linear_params.bias0 + n, count));
     if (GATED) {
-        v *= up_sums + vec4<f32>(linear_up_side(m, rows.x), linear_up_side(m, rows.y), linear_up_side(m, rows.z), linear_up_side(m, rows.w));
+        v *= x_scale * (up_sums + vec4<f32>(linear_up_side(m, rows.x), linear_up_side(m, rows.y), linear_up_side(m, rows.z), linear_up_side(m, rows.w)));
     }
     let i = m * linear_params.n + n;
     v = v * row_scale_load1(linear_params.row_scale0 + m) + residual_load4(linear_params.residual0 + i, count);

@@ -93,7 +93,45 @@ pub struct Laid {
     k: u32,
     body: Body,
     side: bool,
+    /// Products with int8 codes are summed as integers over: nothing, a run that shares a scale, a row.
+    integers: Integers,
     chunks: Vec<Chunk>,
+}
+
+/// How far products of codes with int8 codes are summed as integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Integers {
+    /// Codes do not stand for whole numbers, or neighbours have different scales.
+    None,
+    /// Over a run that shares a scale.
+    Run,
+    /// Over a row.
+    Row,
+}
+
+/// Over what codes of this form may be summed as integers with int8 codes. A row's sum stays below 2^31 where
+/// `Σ|q − zero|·128 < 2^31` (A2Q: Colbert et al., arXiv 2308.13504); its largest possible value is looked at first, and only where that is
+/// too large, the codes.
+fn integers(w: &Packed<'_>, codec: &dyn Codec, body: Body) -> Integers {
+    let k = w.k();
+    let Body::Form(form) = body else { return Integers::None };
+    if form.level != Level::Whole || run(form.place, k as u32) == 1 {
+        return Integers::None;
+    }
+    let pairs = matches!(form.scale, Scale::F32 | Scale::F16 | Scale::Bf16);
+    let one_scale = matches!(form.place, Place::Block { cols, .. } if cols as usize >= k);
+    if form.rule != Rule::Scaled || !pairs || !one_scale {
+        return Integers::Run;
+    }
+    let most = 1u64 << 31;
+    let size = |q: u32| u64::from(q.abs_diff(form.zero)) * 128;
+    let largest = size(0).max(size((1 << form.bits) - 1));
+    let mut codes = vec![0; k];
+    let mut fits = |n| {
+        codec.codes(w, n, &mut codes);
+        codes.iter().map(|q| size(u32::from(*q))).sum::<u64>() < most
+    };
+    if largest * (k as u64) < most || (0..w.n()).all(&mut fits) { Integers::Row } else { Integers::Run }
 }
 
 /// A section of a chunk.
@@ -195,6 +233,7 @@ impl Laid {
             k: w.k() as u32,
             body,
             side: side.is_some(),
+            integers: integers(w, codec, body),
             chunks: Vec::new(),
         };
         laid.chunked(binding_bytes, side.as_deref(), groups_of(w, codec, body))
@@ -354,6 +393,11 @@ impl Laid {
     /// Columns: input features.
     pub fn k(&self) -> usize {
         self.k as usize
+    }
+
+    /// How far products with int8 codes are summed as integers.
+    pub(crate) fn integers(&self) -> Integers {
+        self.integers
     }
 
     /// The parts.
@@ -519,8 +563,8 @@ impl Laid {
         }
     }
 
-    /// Fills a weight's slot.
-    pub(crate) fn fill(&self, step: &mut Builder, slot: Slot) {
+    /// Fills a weight's slot; `products`: for products with int8 codes.
+    pub(crate) fn fill(&self, step: &mut Builder, slot: Slot, products: bool) {
         let body = named!(slot, "");
         if self.side {
             step.fill(named!(slot, "_side"), "slot/side/list");
@@ -559,22 +603,26 @@ impl Laid {
             }
             Body::Form(form) => {
                 let run = run(form.place, self.k);
-                step.fill(body, if run == 1 { "slot/weight/coded_each" } else { "slot/weight/coded" });
+                let each = if run == 1 { "slot/weight/coded_each" } else { "slot/weight/coded" };
+                step.fill(body, if products { "slot/weight/coded_dot" } else { each });
+                if products && form.bits == 8 {
+                    step.set(named!(slot, "_FLIP"), Const::U32(0x8080_8080));
+                }
                 if run > 1 {
                     step.set(named!(slot, "_RUN"), Const::U32(run));
                 }
                 step.fill(named!(slot, "_field"), field(form.bits));
-                step.fill(
-                    named!(slot, "_level"),
-                    match form.level {
-                        Level::Whole => "slot/level/whole",
-                        Level::Table => "slot/level/table",
-                        Level::RowTable => "slot/level/row_table",
-                        Level::E2m1 => "slot/level/e2m1",
-                        Level::E4m3 => "slot/level/e4m3",
-                        Level::E5m2 => "slot/level/e5m2",
-                    },
-                );
+                let level = match form.level {
+                    Level::Whole => "slot/level/whole",
+                    Level::Table => "slot/level/table",
+                    Level::RowTable => "slot/level/row_table",
+                    Level::E2m1 => "slot/level/e2m1",
+                    Level::E4m3 => "slot/level/e4m3",
+                    Level::E5m2 => "slot/level/e5m2",
+                };
+                if !products {
+                    step.fill(named!(slot, "_level"), level);
+                }
                 step.fill(
                     named!(slot, "_rule"),
                     match (form.rule, form.scale) {

@@ -86,6 +86,11 @@ macro_rules! table {
             /// The names of all formats, and what each holds, in the order of the table.
             pub const NAMES: &[(&str, &str)] = &[$(($plain_name, $plain_holds),)* $(($name, $holds),)*];
 
+            /// Every format, with default numbers.
+            pub fn all() -> Vec<Self> {
+                vec![$(Self::$plain,)* $(Self::$variant(<$codec>::default()),)*]
+            }
+
             /// The name, as in `attrs.format` of a golden case.
             pub fn name(&self) -> &'static str {
                 match self {

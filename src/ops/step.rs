@@ -104,7 +104,7 @@ impl Builder {
     }
 }
 
-/// The read filling of a storage type. Integer storage is not read as a floating operand by any op.
+/// The read filling of a storage type.
 pub(crate) fn read_filling(elem: Elem, loads: Loads) -> &'static str {
     match (elem, loads.quads, loads.native_f16) {
         (Elem::F16, true, true) => "slot/read/f16",
@@ -113,6 +113,8 @@ pub(crate) fn read_filling(elem: Elem, loads: Loads) -> &'static str {
         (Elem::F16, false, false) => "slot/read/f16_packed_any",
         (Elem::Bf16, true, _) => "slot/read/bf16_packed",
         (Elem::Bf16, false, _) => "slot/read/bf16_packed_any",
+        (Elem::I8, true, _) => "slot/read/i8",
+        (Elem::I8, false, _) => "slot/read/i8_any",
         (_, true, _) => "slot/read/f32",
         (_, false, _) => "slot/read/f32_any",
     }

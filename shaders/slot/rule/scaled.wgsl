@@ -2,3 +2,8 @@
 fn slot_make(at: weight_At, level: vec4<f32>, scale: vec4<f32>, zero: vec4<f32>) -> vec4<f32> {
     return (level - zero) * scale;
 }
+
+// The sum of such numbers times codes: `sums` are those of the levels times the codes, and of the codes.
+fn slot_dot(sums: vec2<f32>, scale: f32, zero: f32) -> f32 {
+    return (sums.x - zero * sums.y) * scale;
+}

@@ -72,7 +72,8 @@ impl Op for Dequantize<'_> {
 
     fn operands(&self) -> Vec<Operand<'_>> {
         // The weight's parts stand where those of a linear layer stand.
-        let mut list: Vec<Operand<'_>> = vec![("y", Some(self.y)), ("", None), ("", None), ("", None), ("", None)];
+        let mut list: Vec<Operand<'_>> =
+            vec![("y", Some(self.y)), ("", None), ("", None), ("", None), ("", None), ("", None)];
         list.extend(self.w.chunks().iter().map(|chunk| ("w", Some(chunk))));
         list
     }
@@ -106,7 +107,7 @@ impl Problem for DequantizeProblem {
                 };
                 let part = Part { operand: 0, layout: self.y, start: n0 * k, elements: (n1 - n0) * k };
                 params.y0 = step.write("y", 5, Some(part));
-                params.w = weight(&mut step, Slot::W, &self.w, 6, i, W + i);
+                params.w = weight(&mut step, Slot::W, &self.w, 6, i, W + i, false);
                 let grid = grid(caps, ((n1 - n0) * k.div_ceil(32)).div_ceil(64))?;
                 params.fold = grid[0];
                 steps.push(step.step(&params, grid));

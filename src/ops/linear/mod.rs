@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::caps::{Caps, DeviceKind};
 use crate::error::{Error, Result, shape_error};
-use crate::formats::laid::{Laid, Slot, WeightAt};
+use crate::formats::laid::{Integers, Laid, Slot, WeightAt};
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Part};
 use crate::ops::{Op, Operand, Problem};
@@ -68,6 +68,8 @@ impl Activation {
 /// A linear layer: `y = residual + row_scale ⊙ activation(x·wᵀ + bias)`, with a second matrix
 /// `y = residual + row_scale ⊙ activation(x·wᵀ + bias) ⊙ (x·upᵀ)`.
 ///
+/// Where x is int8 codes it stands for `x_scale ⊙ x` in both products.
+///
 /// The weight may be in any format, the second in another. M, N and K need not be multiples of anything; where M is 0 nothing is done.
 /// A NaN in a row of x makes NaN of that row of y and of no other.
 ///
@@ -91,8 +93,11 @@ impl Activation {
 /// A width of x that is not the weight's K, an operand of another shape or storage than is said at it, weights of different shapes.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'a> {
-    /// F32, f16 or bf16, `[…, K]`: M rows.
+    /// F32, f16 or bf16, `[…, K]`: M rows. Or int8 codes, where `x_scale` is given: as [`QuantizeRows`](crate::ops::quantize::QuantizeRows)
+    /// and the norms write them.
     pub x: &'a Tensor,
+    /// F32, M numbers: what each row of codes is multiplied with.
+    pub x_scale: Option<&'a Tensor>,
     /// `[N,K]`.
     pub w: &'a Weight,
     /// The second matrix, `[N,K]`.
@@ -112,7 +117,17 @@ pub struct Linear<'a> {
 impl<'a> Linear<'a> {
     /// `y = x·wᵀ`.
     pub fn new(x: &'a Tensor, w: &'a Weight, y: &'a Tensor) -> Self {
-        Self { x, w, up: None, bias: None, residual: None, row_scale: None, activation: Activation::None, y }
+        Self {
+            x,
+            x_scale: None,
+            w,
+            up: None,
+            bias: None,
+            residual: None,
+            row_scale: None,
+            activation: Activation::None,
+            y,
+        }
     }
 }
 
@@ -122,7 +137,8 @@ const BIAS: usize = 1;
 const RESIDUAL: usize = 2;
 const ROW_SCALE: usize = 3;
 const Y: usize = 4;
-const W: usize = 5;
+const X_SCALE: usize = 5;
+const W: usize = 6;
 
 /// The most rows of x that the kernel for few rows takes.
 pub const FEW_ROWS: u64 = 8;
@@ -161,6 +177,14 @@ params! {
         row_scale0: u32,
         /// First element of y.
         y0: u32,
+        /// First element of the scales of codes.
+        x_scale0: u32,
+        /// Nothing.
+        pad0: u32,
+        /// Nothing.
+        pad1: u32,
+        /// Nothing.
+        pad2: u32,
     }
 }
 
@@ -171,6 +195,7 @@ pub struct LinearProblem {
     n: u64,
     k: u64,
     x: Layout,
+    x_scale: Option<Layout>,
     w: Arc<Laid>,
     up: Option<Arc<Laid>>,
     bias: Option<Layout>,
@@ -186,7 +211,14 @@ impl Op for Linear<'_> {
     fn problem(&self) -> Result<LinearProblem> {
         let op = "linear";
         let (n, k) = (self.w.n(), self.w.k());
-        want_float(op, "x", self.x)?;
+        match self.x_scale {
+            None => want_float(op, "x", self.x)?,
+            Some(_) if self.x.elem() != Elem::I8 => {
+                let want = "i8 where x_scale is given";
+                return Err(Error::Storage { op, operand: "x", have: self.x.elem().name(), want });
+            }
+            Some(_) => {}
+        }
         want_float(op, "y", self.y)?;
         let m = rows(op, "x", self.x, k, "K")?;
         if let Some(up) = self.up {
@@ -208,12 +240,13 @@ impl Op for Linear<'_> {
                 return Err(shape_error!(op, "{name} has {have} rows, but x has {m}"));
             }
         }
-        if let Some(scale) = self.row_scale {
+        for (operand, scale) in [("row_scale", self.row_scale), ("x_scale", self.x_scale)] {
+            let Some(scale) = scale else { continue };
             if scale.elem() != Elem::F32 {
-                return Err(Error::Storage { op, operand: "row_scale", have: scale.elem().name(), want: "f32" });
+                return Err(Error::Storage { op, operand, have: scale.elem().name(), want: "f32" });
             }
             if scale.elements() != m {
-                return Err(shape_error!(op, "row_scale has shape {}, but x has {m} rows", scale.shape()));
+                return Err(shape_error!(op, "{operand} has shape {}, but x has {m} rows", scale.shape()));
             }
         }
         let layout = |t: Option<&Tensor>| t.map(Tensor::layout);
@@ -222,6 +255,7 @@ impl Op for Linear<'_> {
             n: n as u64,
             k: k as u64,
             x: self.x.layout(),
+            x_scale: layout(self.x_scale),
             w: Arc::clone(self.w.laid()),
             up: self.up.map(|up| Arc::clone(up.laid())),
             bias: layout(self.bias),
@@ -239,6 +273,7 @@ impl Op for Linear<'_> {
             ("residual", self.residual),
             ("row_scale", self.row_scale),
             ("y", Some(self.y)),
+            ("x_scale", self.x_scale),
         ];
         list.extend(self.w.chunks().iter().map(|chunk| ("w", Some(chunk))));
         list.extend(self.up.iter().flat_map(|up| up.chunks()).map(|chunk| ("up", Some(chunk))));
@@ -297,6 +332,9 @@ const TILES: [Tile; 4] = [
     Tile { name: "tiled/32x64", rows: 32, cols: 64, lane_rows: 4 },
     Tile { name: "tiled/16x64", rows: 16, cols: 64, lane_rows: 2 },
 ];
+
+/// The shape of `linear/tiled_dot`.
+const DOT_TILE: Tile = Tile { name: "tiled_dot/64x64", rows: 64, cols: 64, lane_rows: 4 };
 
 /// Workgroups that fill a device: 4 of 64 lanes on each of 32 cores. Larger devices want more, and lose the less the more there are.
 const FILLED: u64 = 128;
@@ -358,12 +396,27 @@ impl Problem for LinearProblem {
             let reduce = if means.subgroup.is_some() { "/subgroup" } else { "/tree" };
             format!("{what}{reduce}{}", if means.native_f16 { "/f16" } else { "" })
         };
+        let products = self.products();
         if self.m <= FEW_ROWS {
-            for means in &all {
-                let (steps, scratch) = self.gemv(caps, *means)?;
+            if let Some(products) = products {
+                for means in &all {
+                    let (steps, scratch) = self.gemv(caps, *means, Some(products))?;
+                    let why = "few rows of codes: products of four at a time";
+                    plans.push(self.plan_of(name("gemv_dot", *means), why, steps, scratch));
+                }
+            }
+            // Where there is a better way, software devices, which compile for longer than they compute, do without this one.
+            let all = if products.is_some() && caps.kind == DeviceKind::Cpu { &[] } else { all.as_slice() };
+            for means in all {
+                let (steps, scratch) = self.gemv(caps, *means, None)?;
                 let why = "few rows: the weight is streamed once";
                 plans.push(self.plan_of(name("gemv", *means), why, steps, scratch));
             }
+        }
+        if let Some(products) = products {
+            let steps = self.each(caps, DOT_TILE.rows, |range, rows| self.tiled_dot(caps, products, range, rows))?;
+            let why = "a tile of codes, by products of four at a time";
+            plans.push(self.plan_of(DOT_TILE.name.into(), why, steps, Vec::new()));
         }
         let cpu = caps.kind == DeviceKind::Cpu;
         let mut tiles: Vec<_> = TILES.iter().filter(|tile| tile.fits(caps)).collect();
@@ -487,26 +540,40 @@ impl LinearProblem {
             let any = Loads { quads: false, ..loads };
             params.row_scale0 =
                 step.read_as("row_scale", 4, self.row_scale.map(|l| part(ROW_SCALE, l, 1)), "slot/read/one", any);
+            params.x_scale0 =
+                step.read_as("x_scale", 9, self.x_scale.map(|l| part(X_SCALE, l, 1)), "slot/read/one", any);
             params.y0 = step.write("y", 5, Some(part(Y, self.y, self.n)));
             step.fill("activation", self.activation.filling());
         } else {
             step.fill("bias", "slot/read/zero");
             step.fill("residual", "slot/read/zero");
             step.fill("row_scale", "slot/read/one");
+            step.fill("x_scale", "slot/read/one");
             step.fill("y", "slot/write/none");
             step.fill("activation", "slot/activation/none");
         }
         (step, params)
     }
 
+    /// Where x is codes and so is every weight: products of codes are summed over whole rows, or not.
+    fn products(&self) -> Option<bool> {
+        self.x_scale?;
+        let all = [Some(&self.w), self.up.as_ref()].into_iter().flatten().map(|laid| laid.integers());
+        all.fold(Some(true), |sofar, integers| match integers {
+            Integers::None => None,
+            Integers::Run => sofar.map(|_| false),
+            Integers::Row => sofar,
+        })
+    }
+
     /// The weights of a part of the outputs.
-    fn weights(&self, step: &mut Builder, params: &mut LinearParams, range: Range) {
-        params.w = weight(step, Slot::W, &self.w, 6, range.w, W + range.w);
+    fn weights(&self, step: &mut Builder, params: &mut LinearParams, range: Range, products: bool) {
+        params.w = weight(step, Slot::W, &self.w, 6, range.w, W + range.w, products);
         match &self.up {
             None => step.fill("up", "slot/weight/none"),
             Some(up) => {
                 let operand = W + self.w.chunks().len() + range.up;
-                params.up = weight(step, Slot::Up, up, 7, range.up, operand);
+                params.up = weight(step, Slot::Up, up, 7, range.up, operand, products);
             }
         }
     }
@@ -514,7 +581,7 @@ impl LinearProblem {
     fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Step> {
         let means = Means { subgroup: None, native_f16: false };
         let (mut step, mut params) = self.layer("linear/naive", means, range, rows, true);
-        self.weights(&mut step, &mut params, range);
+        self.weights(&mut step, &mut params, range, false);
         step.set("ROWS", Const::U32(together as u32));
         let quads = u64::from(range.n1 - range.n0).div_ceil(4);
         let grid = grid(caps, (quads * rows.m.div_ceil(together)).div_ceil(64))?;
@@ -524,7 +591,7 @@ impl LinearProblem {
 
     fn tiled(&self, caps: &Caps, means: Means, tile: &Tile, range: Range, rows: Rows) -> Result<Step> {
         let (mut step, mut params) = self.layer("linear/tiled", means, range, rows, true);
-        self.weights(&mut step, &mut params, range);
+        self.weights(&mut step, &mut params, range, false);
         step.set("ROWS", Const::U32(tile.rows as u32));
         step.set("COLS", Const::U32(tile.cols as u32));
         step.set("LANE_ROWS", Const::U32(tile.lane_rows as u32));
@@ -535,8 +602,23 @@ impl LinearProblem {
         Ok(step.step(&params, grid))
     }
 
+    fn tiled_dot(&self, caps: &Caps, integers: bool, range: Range, rows: Rows) -> Result<Step> {
+        let means = Means { subgroup: None, native_f16: false };
+        let (mut step, mut params) = self.layer("linear/tiled_dot", means, range, rows, true);
+        self.weights(&mut step, &mut params, range, true);
+        step.set("ROWS", Const::U32(DOT_TILE.rows as u32));
+        step.set("COLS", Const::U32(DOT_TILE.cols as u32));
+        step.set("LANE_ROWS", Const::U32(DOT_TILE.lane_rows as u32));
+        step.set("INTS", Const::Bool(integers));
+        let outputs = if self.up.is_some() { DOT_TILE.cols / 2 } else { DOT_TILE.cols };
+        let tiles = u64::from(range.n1 - range.n0).div_ceil(outputs) * rows.m.div_ceil(DOT_TILE.rows);
+        let grid = grid(caps, tiles)?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
     /// The kernel for few rows, and where K is sliced the merge.
-    fn gemv(&self, caps: &Caps, means: Means) -> Result<(Vec<Step>, Vec<u64>)> {
+    fn gemv(&self, caps: &Caps, means: Means, products: Option<bool>) -> Result<(Vec<Step>, Vec<u64>)> {
         let rows = Rows { m0: 0, m: self.m };
         let (mut steps, mut scratch_bytes) = (Vec::new(), 0);
         // 8 KiB of x in workgroup memory, whatever the rows.
@@ -553,7 +635,15 @@ impl LinearProblem {
             // Enough workgroups to fill a device; but each slice keeps at least two turns of its loop.
             let turns = self.k.div_ceil(32).div_ceil(u64::from(lanes));
             let slices = 128u64.div_ceil(groups).min(turns / 2).clamp(1, 16);
-            let (mut step, mut params) = self.layer("linear/gemv", means, range, rows, slices == 1);
+            // The merge binds all operands and the sums.
+            let operands = [self.bias, self.residual, self.row_scale, self.x_scale].iter().flatten().count();
+            let bound = 4 + operands + usize::from(self.up.is_some());
+            let slices = if bound > caps.storage_buffers as usize { 1 } else { slices };
+            let kernel = if products.is_some() { "linear/gemv_dot" } else { "linear/gemv" };
+            let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
+            if let Some(integers) = products {
+                step.set("INTS", Const::Bool(integers));
+            }
             step.set("ROWS", Const::U32(together));
             step.set("LANES", Const::U32(lanes));
             step.set("LANE_COUNT", Const::U32(lane_count));
@@ -574,13 +664,13 @@ impl LinearProblem {
                 step.scratch(8, 0, bytes, Access::Write);
                 scratch_bytes = scratch_bytes.max(bytes);
             }
-            self.weights(&mut step, &mut params, range);
+            self.weights(&mut step, &mut params, range, products.is_some());
             let grid_of = grid(caps, groups * slices)?;
             params.fold = grid_of[0];
             steps.push(step.step(&params, grid_of));
             if slices > 1 {
                 let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
-                self.weights(&mut step, &mut params, range);
+                self.weights(&mut step, &mut params, range, false);
                 params.slices = slices as u32;
                 step.scratch(8, 0, bytes, Access::Read);
                 let grid = grid(caps, (self.m * outputs.div_ceil(4)).div_ceil(64))?;
@@ -593,8 +683,16 @@ impl LinearProblem {
 }
 
 /// Fills a weight's slot and binds its part; where things are in it.
-fn weight(step: &mut Builder, slot: Slot, laid: &Laid, binding: u32, part: usize, operand: usize) -> WeightAt {
-    laid.fill(step, slot);
+fn weight(
+    step: &mut Builder,
+    slot: Slot,
+    laid: &Laid,
+    binding: u32,
+    part: usize,
+    operand: usize,
+    products: bool,
+) -> WeightAt {
+    laid.fill(step, slot, products);
     let Some(chunk) = laid.chunks().get(part) else { return WeightAt::default() };
     step.bind(binding, Part::whole(operand, Layout::dense(Elem::U32, chunk.words)), Access::Read);
     bytemuck::cast(chunk.at)

@@ -30,6 +30,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         bias: r.maybe("bias"),
         residual: r.maybe("residual"),
         row_scale: r.maybe("row_scale"),
+        x_scale: r.maybe("x_scale"),
         activation,
         ..Linear::new(r.need("x")?, r.weight("w")?, r.need("y")?)
     };
@@ -64,12 +65,19 @@ pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> R
     let r = roundings(k);
     let (sums, sizes) = reference::matmul(get("x"), w, n);
     let up = arrays.get("up").map(|up| reference::matmul(get("x"), up, n));
+    let x_scale = arrays.get("x_scale");
     let (bias, residual, row_scale) = (arrays.get("bias"), arrays.get("residual"), arrays.get("row_scale"));
+    let largest = |values: &[f64]| values.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+    let reach: Vec<f64> = w.data.chunks(k).map(largest).collect();
+    let magnitudes: Vec<f64> = get("x").data.chunks(k).map(|x| x.iter().map(|v| v.abs()).sum()).collect();
     let (mut want, mut bound) = (Vec::new(), Vec::new());
     for (i, (sum, size)) in sums.into_iter().zip(sizes).enumerate() {
         let (m, n) = (i / n, i % n);
-        let before = sum + bias.map_or(0.0, |b| b.data[n]);
-        let mut error = r * U * size + U * before.abs();
+        let scale = x_scale.map_or(1.0, |s| s.data[m]);
+        let before = sum * scale + bias.map_or(0.0, |b| b.data[n]);
+        // Products of codes are added apart from those of a zero or bias, neither of which is larger than the row's numbers reach.
+        let apart = if x_scale.is_some() { 4.0 * reach[n % w.shape[0]] * magnitudes[m] } else { 0.0 };
+        let mut error = (r * U * size + 4.0 * U * apart) * scale.abs() + U * (before.abs() + (sum * scale).abs());
         let mut v = reference::activation(name, before);
         if name != "none" {
             // No activation is steeper than 1.13; exp has 3 + 2|v| ulp by the specification of WGSL, and what it goes into falls off
@@ -77,8 +85,9 @@ pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> R
             error = 1.13 * error + U * (24.0 + 4.0 * before.abs().min(20.0)) * before.abs().min(v.abs() + 1.0);
         }
         if let Some((sums, sizes)) = &up {
-            error = error * (sums[i].abs() + r * U * sizes[i]) + v.abs() * r * U * sizes[i];
-            v *= sums[i];
+            let (up, wrong) = (sums[i] * scale, (r * U * sizes[i] + 4.0 * U * apart) * scale.abs());
+            error = error * (up.abs() + wrong) + v.abs() * (wrong + U * up.abs());
+            v *= up;
             error += U * v.abs();
         }
         if let Some(scale) = row_scale {
@@ -156,6 +165,14 @@ impl Make {
     fn row_scale(self) -> Self {
         let m = self.m();
         self.input("row_scale", &[m], Stored::Always(Elem::F32))
+    }
+
+    /// int8 codes with a scale for each row.
+    fn codes(mut self) -> Self {
+        self.0.inputs[0].stored = Stored::Always(Elem::I8);
+        self.0.inputs[0].fill = Fill::Normal { mean: 0.0, deviation: 40.0 };
+        let m = self.m();
+        self.input("x_scale", &[m], Stored::Always(Elem::F32))
     }
 
     fn up(mut self, format: Format) -> Self {
@@ -323,6 +340,8 @@ pub(super) fn cases() -> Vec<Case> {
         all.push(decoded.hurts("bit for bit"));
         let few = [of(33, n), of(260, k)];
         all.push(Make::new(&format!("{name}-m1"), 1, few, few[0], format).hurts("one row"));
+        let codes = [of(20, n), of(75, k)];
+        all.push(Make::new(&format!("{name}-codes-m3"), 3, codes, codes[0], format).codes().hurts("int8 activations"));
         let many = [of(70, n), of(99, k)];
         all.push(
             Make::new(&format!("{name}-m19"), 19, many, many[0], format)
@@ -347,6 +366,27 @@ pub(super) fn cases() -> Vec<Case> {
     for m in [1, 7, 40] {
         let made = Make::new(&format!("all-m{m}"), m, [130, 352], 130, q4).up(q4).bias().residual().row_scale();
         all.push(made.activation("silu").storages(FLOATS).hurts("every epilogue together"));
+    }
+    for m in [1, 6, 70] {
+        for (name, w, up) in [("", "q4_0", "q4_k"), ("-rows", "int8", "int8")] {
+            let made =
+                Make::new(&format!("all-codes{name}-m{m}"), m, [68, 512], 68, format(w)).codes().up(format(up)).bias();
+            all.push(
+                made.residual()
+                    .row_scale()
+                    .activation("silu")
+                    .storages(FLOATS)
+                    .hurts("every epilogue on int8 activations"),
+            );
+        }
+    }
+    for name in ["int8", "q4_0", "q8_0", "q4_k", "q6_k", "awq-gemm", "mlx3", "bitnet"] {
+        let (_, format, n, k) = formats().into_iter().find(|(of, ..)| *of == name).unwrap_or(("", dense, 1, 1));
+        for (m, shape) in [(1, [of(33, n), of(260, k)]), (21, [of(66, n), of(130, k)])] {
+            all.push(
+                Make::new(&format!("{name}-codes-m{m}"), m, shape, shape[0], format).codes().hurts("int8 activations"),
+            );
+        }
     }
     let large = Fill::Normal { mean: 0.0, deviation: 1e4 };
     for m in [1, 20] {
@@ -380,6 +420,11 @@ pub(super) fn cases() -> Vec<Case> {
         decoded.0.inputs.clear();
         decoded.0.outputs[0].shape = vec![5, 77];
         all.push(decoded.storages(FLOATS).hurts("bit for bit"));
+    }
+    for m in [2, 17] {
+        let mut made = Make::new(&format!("special-weight-m{m}"), m, [39, 45], 39, dense).dense(Elem::Bf16);
+        made.0.weights[0].fill = Fill::Special;
+        all.push(made.hurts("NaN, infinities, zeros in a weight, each in its row"));
     }
     all.push(Make::new("no-rows", 0, [64, 64], 64, q4).hurts("nothing to do"));
     all.push(Make::new("one-number", 1, [1, 1], 1, dense).hurts("one number"));
