@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gristmill::ops::norm::RmsNorm;
 use gristmill::plan::Access;
-use gristmill::proof::measure::{Effort, Fusion, Roof, Trial, fusion, roof};
+use gristmill::proof::measure::{Effort, Fusion, Roof, Trial, fusion, roof, steadiness};
 use gristmill::proof::{COLUMNS, Row, cases, json_text};
 use gristmill::{DeviceKind, Dispatcher, Elem, wgsl};
 
@@ -39,6 +39,9 @@ const NORM_BYTES: u64 = 16_000_000;
 const NORM_TARGET: f64 = 0.85;
 const FUSION_TARGET: f64 = 0.6;
 const HOST_TARGET_US: f64 = 5.0;
+
+/// Between these a copy at the end may be off from that at the beginning.
+const STEADY: std::ops::Range<f64> = 0.8..1.25;
 
 #[derive(Default)]
 struct Options {
@@ -111,6 +114,11 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         effort.samples = effort.samples.min(9);
     }
     let todo = todo(&gpu, options, software)?;
+    if todo.is_empty() {
+        return Err(
+            format!("no `case storage plan` contains {}; --list shows them all", options.filters.join(" or ")).into()
+        );
+    }
     if options.list {
         for Work { case, storage, plans, skipped } in &todo {
             for plan in plans {
@@ -155,13 +163,17 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     }
     progress.status("the host");
     let host = host::Cost::measure(&gpu)?;
+    progress.status("the roof once more");
+    let steadiness = steadiness(&gpu, &roof, &effort).await?;
     progress.status("");
 
     let ok = rows.iter().all(|r| r.ok);
+    let steady = STEADY.contains(&steadiness);
     let skipped: usize = todo.iter().map(|w| w.skipped.len()).sum();
-    let saved = if options.saves() && ok && !rows.is_empty() { Some(save(&device, &rows)?) } else { None };
+    let keep = options.saves() && ok && (steady || options.save) && !rows.is_empty();
+    let saved = if keep { Some(save(&device, &rows)?) } else { None };
     if options.json {
-        println!("{}", json(&device, &roof, &rows, &fusions, &host));
+        println!("{}", json(&device, &roof, steadiness, &rows, &fusions, &host));
     } else {
         println!("\n{}", table(&rows));
         print!("{}", fusion_text(&fusions));
@@ -173,9 +185,25 @@ async fn run(options: &Options) -> Result<bool, Failure> {
             NAIVE_BYTES >> 20
         ));
     }
+    if !steady {
+        progress.say(&format!(
+            "\nThe device did other work meanwhile: at the end a copy reached {:.0} % of what it reached at the beginning, so that \
+             fractions of the roof mean little.",
+            steadiness * 100.0
+        ));
+    }
+    if software {
+        let heavy = cases::all().iter().filter(|c| c.heavy()).count();
+        progress.say(&format!(
+            "\n{heavy} linear layers of real models are too much for a device of software; their names, or --all-plans, run them."
+        ));
+    }
     match saved {
         Some(path) => progress.say(&format!("{} rows appended to {}.", rows.len(), path.display())),
         None if options.saves() && !ok => progress.say("Nothing was saved, because not all checks passed."),
+        None if options.saves() => {
+            progress.say("Nothing was saved, because the device was busy; --save saves all the same.")
+        }
         None => progress.say("Nothing was saved: --save keeps the rows of a part."),
     }
     let failed = rows.iter().filter(|r| !r.ok).count();
@@ -198,10 +226,17 @@ fn todo(gpu: &Dispatcher, options: &Options, software: bool) -> Result<Vec<Work>
     let mut todo = Vec::new();
     for case in cases::all().into_iter().filter(|c| c.real) {
         for storage in case.storages.clone() {
+            if software && case.heavy() && options.filters.is_empty() && !options.all_plans {
+                continue;
+            }
             let slow = software && !options.all_plans && case.bytes(storage) > NAIVE_BYTES;
             let names = case.plans(storage, gpu.caps())?.into_iter().map(|p| p.name);
             let names = names.filter(|p| options.wants(&case.name, storage, p));
             // Where there is nothing but the naive plan, that is the case's best.
+            // There are hundreds of linear layers: each by its best plan.
+            let names: Vec<String> = names.collect();
+            let first = if case.weights.is_empty() || options.all_plans { names.len() } else { 1 };
+            let names = names.into_iter().take(first);
             let (mut skipped, mut plans): (Vec<String>, Vec<String>) = names.partition(|p| slow && p == "naive");
             if plans.is_empty() {
                 std::mem::swap(&mut skipped, &mut plans);
@@ -317,11 +352,17 @@ impl Progress {
 
 /// Rows in columns, a case's plans together and the quickest marked.
 fn table(rows: &[Row]) -> String {
-    let head = ["", "case", "as", "plan", "µs", "p20–p80", "GB/s", "of roof", "error ≤ bound", "host µs"];
+    let head =
+        ["", "case", "as", "plan", "µs", "p20–p80", "GB/s", "GFLOP/s", "of roof", "× f32", "error ≤ bound", "host µs"];
     let mut cells: Vec<Vec<String>> = vec![head.map(str::to_owned).to_vec()];
     let mut sorted: Vec<&Row> = rows.iter().collect();
     // By op and case in the order of their names; a stable sort keeps storages and plans in theirs.
-    sorted.sort_by(|a, b| (&a.op, &a.case).cmp(&(&b.op, &b.case)));
+    // Linear layers end with their numbers of rows, which are numbers.
+    let key = |row: &Row| {
+        let (name, rows) = row.case.rsplit_once("-m").unwrap_or((&row.case, ""));
+        (row.op.clone(), name.to_owned(), rows.parse::<u64>().unwrap_or(0), row.case.clone())
+    };
+    sorted.sort_by_cached_key(|row| key(row));
     for row in &sorted {
         let best = is_best(row, rows);
         let maybe = |v: Option<f64>| v.map_or_else(String::new, three);
@@ -342,7 +383,9 @@ fn table(rows: &[Row]) -> String {
             maybe(row.us.map(|us| us[0])),
             spread,
             maybe(row.gb_s()),
+            maybe(row.us.map(|us| row.flops as f64 / us[0] / 1e3)),
             fraction,
+            maybe(times_f32(row, rows)),
             error,
             maybe(row.host_us),
         ]);
@@ -366,6 +409,51 @@ fn table(rows: &[Row]) -> String {
         let _ = writeln!(out, "{}", line.trim_end());
     }
     out
+}
+
+/// What linear layers are to reach; nothing where none was timed.
+fn linear_targets(roof: &Roof, rows: &[Row]) -> String {
+    let mut out = String::new();
+    let best = |r: &&Row| r.op == "linear" && is_best(r, rows);
+    let verdict = |ok: bool| if ok { "reached" } else { "missed" };
+    let mut say = |what: &str, least: f64, values: Vec<f64>, unit: &str| {
+        let Some(worst) = values.iter().copied().min_by(f64::total_cmp) else { return };
+        let there = values.iter().filter(|v| **v >= least).count();
+        let all = values.len();
+        let _ = writeln!(
+            out,
+            "  {what}: {}, {there} of {all} are there; the least has {worst:.2} {unit}",
+            verdict(there == all)
+        );
+    };
+    // Where a weight is smaller than the caches, it does not stream.
+    let streams = |r: &&Row| r.bytes >= NORM_BYTES;
+    let of_copy = |r: &Row| r.gb_s().unwrap_or(0.0) / roof.copy_gb_s;
+    let one = |r: &&Row| best(r) && streams(r) && r.case.ends_with("-m1");
+    let what = "linear layers on one row, of 16 MB or more, at 0.8 of the copy bandwidth in packed bytes";
+    say(what, 0.8, rows.iter().filter(one).map(of_copy).collect(), "of it");
+    let four_bits =
+        |r: &&Row| one(r) && ["-q4_0-", "-q4_k-", "-awq-128-", "-nf4-", "-mxfp4-"].iter().any(|f| r.case.contains(f));
+    let what = "linear layers on one row in 4 bits at 3 times as quick as in f32";
+    say(what, 3.0, rows.iter().filter(four_bits).filter_map(|r| times_f32(r, rows)).collect(), "times");
+    if let Some(fma) = Some(roof.fma_gflop_s).filter(|v| *v > 0.0) {
+        let many = |r: &&Row| best(r) && r.case.ends_with("-f32-m512");
+        let of_fma = |r: &Row| r.us.map_or(0.0, |us| r.flops as f64 / us[0] / 1e3 / fma);
+        let what = "linear layers on 512 rows in f32 at 0.65 of the FMA rate";
+        say(what, 0.65, rows.iter().filter(many).map(of_fma).collect(), "of it");
+    }
+    out
+}
+
+/// How many times as quick as the same linear layer on f32 weights in this run, by the best plans of both.
+fn times_f32(row: &Row, rows: &[Row]) -> Option<f64> {
+    let (layer, rest) = row.case.rsplit_once("-m")?;
+    let (layer, format) = layer.rsplit_once('-')?;
+    // `awq-128` has a hyphen.
+    let layer = if format == "128" { layer.strip_suffix("-awq")? } else { layer };
+    let dense = format!("{layer}-f32-m{rest}");
+    let best = rows.iter().filter(|r| r.case == dense && is_best(r, rows)).find_map(|r| r.us)?;
+    (row.op == "linear" && row.case != dense).then_some(best[0] / row.us?[0])
 }
 
 /// No plan of the same case and storage is quicker.
@@ -397,7 +485,8 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::C
     let mut out = String::from("\nTargets\n");
     let verdict = |ok: bool| if ok { "reached" } else { "missed" };
     let fraction = |r: &Row| r.gb_s().unwrap_or(0.0) / roof.copy_gb_s;
-    let mut large: Vec<&Row> = rows.iter().filter(|r| r.bytes >= NORM_BYTES && is_best(r, rows)).collect();
+    let mut large: Vec<&Row> =
+        rows.iter().filter(|r| r.op.contains("norm") && r.bytes >= NORM_BYTES && is_best(r, rows)).collect();
     large.sort_by(|a, b| fraction(a).total_cmp(&fraction(b)));
     for storage in ["f32", "f16", "bf16"] {
         let of: Vec<&&Row> = large.iter().filter(|r| r.storage == storage).collect();
@@ -418,6 +507,7 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::C
             most.case,
         );
     }
+    out.push_str(&linear_targets(roof, rows));
     for (storage, f) in fusions {
         let ratio = f.ratio();
         let _ = writeln!(
@@ -445,7 +535,14 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::C
     out
 }
 
-fn json(device: &Device, roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::Cost) -> String {
+fn json(
+    device: &Device,
+    roof: &Roof,
+    steadiness: f64,
+    rows: &[Row],
+    fusions: &[(Elem, Fusion)],
+    host: &host::Cost,
+) -> String {
     let number = |v: f64| if v.is_finite() { format!("{v:e}") } else { "null".to_owned() };
     let maybe = |v: Option<f64>| v.map_or_else(|| "null".to_owned(), number);
     let list = |items: Vec<String>| format!("[{}]", items.join(","));
@@ -473,7 +570,8 @@ fn json(device: &Device, roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], 
     let rows = list(rows.iter().map(|r| format!("\n  {}", r.json())).collect());
     format!(
         "{{\"date\":{},\"commit\":{},\"device\":{{\"name\":{},\"driver\":{},\"kind\":{},\"api\":{}}},\n \
-         \"roof\":{{\"copy\":{copies},\"copy_gb_s\":{},\"fma_gflop_s\":{},\"f16_gflop_s\":{},\"dot_gop_s\":{},\"timer\":{}}},\n \
+         \"roof\":{{\"copy\":{copies},\"copy_gb_s\":{},\"fma_gflop_s\":{},\"f16_gflop_s\":{},\"dot_gop_s\":{},\"timer\":{},\
+         \"steadiness\":{}}},\n \
          \"rows\":{rows},\n \"fusion\":{fusions},\n \"host\":{{\"ours\":{},\"wgpu\":{}}}}}",
         json_text(&today()),
         json_text(&commit()),
@@ -486,6 +584,7 @@ fn json(device: &Device, roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], 
         maybe(roof.f16_gflop_s),
         maybe(roof.dot_gop_s),
         json_text(roof.timer.name()),
+        number(steadiness),
         cost(&host.ours),
         cost(&host.bare),
     )

@@ -38,6 +38,12 @@
 //! F32, f16 and bf16 are ways of storing; arithmetic is f32, and so are all sums. Whether f16 is read natively or through packed
 //! words is the plan's choice and gives the same numbers. Conversions round to nearest, ties to even, on every device.
 //!
+//! # Weights
+//!
+//! A [`checkpoint`] knows which tensors of a file are a weight, and in which of the published [`formats`]; or [`formats::Packed::encode`]
+//! makes one. [`Dispatcher::weight`] puts it on the device as a [`Weight`], bit for bit but in an order that kernels like, and
+//! [`Linear`](ops::linear::Linear) multiplies with it: decoded where it is used, so that its packed bytes are all that is read of it.
+//!
 //! # Errors
 //!
 //! Every error is a value that names the op, the operand, the rule and the number: `rms_norm: weight has shape [63], but the

@@ -26,7 +26,7 @@ mod roof;
 
 use clock::Stopwatch;
 pub use fusion::{Fusion, fusion};
-pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof};
+pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof, steadiness};
 
 /// How GPU time is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -69,14 +69,8 @@ pub async fn roof(gpu: &Dispatcher, effort: &Effort) -> Result<Roof> {
     let noise = noise(sizes.last().map_or(0, |bytes| bytes / 2 / 4) as usize);
 
     // The best shape is found at the size that decides, and kept for the others.
-    let decisive = sizes.iter().copied().find(|b| *b >= LARGE).or(sizes.last().copied()).unwrap_or_default();
-    let mut best = (0.0, SHAPES[0].0);
-    for (shape, ..) in SHAPES {
-        let gb_s = copy(gpu, &mut stopwatch, effort, &noise, decisive, shape).await?;
-        if gb_s > best.0 {
-            best = (gb_s, shape);
-        }
-    }
+    let decisive = decisive(&sizes);
+    let best = best_copy(gpu, &mut stopwatch, effort, &noise, decisive).await?;
     let mut copies = Vec::with_capacity(sizes.len());
     for bytes in sizes {
         let gb_s =
@@ -97,6 +91,42 @@ pub async fn roof(gpu: &Dispatcher, effort: &Effort) -> Result<Roof> {
         Err(error) => return Err(error),
     };
     Ok(Roof { copies, copy_gb_s, fma_gflop_s, f16_gflop_s, dot_gop_s, timer: stopwatch.timer() })
+}
+
+/// The best copy measured once more, as a part of what it was: far from 1 where the device did other work meanwhile, so that
+/// fractions of the roof mean little.
+///
+/// # Errors
+/// As [`roof`].
+pub async fn steadiness(gpu: &Dispatcher, roof: &Roof, effort: &Effort) -> Result<f64> {
+    let sizes: Vec<u64> = roof.copies.iter().map(|(bytes, _)| *bytes).collect();
+    let bytes = decisive(&sizes);
+    let noise = noise((bytes / 2 / 4) as usize);
+    let (gb_s, _) = best_copy(gpu, &mut Stopwatch::new(gpu)?, effort, &noise, bytes).await?;
+    Ok(gb_s / roof.copy_of(bytes))
+}
+
+/// The first of the large sizes, or else the largest.
+fn decisive(sizes: &[u64]) -> u64 {
+    sizes.iter().copied().find(|b| *b >= LARGE).or(sizes.last().copied()).unwrap_or_default()
+}
+
+/// GB/s and the name of the best shape.
+async fn best_copy(
+    gpu: &Dispatcher,
+    stopwatch: &mut Stopwatch,
+    effort: &Effort,
+    noise: &[u32],
+    bytes: u64,
+) -> Result<(f64, &'static str)> {
+    let mut best = (0.0, SHAPES[0].0);
+    for (shape, ..) in SHAPES {
+        let gb_s = copy(gpu, stopwatch, effort, noise, bytes, shape).await?;
+        if gb_s > best.0 {
+            best = (gb_s, shape);
+        }
+    }
+    Ok(best)
 }
 
 /// GB/s of a copy that moves so many bytes.

@@ -1,0 +1,166 @@
+//! Weights on a device: wider than a binding, in parts of different sizes, with side lists; what is told of bad input.
+
+#![allow(clippy::panic, reason = "a test fails by it")]
+
+use std::collections::BTreeMap;
+
+use gristmill::formats::{Dtype, Format, Packed, Part};
+use gristmill::ops::linear::{Activation, Dequantize, Linear};
+use gristmill::proof::Attrs;
+use gristmill::{Dispatcher, Elem, Error, Tensor, Weight};
+use pollster::block_on;
+
+fn gpu() -> Dispatcher {
+    block_on(Dispatcher::request()).expect("a device")
+}
+
+fn read(tensor: &Tensor) -> Vec<f32> {
+    block_on(tensor.read()).expect("numbers")
+}
+
+fn values(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 % 2003) as f32 - 1001.0) / 1001.0).collect()
+}
+
+/// Formats whose scales follow rows, blocks of rows, the flat matrix, and every number.
+fn formats() -> Vec<(Format, usize, usize)> {
+    let parse = |name: &str, attrs: Attrs| Format::parse(name, &attrs).unwrap_or_else(|e| panic!("{e}"));
+    let a = Attrs::default;
+    vec![
+        (Format::Dense, 203, 50),
+        (Format::Q4_0, 203, 256),
+        (Format::Q4K, 203, 256),
+        (Format::Q6K, 61, 512),
+        (Format::Sparse24, 203, 132),
+        (parse("bnb.nf4", a()), 203, 99),
+        (parse("group_ic", a().with("bits", 3.0).with("group", 24.0)), 203, 99),
+        (parse("fp8.e4m3", a().with("block", gristmill::proof::Value::List(vec![16.0, 32.0]))), 203, 99),
+        (parse("bcq", a().with("bits", 3.0).with("group", 32.0)), 224, 80),
+        (parse("hqq", a().with("bits", 4.0).with("group", 64.0).with("axis", 0.0)), 192, 99),
+        (parse("gptq", a().with("bits", 4.0).with("group", 64.0)), 200, 256),
+        (parse("lut16", a().with("group", 50.0)), 203, 99),
+    ]
+}
+
+/// The same weight with a side list on some of its rows.
+fn with_side(w: &Packed<'static>) -> Packed<'static> {
+    let mut parts: BTreeMap<String, Part<'static>> = w.parts().clone();
+    let words = |values: &[i32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let (rows, cols): (Vec<i32>, Vec<i32>) = (0..40).map(|i| (i * 37 % w.n() as i32, i * 11 % w.k() as i32)).unzip();
+    let added = values(40).iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    parts.insert("sparse.row".into(), Part::new(Dtype::I32, &[40], words(&rows)));
+    parts.insert("sparse.col".into(), Part::new(Dtype::I32, &[40], words(&cols)));
+    parts.insert("sparse.value".into(), Part::new(Dtype::F32, &[40], added));
+    Packed::new(w.format(), w.n(), w.k(), parts).expect("a side list")
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    // Of zeros the sign is all the same.
+    values.iter().map(|v| if *v == 0.0 { 0 } else { v.to_bits() }).collect()
+}
+
+#[test]
+fn a_weight_wider_than_a_binding_is_split_by_rows_without_the_caller_noticing() {
+    let gpu = gpu();
+    for (format, n, k) in formats() {
+        let packed = Packed::encode(format, n, k, &values(n * k)).unwrap_or_else(|e| panic!("{format}: {e}"));
+        let sides = [Format::Q4_0, Format::Dense].contains(&format).then(|| packed.clone());
+        for packed in sides.into_iter().chain([with_side(&packed)]) {
+            let whole = gpu.weight(&packed).expect("whole");
+            let small = gpu.restricted(|caps| caps.storage_binding_bytes = whole.bytes() * 2 / 3);
+            let parts = small.weight(&packed).expect("in parts");
+            let decoded = small.zeros([n, k], Elem::F32).expect("memory");
+            small.run(Dequantize { w: &parts, y: &decoded }).unwrap_or_else(|e| panic!("{format}: {e}"));
+            assert_eq!(bits(&read(&decoded)), bits(&packed.decode()), "{format}");
+            for m in [1, 21] {
+                let plans = |gpu: &Dispatcher, w: &Weight| {
+                    let x = gpu.upload(&values(m * k), [m, k], Elem::F32).expect("x");
+                    let bias = gpu.upload(&values(n), [n], Elem::F32).expect("bias");
+                    let y = gpu.zeros([m, n], Elem::F32).expect("y");
+                    let op = Linear {
+                        bias: Some(&bias),
+                        up: Some(w),
+                        activation: Activation::Silu,
+                        ..Linear::new(&x, w, &y)
+                    };
+                    let run = |plan: &gristmill::Plan| {
+                        let mut recorder = gpu.record().expect("a recorder");
+                        recorder.run_plan(op, &plan.name).unwrap_or_else(|e| panic!("{format}: {e}"));
+                        recorder.submit().expect("submitted");
+                        (plan.name.clone(), plan.steps.len(), read(&y))
+                    };
+                    // Every plan where most are used, and one elsewhere: how parts are found does not hang on the format.
+                    let every = format == Format::Q4_0;
+                    gpu.plans(op)
+                        .expect("plans")
+                        .iter()
+                        .filter(|p| every || p.name == "naive")
+                        .map(run)
+                        .collect::<Vec<_>>()
+                };
+                let known = plans(&gpu, &whole);
+                for (name, steps, y) in plans(&small, &parts) {
+                    assert!(steps > 1, "{format} by {name} is in one part");
+                    let (_, _, want) = known.iter().find(|(of, ..)| *of == name).unwrap_or(&known[0]);
+                    for (i, (a, b)) in y.iter().zip(want).enumerate() {
+                        assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{format} by {name}: {a} at {i}, not {b}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn two_weights_in_parts_of_different_sizes_meet_in_one_layer() {
+    let gpu = gpu();
+    let small = gpu.restricted(|caps| caps.storage_binding_bytes = 16 << 10);
+    let (n, k) = (190, 256);
+    let of = |format| Packed::encode(format, n, k, &values(n * k)).expect("encoded");
+    let (q4, q8) = (of(Format::Q4_0), of(Format::Q8_0));
+    let run = |gpu: &Dispatcher| {
+        let x = gpu.upload(&values(3 * k), [3, k], Elem::F32).expect("x");
+        let (w, up) = (gpu.weight(&q4).expect("w"), gpu.weight(&q8).expect("up"));
+        let y = gpu.zeros([3, n], Elem::F32).expect("y");
+        gpu.run(Linear { up: Some(&up), ..Linear::new(&x, &w, &y) }).expect("run");
+        read(&y)
+    };
+    for (a, b) in run(&small).iter().zip(run(&gpu)) {
+        assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a}, not {b}");
+    }
+}
+
+#[test]
+fn rows_too_wide_for_a_binding_are_told() {
+    let small = gpu().restricted(|caps| caps.storage_binding_bytes = 512);
+    let packed = Packed::encode(Format::Dense, 8, 1024, &values(8 * 1024)).expect("encoded");
+    let told = small.weight(&packed).expect_err("it does not fit");
+    assert!(matches!(told, Error::Limit { need: 16384, have: 512, .. }), "{told}");
+}
+
+#[test]
+fn bad_operands_are_told_and_nothing_is_written() {
+    let gpu = gpu();
+    let w = gpu.weight(&Packed::encode(Format::Q4_0, 6, 64, &values(6 * 64)).expect("encoded")).expect("w");
+    let other = gpu.weight(&Packed::encode(Format::Q4_0, 5, 64, &values(5 * 64)).expect("encoded")).expect("w");
+    let tensor = |shape: &[usize], elem| gpu.zeros(shape, elem).expect("memory");
+    let y = gpu.upload(&[7.5; 12], [2, 6], Elem::F32).expect("y");
+    let (x, wide) = (tensor(&[2, 64], Elem::F32), tensor(&[2, 65], Elem::F32));
+    let (codes, five) = (tensor(&[2, 64], Elem::I8), tensor(&[5], Elem::F32));
+    let told = |op: Linear<'_>, part: &str| {
+        let error = gpu.run(op).expect_err(part).to_string();
+        assert!(error.starts_with("linear: ") && error.contains(part), "{error:?} does not say {part:?}");
+    };
+    told(Linear::new(&wide, &w, &y), "x has shape [2, 65], but w has K = 64");
+    told(Linear::new(&x, &other, &y), "y has shape [2, 6], but w has N = 5");
+    told(Linear { up: Some(&other), ..Linear::new(&x, &w, &y) }, "up is [5, 64], but w is [6, 64]");
+    told(Linear { bias: Some(&five), ..Linear::new(&x, &w, &y) }, "bias has shape [5], but w has N = 6");
+    told(Linear { row_scale: Some(&five), ..Linear::new(&x, &w, &y) }, "row_scale has shape [5], but x has 2 rows");
+    told(Linear { x_scale: Some(&five), ..Linear::new(&x, &w, &y) }, "i8 where x_scale is given");
+    told(Linear::new(&codes, &w, &y), "x is stored as i8");
+    told(Linear { residual: Some(&y), ..Linear::new(&x, &w, &y) }, "residual");
+    assert_eq!(read(&y), vec![7.5; 12]);
+    let numbers = tensor(&[6, 63], Elem::F32);
+    let error = gpu.run(Dequantize { w: &w, y: &numbers }).expect_err("a shape").to_string();
+    assert!(error.contains("y has shape [6, 63], but w is [6, 64]"), "{error}");
+}
