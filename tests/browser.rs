@@ -410,7 +410,8 @@ fn runs_and_stops(browser: &Browser, _: &Set) -> Result<()> {
          press('Close', $('#dock'));
          const only = new Set(gristmill.cases().filter((c) => c.phase === 'decode').map((c) => c.name));
          const rows = await gristmill.runAll({ storages: 'first', only });
-         must(`${rows.length} rows of decode`, rows.length >= only.size && rows.every((r) => r.ok && r.median_us > 0 && r.roof_fraction > 0));
+         const bad = rows.filter((r) => !(r.ok && r.median_us > 0 && r.roof_fraction > 0));
+         must(`${rows.length} rows of decode; wrong are ${bad.map((r) => `${r.case} ${r.plan} (${r.median_us} µs, ${r.message})`).join(', ')}`, rows.length >= only.size && !bad.length);
          press('Close', $('#dock'));",
     )
     .map(drop)
