@@ -1,4 +1,5 @@
-//! Lists every file under `shaders/` in one table, so that a shader is added by writing it.
+//! Lists every file under `shaders/` in one table, so that a shader is added by writing it. Without the feature `embedded-shaders` the
+//! table is empty.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,9 @@ fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("shaders");
     println!("cargo::rerun-if-changed={}", root.display());
     let mut files = Vec::new();
-    collect(&root, &mut files)?;
+    if env::var_os("CARGO_FEATURE_EMBEDDED_SHADERS").is_some() {
+        collect(&root, &mut files)?;
+    }
     files.sort();
     let mut table = String::from("&[\n");
     for file in &files {

@@ -13,14 +13,15 @@
 //! for every line, where it came from, so that an error of the compiler is told in terms of the file.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use crate::caps::Target;
 use crate::error::{Error, Result};
 use crate::plan::PipelineKey;
 
-/// Every shader of the crate: its path under `shaders/` without the ending, and its text.
+/// The shaders that are inside the library: the path of each under `shaders/` without the ending, and its text. All of them, or none
+/// without the feature `embedded-shaders`; then see [`provide`].
 pub static SHADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 
 /// A composed shader.
@@ -46,12 +47,48 @@ impl Composed {
     }
 }
 
-/// The text of a shader file: the embedded one, or with `GRISTMILL_SHADERS=dir` the one on disk.
+/// Shaders that were handed over, by their names in [`SHADERS`].
+struct Provided(Vec<(String, String)>);
+
+static PROVIDED: OnceLock<Provided> = OnceLock::new();
+
+/// Hands over all shaders, named as in [`SHADERS`], for a program that is built without the feature `embedded-shaders`: to be done
+/// once, before the first op. From then on these are all the shaders that there are, whether others are embedded or not;
+/// `GRISTMILL_SHADERS` still comes first.
+///
+/// # Errors
+/// They have been handed over before, or there are none.
+pub fn provide(files: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+    provide_to(&PROVIDED, files.into_iter().collect())
+}
+
+fn provide_to(place: &OnceLock<Provided>, files: Vec<(String, String)>) -> Result<()> {
+    let count = files.len();
+    let told = |rule| Err(Error::Value { op: "wgsl::provide", name: "files", value: count.to_string(), rule });
+    if count == 0 {
+        return told("there must be one for each kernel");
+    }
+    place.set(Provided(files)).or_else(|_| told("shaders can be handed over only once"))
+}
+
+impl Provided {
+    fn file(&self, name: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+        // In no order: there are too few to search them in any other way.
+        let (name, text) = self.0.iter().find(|(n, _)| n == name)?;
+        Some((Cow::Borrowed(name), Cow::Borrowed(text)))
+    }
+}
+
+/// The text of a shader file: with `GRISTMILL_SHADERS=dir` the one on disk, else the one that was handed over, where any were, else the
+/// embedded one.
 fn file(name: &str) -> Option<(Cow<'static, str>, Cow<'static, str>)> {
     #[cfg(not(target_arch = "wasm32"))]
     if let Ok(dir) = std::env::var("GRISTMILL_SHADERS") {
         let text = std::fs::read_to_string(std::path::Path::new(&dir).join(name).with_extension("wgsl")).ok()?;
         return Some((Cow::Owned(name.to_owned()), Cow::Owned(text)));
+    }
+    if let Some(provided) = PROVIDED.get() {
+        return provided.file(name);
     }
     let at = SHADERS.binary_search_by_key(&name, |(n, _)| n).ok()?;
     Some((Cow::Borrowed(SHADERS[at].0), Cow::Borrowed(SHADERS[at].1)))
@@ -62,11 +99,12 @@ fn file(name: &str) -> Option<(Cow<'static, str>, Cow<'static, str>)> {
 /// # Errors
 /// A file that is missing or a directive that cannot be read.
 pub fn interface(kernel: &str) -> Result<(Vec<String>, Vec<String>)> {
-    let (mut slots, mut consts, mut seen, mut todo) = (Vec::new(), Vec::new(), HashSet::new(), vec![kernel.to_owned()]);
+    let (mut slots, mut consts, mut seen, mut todo) = (Vec::new(), Vec::new(), Vec::new(), vec![kernel.to_owned()]);
     while let Some(name) = todo.pop() {
-        if !seen.insert(name.clone()) {
+        if seen.contains(&name) {
             continue;
         }
+        seen.push(name.clone());
         let (origin, text) = file(&name).ok_or_else(|| missing(kernel, 0, &name))?;
         for (line, text) in (1..).zip(text.lines()) {
             match directive(text).map_err(|m| fault(&origin, line, m))? {
@@ -92,17 +130,17 @@ pub fn compose(key: &PipelineKey, target: Target) -> Result<Composed> {
         text: String::new(),
         origins: Vec::new(),
         enables: Vec::new(),
-        imported: HashSet::new(),
-        used: HashSet::new(),
+        imported: Vec::new(),
+        used: Vec::new(),
     };
     composer.splice(key.kernel, None, key.kernel, 0)?;
     for (name, _) in &key.fillings {
-        if !composer.used.contains(*name) {
+        if !composer.used.contains(name) {
             return Err(fault(key.kernel, 0, format!("there is no `#slot {name}` to fill")));
         }
     }
     for (name, _) in &key.consts {
-        if !composer.used.contains(*name) {
+        if !composer.used.contains(name) {
             return Err(fault(key.kernel, 0, format!("there is no `#const {name}` to set")));
         }
     }
@@ -156,8 +194,9 @@ struct Composer<'a> {
     text: String,
     origins: Vec<(Cow<'static, str>, u32)>,
     enables: Vec<(String, (Cow<'static, str>, u32))>,
-    imported: HashSet<String>,
-    used: HashSet<&'a str>,
+    // A set would be more code than it saves: there are a few of each.
+    imported: Vec<String>,
+    used: Vec<&'a str>,
 }
 
 impl<'a> Composer<'a> {
@@ -182,7 +221,8 @@ impl<'a> Composer<'a> {
             }
             match directive(text).map_err(|m| fault(&origin, line, m))? {
                 Some(Directive::Import(import)) => {
-                    if self.imported.insert(import.to_owned()) {
+                    if !self.imported.iter().any(|i| i == import) {
+                        self.imported.push(import.to_owned());
                         let path = format!("lib/{import}");
                         self.line(&format!("// ---- {path}.wgsl"), &origin, line);
                         self.splice(&path, None, &origin, line)?;
@@ -198,7 +238,7 @@ impl<'a> Composer<'a> {
                     let Some((key, filling)) = self.key.fillings.iter().find(|(s, _)| *s == slot_name) else {
                         return Err(fault(&origin, line, format!("the plan leaves slot `{slot_name}` empty")));
                     };
-                    self.used.insert(key);
+                    self.used.push(key);
                     self.line(&format!("// ---- {slot_name}: {filling}.wgsl"), &origin, line);
                     let outer = slot.as_ref().map(|s| s.name);
                     let binding = binding + slot.as_ref().map_or(0, |s| s.binding);
@@ -212,7 +252,7 @@ impl<'a> Composer<'a> {
                     };
                     let set = self.key.consts.iter().find(|(c, _)| *c == name);
                     if let Some((key, _)) = set {
-                        self.used.insert(key);
+                        self.used.push(key);
                     }
                     let value = set.map_or_else(|| value.to_owned(), |(_, v)| v.to_string());
                     self.line(&format!("const {name} = {value};"), &origin, line);
@@ -314,6 +354,34 @@ mod tests {
         assert!(directive("#if A").is_err());
         assert!(directive("#slot x @group(1)").is_err());
         assert!(matches!(directive("let a = 1;"), Ok(None)));
+    }
+
+    #[test]
+    fn shaders_are_handed_over_once() {
+        let files = |text: &str| vec![("norm/row".to_owned(), text.to_owned())];
+        let place = OnceLock::new();
+        let told = provide_to(&place, Vec::new()).expect_err("there is none");
+        assert_eq!(told.to_string(), "wgsl::provide: files = 0, but there must be one for each kernel");
+        provide_to(&place, files("a")).expect("the first");
+        let told = provide_to(&place, files("b")).expect_err("the second");
+        assert_eq!(told.to_string(), "wgsl::provide: files = 1, but shaders can be handed over only once");
+        let provided = place.get().expect("the first");
+        assert_eq!(provided.file("norm/row"), Some(("norm/row".into(), "a".into())));
+        assert_eq!(provided.file("norm/naive"), None);
+    }
+
+    #[test]
+    fn shaders_that_were_handed_over_are_the_ones_that_are_composed() {
+        // The other tests of this process see them too: they are the embedded ones, and one more.
+        let embedded = SHADERS.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        provide(embedded.chain([("test/provided".to_owned(), "#const ROWS = 4u".to_owned())])).expect("the first");
+        assert_eq!(interface("test/provided").expect("it is there").1, ["ROWS"]);
+        assert_eq!(
+            interface("test/other").expect_err("it is not there").to_string(),
+            "shaders/test/other.wgsl:0: there is no shaders/test/other.wgsl"
+        );
+        assert!(provide([("test/other".to_owned(), String::new())]).is_err());
+        assert!(interface("test/other").is_err());
     }
 
     #[test]

@@ -234,7 +234,7 @@ fn rows_as_trials(ran: Result<Ran>, part: Part) -> Vec<Trial> {
     }
     // Which plans there must be is known without a browser.
     let caps = caps_of(&ran.device);
-    for case in cases::all().into_iter().filter(|c| part.real || !c.real) {
+    for case in cases::page().into_iter().filter(|c| part.real || !c.real) {
         for (i, storage) in case.storages.iter().copied().enumerate() {
             if part.storage != storage.name() && (part.storage != "first" || i > 0) {
                 continue;
@@ -302,7 +302,7 @@ fn judge(row: &Value) -> Result<()> {
 type Act = fn(&Browser, &Set) -> Result<()>;
 
 /// They follow each other in one browser: the page that one leaves is where the next begins.
-const ACTS: [(&str, Act); 13] = [
+const ACTS: [(&str, Act); 14] = [
     ("a case is opened by the keyboard and shows its plans and its WGSL", opens_by_keyboard),
     ("a case is run: it is checked, timed, and beside the roof", runs_a_case),
     ("the roof is drawn", draws_the_roof),
@@ -315,6 +315,7 @@ const ACTS: [(&str, Act); 13] = [
     ("without WebGPU the page says so and runs the reference", without_api),
     ("the page without WebGPU is not wider than the screen", photographed_without),
     ("without an adapter the page says so", without_adapter),
+    ("without the shaders the page says so", without_shaders),
     ("no fault is shown, and the console has no error", quiet),
 ];
 
@@ -409,7 +410,8 @@ fn runs_and_stops(browser: &Browser, _: &Set) -> Result<()> {
          press('Close', $('#dock'));
          const only = new Set(gristmill.cases().filter((c) => c.phase === 'decode').map((c) => c.name));
          const rows = await gristmill.runAll({ storages: 'first', only });
-         must(`${rows.length} rows of decode`, rows.length >= only.size && rows.every((r) => r.ok && r.median_us > 0 && r.roof_fraction > 0));
+         const bad = rows.filter((r) => !(r.ok && r.median_us > 0 && r.roof_fraction > 0));
+         must(`${rows.length} rows of decode; wrong are ${bad.map((r) => `${r.case} ${r.plan} (${r.median_us} µs, ${r.message})`).join(', ')}`, rows.length >= only.size && !bad.length);
          press('Close', $('#dock'));",
     )
     .map(drop)
@@ -511,6 +513,23 @@ fn without_adapter(browser: &Browser, set: &Set) -> Result<()> {
             "await gristmill.ready;
              must('the card is not there', $('.missing').dataset.kind === 'adapter');
              must(`it says ${$('.missing').textContent}`, $('.missing .trouble').textContent.includes('this browser gives no WebGPU adapter'));",
+        )
+        .map(drop)
+    })
+}
+
+fn without_shaders(browser: &Browser, set: &Set) -> Result<()> {
+    let script = "const fetched = window.fetch;
+        window.fetch = (what, ...how) => String(what).includes('shaders.json')
+          ? Promise.resolve(new Response('gone', { status: 404, statusText: 'Not Found' })) : fetched(what, ...how);";
+    override_in_page(browser, script, || {
+        browser.open(&set.url(""))?;
+        act(
+            browser,
+            "await gristmill.ready;
+             must('the card is not there', $('.missing')?.dataset.kind === 'shaders');
+             const text = $('.missing').textContent;
+             must(`it says ${text}`, text.includes('The shaders could not be loaded') && text.includes('shaders.json could not be fetched: the server says 404'));",
         )
         .map(drop)
     })

@@ -24,7 +24,7 @@ mod clock;
 mod fusion;
 mod roof;
 
-use clock::Stopwatch;
+use clock::{Record, Stopwatch};
 pub use fusion::{Fusion, fusion};
 pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof, steadiness};
 
@@ -165,9 +165,10 @@ impl Trial {
         let sets = if self.copies.is_empty() { std::slice::from_ref(&self.prepared) } else { &self.copies };
         let mut turn = (0..sets.len()).cycle();
         let mut stopwatch = Stopwatch::new(&self.gpu)?;
-        let us =
-            measure(&mut stopwatch, effort, |recorder| sets[turn.next().unwrap_or_default()].with(Run(recorder, plan)))
-                .await?;
+        let us = measure(&mut stopwatch, effort, &mut |recorder| {
+            sets[turn.next().unwrap_or_default()].with(Run(recorder, plan))
+        })
+        .await?;
         let host_us = sets[0].with(Host { gpu: &self.gpu, plan })?;
         Ok(Timing { us, host_us, rotated_bytes: self.prepared.bytes() * sets.len() as u64 })
     }
@@ -236,20 +237,16 @@ impl Use for Host<'_> {
 }
 
 /// Microseconds of one run: median, 20th and 80th percentile of the samples. `record` records one run.
-async fn measure(
-    stopwatch: &mut Stopwatch,
-    effort: &Effort,
-    mut record: impl FnMut(&mut Recorder<&mut wgpu::CommandEncoder>) -> Result<()>,
-) -> Result<[f64; 3]> {
+async fn measure(stopwatch: &mut Stopwatch, effort: &Effort, record: Record<'_>) -> Result<[f64; 3]> {
     let target_us = effort.sample_ms * 1e3;
     // The first pass compiles, makes bind groups and touches the memory.
-    stopwatch.pass(1, &mut record).await?;
+    stopwatch.pass(1, record).await?;
     let mut runs = 1;
-    let mut us = stopwatch.pass(runs, &mut record).await?;
+    let mut us = stopwatch.pass(runs, record).await?;
     while us < target_us / 2.0 && runs < RUNS_MOST {
         let more = (target_us / us.max(1e-3)).clamp(2.0, 16.0);
         runs = ((runs as f64 * more).ceil() as usize).min(RUNS_MOST);
-        us = stopwatch.pass(runs, &mut record).await?;
+        us = stopwatch.pass(runs, record).await?;
     }
     let runs = ((runs as f64 * target_us / us.max(1e-3)).round() as usize).clamp(1, RUNS_MOST);
     let one_us = us / runs as f64;
@@ -260,9 +257,9 @@ async fn measure(
     let count = effort.samples.min(affordable).max(3);
     let mut samples = Vec::with_capacity(count);
     for _ in 0..count {
-        let once = stopwatch.pass(runs, &mut record).await?;
+        let once = stopwatch.pass(runs, record).await?;
         samples.push(if slope {
-            (stopwatch.pass(2 * runs, &mut record).await? - once) / runs as f64
+            (stopwatch.pass(2 * runs, record).await? - once) / runs as f64
         } else {
             once / runs as f64
         });
@@ -276,7 +273,14 @@ async fn measure(
 
 /// Median, 20th and 80th percentile, between neighbours where they fall between.
 fn percentiles(samples: &mut [f64]) -> [f64; 3] {
-    samples.sort_by(f64::total_cmp);
+    // Sorted by insertion: there are few, and a sorting function is two kilobytes of the page's wasm.
+    for last in 1..samples.len() {
+        let mut at = last;
+        while at > 0 && samples[at - 1].total_cmp(&samples[at]).is_gt() {
+            samples.swap(at - 1, at);
+            at -= 1;
+        }
+    }
     let at = |fraction: f64| {
         let place = fraction * samples.len().saturating_sub(1) as f64;
         let (below, above) = (place.floor() as usize, place.ceil() as usize);

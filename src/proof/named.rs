@@ -96,7 +96,7 @@ pub fn is_known(op: &str) -> bool {
 /// An unknown op, attribute or role; a missing one; or what the op or `user` says.
 pub fn build<U: Use>(op: &str, attrs: &Attrs, operands: &Operands, user: U) -> Result<U::Out> {
     let Some(op) = cases::OPS.iter().find(|name| **name == op) else {
-        return Err(Error::NoPlan { op: "build", name: op.to_owned(), known: "the ops of the case table".into() });
+        return Err(unknown(op));
     };
     let roles = Roles { op, operands, used: RefCell::default() };
     let (mut user, mut out) = (Some(user), None);
@@ -105,6 +105,10 @@ pub fn build<U: Use>(op: &str, attrs: &Attrs, operands: &Operands, user: U) -> R
         Ok(())
     })?;
     out.ok_or_else(|| shape_error!(*op, "nothing was built"))
+}
+
+fn unknown(op: &str) -> Error {
+    Error::NoPlan { op: "build", name: op.to_owned(), known: "the ops of the case table".into() }
 }
 
 /// An op of the table, whichever it is. What is done with ops is compiled once for all of them: compiled for each, it would
@@ -145,9 +149,9 @@ impl Op for dyn AnyOp + '_ {
     }
 }
 
-/// The problems of the ops of the table.
+/// The problems of the ops of the table, where the table has them: others are not planned, and what plans them is not linked.
 macro_rules! problems {
-    ($($name:ident($problem:ty)),*) => {
+    ($($name:ident($problem:ty) if $there:expr),*) => {
         /// The problem of an op of the table.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
@@ -170,16 +174,19 @@ macro_rules! problems {
             }
 
             fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-                match self { $(Self::$name(problem) => problem.plans(caps),)* }
+                match self {
+                    $(Self::$name(problem) if $there => problem.plans(caps),)*
+                    _ => Err(unknown(self.op())),
+                }
             }
         }
     };
 }
 
 problems! {
-    Norm(NormProblem),
-    Hypersphere(HypersphereProblem),
-    Quantize(QuantizeProblem),
-    Linear(LinearProblem),
-    Dequantize(DequantizeProblem)
+    Norm(NormProblem) if true,
+    Hypersphere(HypersphereProblem) if true,
+    Quantize(QuantizeProblem) if true,
+    Linear(LinearProblem) if !cases::ONLY_PAGE,
+    Dequantize(DequantizeProblem) if !cases::ONLY_PAGE
 }

@@ -79,7 +79,7 @@ impl Prepared {
     pub fn timed(gpu: &Dispatcher, case: &Case, storage: Elem, hosts: &Values) -> Result<Self> {
         let (mut tensors, mut whole) = (BTreeMap::new(), BTreeMap::new());
         let mut weights = BTreeMap::new();
-        for weight in &case.weights {
+        for weight in case.linked_weights() {
             weights.insert(weight.role.to_owned(), gpu.weight_repeated(&weight.packed(&case.name)?, weight.shape[0])?);
         }
         let skew = case.skew;
@@ -214,7 +214,11 @@ impl Case {
     /// # Errors
     /// A format that cannot be encoded, or not in its shape.
     pub fn outlines(&self) -> Result<BTreeMap<String, Weight>> {
-        self.weights.iter().map(|w| Ok((w.role.to_owned(), w.outline(&self.name)?))).collect()
+        let mut outlines = BTreeMap::new();
+        for weight in self.linked_weights() {
+            outlines.insert(weight.role.to_owned(), weight.outline(&self.name)?);
+        }
+        Ok(outlines)
     }
 
     /// The plans of the case for these caps, best first. It needs no device: the op is built of outlines.

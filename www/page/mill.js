@@ -37,17 +37,31 @@ const pause = async () => {
   paused = performance.now();
 };
 
-/** Loads the wasm and opens the device. Resolves to the device, or null with `state.missing` set. */
+/** The texts of all shaders by name: the wasm does not have them. */
+async function fetchShaders() {
+  const file = "shaders.json", answer = await fetch(file);
+  if (!answer.ok) throw new Error(`${file} could not be fetched: the server says ${answer.status} ${answer.statusText}`.trimEnd());
+  return answer.json().catch((e) => { throw new Error(`${file} cannot be read: ${words(e)}`); });
+}
+
+/** Loads the wasm and the shaders and opens the device. Resolves to the device, or null with `state.missing` set. */
 export async function open() {
   const miss = (kind, reason) => { state.missing = { kind, reason: words(reason) }; return null; };
+  // Both are on their way at once; a failure of the second is told where it is waited for.
+  const shaders = fetchShaders();
+  shaders.catch(() => {});
+  let kind = "wasm";
   try {
     // Not a static import: a file that is missing must be a sentence on the page, not an empty page.
-    state.mill = await import("../gristmill.js");
-    await state.mill.default();
-    state.cases = await state.mill.cases();
+    const mill = await import("../gristmill.js");
+    await mill.default();
+    kind = "shaders";
+    mill.provide(await shaders);
+    kind = "wasm";
+    state.cases = await mill.cases();
+    state.mill = mill;
   } catch (e) {
-    state.mill = null;
-    return miss("wasm", e);
+    return miss(kind, e);
   }
   if (!isSecureContext) return miss("insecure", `${location.origin} is plain http, and browsers give WebGPU only to https and to localhost`);
   if (!navigator.gpu) return miss("api", "this browser has no navigator.gpu");

@@ -50,14 +50,15 @@ const SAYS = {
   adapter: ["WebGPU is here, but no adapter", "The browser gave no GPU to run on: its driver is missing, blocked, or turned off."],
   device: ["There is an adapter, but it could not be opened", "Closing other tabs that use the GPU, or restarting the browser, often helps."],
   wasm: ["The kernels could not be loaded", "The WebAssembly module is not next to this page, or this browser refused it. “cargo xtask web” builds it and serves the page."],
+  shaders: ["The shaders could not be loaded", "The WGSL of all kernels is one file, shaders.json, next to this page. “cargo xtask web” writes it and serves the page."],
 };
 
 const guide = (open) => ([name, , ...steps]) => h("details", { open }, h("summary", name), h("ol", steps.map((s) => h("li", prose(s)))));
 
 export function missing() {
   const { kind, reason } = state.missing, [head, why] = SAYS[kind];
-  const card = h("div.missing", { "data-kind": kind }, h("h3", head), h("p", why), kind in { adapter: 1, device: 1, wasm: 1 } && trouble(reason));
-  if (kind === "wasm") return [card];
+  const card = h("div.missing", { "data-kind": kind }, h("h3", head), h("p", why), kind in { adapter: 1, device: 1, wasm: 1, shaders: 1 } && trouble(reason));
+  if (kind in { wasm: 1, shaders: 1 }) return [card];
   const list = kind === "insecure" ? [INSECURE] : GUIDES, mine = list.filter((g) => g[1]), rest = list.filter((g) => !g[1]);
   return [card, h("h3.label", kind !== "insecure" && mine.length ? "In this browser" : "How to turn it on"), ...mine.map(guide(true)),
     ...(mine.length && rest.length ? [h("details.others", h("summary", "Other browsers"), rest.map(guide(false)))] : rest.map(guide(false))),

@@ -2,6 +2,7 @@
 //!
 //! | export | gives |
 //! |---|---|
+//! | `provide(shaders)` | nothing: it takes the shaders, an object of texts by name, once and before anything else |
 //! | `open({ baseline })` | the device card; the device stays open for what follows |
 //! | `cases()` | the case table |
 //! | `plans(case, storage)` | the plans, best first; of the baseline where no device is open |
@@ -74,6 +75,20 @@ extern "C" {
 
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
     fn now_ms() -> f64;
+}
+
+/// Takes the shaders, which are not in this wasm: they are a file beside it, so that the page loads both at once.
+#[wasm_bindgen]
+pub fn provide(shaders: &js_sys::Object) -> Result<(), JsError> {
+    let entries = js_sys::Object::entries(shaders);
+    let mut files = Vec::with_capacity(entries.length() as usize);
+    for entry in entries {
+        let (name, text) = (Reflect::get_u32(&entry, 0), Reflect::get_u32(&entry, 1));
+        let word = |value: Result<JsValue, JsValue>| value.ok().and_then(|value| value.as_string());
+        let (Some(name), Some(text)) = (word(name), word(text)) else { return Err(told("a shader is not a text")) };
+        files.push((name, text));
+    }
+    gristmill::wgsl::provide(files).map_err(told)
 }
 
 /// Opens the device; another that was open is let go.
@@ -160,7 +175,7 @@ pub fn reference(case: &str) -> Answer {
 fn all() -> Rc<Vec<Case>> {
     with(|mill| {
         if mill.cases.is_empty() {
-            mill.cases = Rc::new(cases::all());
+            mill.cases = Rc::new(cases::page());
         }
         mill.cases.clone()
     })

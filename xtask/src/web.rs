@@ -43,6 +43,7 @@ pub fn build(workspace: &Workspace) -> Result<Site, String> {
     bind(&wasm, &out)?;
     copy_static(&workspace.root.join("www"), &out)?;
     copy_results(&workspace.results(), &out.join("results"))?;
+    write_shaders(&workspace.root.join("shaders"), &out.join("shaders.json"))?;
     if !out.join("index.html").is_file() {
         return Err("www/index.html is missing".to_string());
     }
@@ -96,6 +97,29 @@ fn copy_results(from: &Path, to: &Path) -> Result<(), String> {
         names.push(name.to_string_lossy().into_owned());
     }
     workspace::write(&to.join("index.json"), &serde_json::Value::from(names).to_string())
+}
+
+/// All shaders in one file, which the page fetches: an object of texts by the names that the library would embed them under.
+fn write_shaders(from: &Path, to: &Path) -> Result<(), String> {
+    let mut texts = serde_json::Map::new();
+    collect_shaders(from, "", &mut texts)?;
+    workspace::write(to, &serde_json::Value::from(texts).to_string())
+}
+
+fn collect_shaders(
+    dir: &Path,
+    prefix: &str,
+    texts: &mut serde_json::Map<String, serde_json::Value>,
+) -> Result<(), String> {
+    for file in entries(dir)? {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if file.is_dir() {
+            collect_shaders(&file, &format!("{prefix}{name}/"), texts)?;
+        } else if let Some(stem) = name.strip_suffix(".wgsl") {
+            texts.insert(format!("{prefix}{stem}"), workspace::read_text(&file)?.into());
+        }
+    }
+    Ok(())
 }
 
 fn check_size(wasm: &Path) -> Result<(), String> {
@@ -167,6 +191,21 @@ mod tests {
         let index = workspace::read_text(&out.join("results/index.json")).expect("it was written");
         assert_eq!(index, r#"["a.csv","b.csv"]"#);
         assert!(out.join("results/a.csv").is_file() && !out.join("results/a.svg").exists());
+        std::fs::remove_dir_all(&dir).expect("it was there");
+    }
+
+    #[test]
+    fn shaders_are_one_file_by_their_names() {
+        let dir = std::env::temp_dir().join(format!("gristmill-shaders-{}", std::process::id()));
+        create_dir(&dir.join("slot/read")).expect("a directory");
+        for (file, text) in [("slot/read/f32.wgsl", "// \"é\"\n"), ("b.wgsl", "b"), ("README.md", "x")] {
+            std::fs::write(dir.join(file), text).expect("a file");
+        }
+        let out = dir.join("shaders.json");
+        write_shaders(&dir, &out).expect("they can be read");
+        let texts: serde_json::Value =
+            serde_json::from_str(&workspace::read_text(&out).expect("it was written")).expect("it is JSON");
+        assert_eq!(texts, serde_json::json!({ "b": "b", "slot/read/f32": "// \"é\"\n" }));
         std::fs::remove_dir_all(&dir).expect("it was there");
     }
 

@@ -1,8 +1,6 @@
 //! Linear layers: every format in shapes that hurt, every epilogue, and the layers of real models.
 
-use std::collections::BTreeMap;
-
-use super::{Case, Fill, Input, Output, Stored, User, WeightInput};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput};
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::ops::linear::{Activation, Dequantize, Linear};
@@ -48,7 +46,7 @@ fn roundings(k: usize) -> f64 {
     32.0 + k.div_ceil(32) as f64 + 20.0
 }
 
-pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> Result<Vec<Expected>> {
+pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     let nothing = Array { shape: vec![0, 1], data: Vec::new() };
     let get = |role: &str| arrays.get(role).unwrap_or(&nothing);
     let w = get("w");

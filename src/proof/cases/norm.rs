@@ -1,9 +1,7 @@
 //! The norms: shapes of real models, and shapes that hurt.
 
-use std::collections::BTreeMap;
-
 use super::codes::{Coding, U, codes};
-use super::{Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::Result;
 use crate::ops::norm::{
     BatchChannelNorm, BatchNorm, CODE_FLOOR, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm,
@@ -127,8 +125,6 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
 fn roundings(n: usize) -> f64 {
     64.0 + n as f64 / 64.0 + 16.0
 }
-
-type Arrays = BTreeMap<&'static str, Array>;
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> {
     let a = case.attrs.reader(case.op);

@@ -1,14 +1,11 @@
 //! Quantisation of activations: shapes of real models, and shapes and values that hurt.
 
-use std::collections::BTreeMap;
-
 use super::codes::{Coding, codes};
-use super::{Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::Result;
 use crate::ops::norm::CODE_FLOOR;
 use crate::ops::quantize::QuantizeRows;
 use crate::proof::{Attrs, Expected, Roles};
-use crate::reference::Array;
 use crate::tensor::Elem;
 
 pub(super) const OPS: &[&str] = &["quantize_rows"];
@@ -24,7 +21,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
 }
 
 /// The numbers of x are exact: all that is off is the arithmetic of the codes.
-pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> Result<Vec<Expected>> {
+pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     let a = case.attrs.reader(case.op);
     let coding = Coding {
         bits: a.number("bits", 8.0)? as u32,

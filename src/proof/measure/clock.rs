@@ -24,6 +24,9 @@ pub(super) fn now_us() -> f64 {
     ms.unwrap_or_else(js_sys::Date::now) * 1e3
 }
 
+/// Records one run. It is called through a pointer, so that the measurement, which waits and is large for that, is compiled once.
+pub(super) type Record<'a> = &'a mut dyn FnMut(&mut Recorder<&mut wgpu::CommandEncoder>) -> Result<()>;
+
 /// Tells how long a pass takes.
 pub(super) struct Stopwatch {
     gpu: Dispatcher,
@@ -55,11 +58,7 @@ impl Stopwatch {
 
     /// Microseconds of a pass with so many runs. By the wall clock it is the time from submission to the end, with
     /// all that a submission costs; recording is never counted.
-    pub async fn pass(
-        &mut self,
-        runs: usize,
-        record: &mut impl FnMut(&mut Recorder<&mut wgpu::CommandEncoder>) -> Result<()>,
-    ) -> Result<f64> {
+    pub async fn pass(&mut self, runs: usize, record: Record<'_>) -> Result<f64> {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gristmill measure") };
         let mut encoder = self.gpu.device().create_command_encoder(&descriptor);
         let mut recorder = self.gpu.record_into(&mut encoder)?;

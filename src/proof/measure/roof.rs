@@ -144,7 +144,7 @@ async fn copy(
     let sets = side_by_side(gpu, &tensors, effort.rotate_bytes)?;
     drop(tensors);
     let mut turn = sets.iter().cycle();
-    let [us, ..] = measure(stopwatch, effort, |recorder| match turn.next() {
+    let [us, ..] = measure(stopwatch, effort, &mut |recorder| match turn.next() {
         Some(set) => recorder.run_plan(Copy { x: &set["x"], y: &set["y"] }, shape),
         None => Ok(()),
     })
@@ -164,7 +164,7 @@ async fn rate(gpu: &Dispatcher, stopwatch: &mut Stopwatch, effort: &Effort, numb
     let probe = gpu.zeros([(groups * LANES * 4) as usize], Elem::F32)?;
     gpu.warm(&Rate { number, rounds, y: &probe }.problem()?.plans(gpu.caps())?).await?;
     let short = Effort { sample_ms: 1.0, samples: 3, ..effort.clone() };
-    let [us, ..] = measure(stopwatch, &short, |r| r.run(Rate { number, rounds, y: &probe })).await?;
+    let [us, ..] = measure(stopwatch, &short, &mut |r| r.run(Rate { number, rounds, y: &probe })).await?;
     let more = (2e3 / us).max(1.0);
     let more_rounds = more.min(16.0);
     rounds = (f64::from(rounds) * more_rounds) as u32;
@@ -174,7 +174,7 @@ async fn rate(gpu: &Dispatcher, stopwatch: &mut Stopwatch, effort: &Effort, numb
         groups = groups.min(256);
     }
     let y = gpu.zeros([(groups * LANES * 4) as usize], Elem::F32)?;
-    let [us, ..] = measure(stopwatch, effort, |r| r.run(Rate { number, rounds, y: &y })).await?;
+    let [us, ..] = measure(stopwatch, effort, &mut |r| r.run(Rate { number, rounds, y: &y })).await?;
     let operations = groups * LANES * u64::from(rounds) * LANE_ROUND;
     Ok(operations as f64 / us / 1e3)
 }
