@@ -145,11 +145,16 @@ pub(super) fn cases() -> Vec<Case> {
             if !f16 {
                 case.storages.remove(1);
             }
+            // Values of one length in each storage are enough.
+            if k == 129 {
+                case.storages.truncate(1);
+            }
             all.push(case);
         }
     }
+    // What reads x is the same for both kinds.
     for at in first..all.len() {
-        all.push(asymmetric(&all[at]));
+        all.push(Case { storages: vec![Elem::F32], ..asymmetric(&all[at]) });
     }
     all
 }
