@@ -356,6 +356,11 @@ impl Laid {
         self.k as usize
     }
 
+    /// Something is added to some row.
+    pub fn has_side(&self) -> bool {
+        self.side
+    }
+
     /// The parts.
     pub fn chunks(&self) -> &[Chunk] {
         &self.chunks

@@ -487,6 +487,19 @@ impl LinearProblem {
         }
     }
 
+    /// What the merge needs of the weights of a part: what is added, where there is something. So it is one pipeline for all formats.
+    fn sides(&self, step: &mut Builder, params: &mut LinearParams, range: Range) {
+        if self.w.has_side() {
+            params.w = weight(step, Slot::W, &self.w, 6, range.w, W + range.w);
+        } else {
+            step.fill("w", "slot/weight/none");
+        }
+        match self.up.as_ref().filter(|up| up.has_side()) {
+            None => step.fill("up", "slot/weight/none"),
+            Some(up) => params.up = weight(step, Slot::Up, up, 7, range.up, W + self.w.chunks().len() + range.up),
+        }
+    }
+
     fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Step> {
         let means = Means { subgroup: None, native_f16: false };
         let (mut step, mut params) = self.layer("linear/naive", means, range, rows, true);
@@ -557,7 +570,7 @@ impl LinearProblem {
             steps.push(step.step(&params, grid_of));
             if slices > 1 {
                 let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
-                self.weights(&mut step, &mut params, range);
+                self.sides(&mut step, &mut params, range);
                 params.slices = slices as u32;
                 step.scratch(8, 0, bytes, Access::Read);
                 let grid = grid(caps, (self.m * outputs.div_ceil(4)).div_ceil(64))?;

@@ -247,7 +247,7 @@ fn formats() -> Vec<(&'static str, Format, usize, usize)> {
         ("mlx6", n("mlx.affine", bits(6.0, 128.0)), 1, 128),
         ("hqq1", n("hqq", bits(1.0, 8.0)), 8, 8),
         ("hqq3", n("hqq", bits(3.0, 20.0)), 1, 20),
-        ("hqq4", n("hqq", bits(4.0, 64.0)), 1, 64),
+        ("hqq4", n("hqq", bits(4.0, 64.0)), 2, 64),
         ("hqq4-axis0", n("hqq", bits(4.0, 64.0).with("axis", 0.0)), 64, 1),
         ("e4m3", n("fp8.e4m3", a()), 1, 1),
         ("e4m3-block", n("fp8.e4m3", a().with("block", Value::List(vec![128.0, 128.0]))), 1, 1),

@@ -148,12 +148,13 @@ impl WeightInput {
         Packed::new(self.format, rows, k, BTreeMap::from([("w".to_owned(), part)]))
     }
 
-    /// A weight without memory: of the fewest rows that all formats allow, repeated.
+    /// A weight without memory; a large one repeats the fewest rows that all formats allow.
     ///
     /// # Errors
     /// As [`WeightInput::packed`].
     pub fn outline(&self, case: &str) -> Result<Weight> {
-        let sample = Self { rows: self.rows.min(32), fill: Fill::Constant(1.0), ..self.clone() };
+        let few = if self.rows * self.shape[1] <= 1 << 16 { self.rows } else { self.rows.min(32) };
+        let sample = Self { rows: few, fill: Fill::Constant(1.0), ..self.clone() };
         Weight::outline(&sample.packed(case)?, self.shape[0])
     }
 }
