@@ -234,7 +234,7 @@ impl Laid {
             let need = self.chunk(0, step.min(self.n), side, groups).words * 4;
             return Err(Error::Limit {
                 op: self.format.name(),
-                limit: "storage binding bytes",
+                limit: "storage_binding_bytes",
                 need,
                 have: binding_bytes,
             });

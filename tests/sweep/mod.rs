@@ -489,8 +489,9 @@ pub fn layers() -> Vec<Layer> {
         });
     }
     // Longer than what one lane should walk alone.
-    for m in [1, 9, 40] {
-        layers.push(Layer::new("dense", weight("dense", Elem::F32, 65_536), m, 8, Elem::F32));
+    let long = weight("dense", Elem::F32, 65_536);
+    for (m, n) in [(1, 8), (9, 8), (40, 8), (128, 14_336)] {
+        layers.push(Layer::new("dense", long.clone(), m, n, Elem::F32));
     }
     layers
 }

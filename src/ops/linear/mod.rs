@@ -322,7 +322,8 @@ impl Problem for LinearProblem {
             let reduce = if means.subgroup.is_some() { "/subgroup" } else { "/tree" };
             format!("{what}{reduce}{}", if means.native_f16 { "/f16" } else { "" })
         };
-        if self.m <= FEW_ROWS {
+        // This kernel takes all rows at once.
+        if self.m <= FEW_ROWS && self.rows_at_once(caps, 1)? == self.m {
             for means in &all {
                 let (steps, scratch) = self.gemv(caps, *means)?;
                 let why = "few rows: the weight is streamed once";
@@ -409,11 +410,11 @@ impl LinearProblem {
         let bytes = |l: Layout, width: u64| width * l.elem.bytes() as u64;
         let widest =
             bytes(self.x, self.k).max(bytes(self.y, self.n)).max(self.residual.map_or(0, |l| bytes(l, self.n)));
-        // Bindings begin up to 256 bytes before their first element.
-        let have = caps.storage_binding_bytes.saturating_sub(512);
-        let most = have / widest;
+        // A binding begins up to one alignment before its first element.
+        let most = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES) / widest;
         if most == 0 {
-            return Err(Error::Limit { op: "linear", limit: "storage binding bytes", need: widest, have });
+            let (limit, have) = ("storage_binding_bytes", caps.storage_binding_bytes);
+            return Err(Error::Limit { op: "linear", limit, need: widest, have });
         }
         let most = if most >= together { most / together * together } else { most };
         Ok(most.min(self.m))
