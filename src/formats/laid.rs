@@ -135,13 +135,13 @@ fn scale_bits(scale: Scale) -> u64 {
 
 /// Neighbours along K that have one scale, as far as a block of 32 has whole runs of them; at least 4, or 1.
 fn run(place: Place, k: u32) -> u32 {
-    fn common(a: u32, b: u32) -> u32 {
-        if b == 0 { a } else { common(b, a % b) }
+    fn divisor(a: u32, b: u32) -> u32 {
+        if b == 0 { a } else { divisor(b, a % b) }
     }
     let run = match place {
         Place::Block { cols, .. } if cols >= k => 32,
-        Place::Block { cols, .. } => common(cols, 32),
-        Place::Flat(size) => common(common(size, 32), k),
+        Place::Block { cols, .. } => divisor(cols, 32),
+        Place::Flat(size) => divisor(divisor(size, 32), k),
         Place::Ordered | Place::Wrapped(_) => 1,
     };
     if run < 4 { 1 } else { run }

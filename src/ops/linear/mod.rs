@@ -343,6 +343,11 @@ impl Problem for LinearProblem {
             let waste = self.m.next_multiple_of(*rows) * 4 > self.m * 5;
             (waste && *rows > 16, tiles(*rows, *cols) < 128, u64::MAX - rows)
         });
+        // Of those that were not chosen, such as every device runs come last.
+        if let Some((_, others)) = shapes.split_first_mut() {
+            let least = u64::from(Caps::baseline().workgroup_bytes);
+            others.sort_by_key(|(rows, cols, ..)| (rows + cols) * 128 <= least);
+        }
         for (i, (rows, cols, lane_rows, shape)) in shapes.into_iter().enumerate() {
             for native_f16 in [true, false] {
                 if native_f16 && !(caps.f16 && f16) {

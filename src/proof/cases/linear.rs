@@ -54,7 +54,7 @@ pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> R
     let [n, k] = case.weights.first().map_or([0, 1], |w| w.shape);
     if case.op == "dequantize" {
         // The host's numbers, bit for bit.
-        let want: Vec<f64> = (0..n).flat_map(|i| &w.data[i % w.shape[0] * k..][..k]).copied().collect();
+        let want = reference::dequantize(w, n);
         return Ok(vec![Expected { role: "y", bound: vec![0.0; want.len()], want }]);
     }
     let name = match case.attrs.0.get("activation") {
@@ -65,7 +65,10 @@ pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> R
     let (sums, sizes) = reference::matmul(get("x"), w, n);
     let up = arrays.get("up").map(|up| reference::matmul(get("x"), up, n));
     let (bias, residual, row_scale) = (arrays.get("bias"), arrays.get("residual"), arrays.get("row_scale"));
-    let (mut want, mut bound) = (Vec::new(), Vec::new());
+    let layer =
+        reference::Linear { x: get("x"), w, up: arrays.get("up"), n, bias, residual, row_scale, activation: name };
+    let want = reference::linear(&layer);
+    let mut bound = Vec::new();
     for (i, (sum, size)) in sums.into_iter().zip(sizes).enumerate() {
         let (m, n) = (i / n, i % n);
         let before = sum + bias.map_or(0.0, |b| b.data[n]);
@@ -89,7 +92,6 @@ pub(super) fn expected(case: &Case, arrays: &BTreeMap<&'static str, Array>) -> R
             v += residual.data[i];
             error += U * (v.abs() + residual.data[i].abs());
         }
-        want.push(v);
         bound.push(error);
     }
     Ok(vec![Expected { role: "y", want, bound }])
