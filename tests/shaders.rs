@@ -307,11 +307,14 @@ static FITTING: LazyLock<BTreeMap<&str, Vec<Hole>>> = LazyLock::new(|| kernels()
 
 // ---- what naga says of a composed shader
 
+/// A struct of WGSL: its name, its fields with types (as Rust writes them) and offsets, its size.
+type Struct = (String, Vec<(String, String, usize)>, usize);
+
 /// What a shader declares.
 #[derive(Clone, Debug)]
 struct Reflection {
-    /// The uniform at binding 0, then the structs that stand in it: name, fields with types (as Rust writes them) and offsets, size.
-    params: Vec<(String, Vec<(String, String, usize)>, usize)>,
+    /// The uniform at binding 0, then the structs that stand in it.
+    params: Vec<Struct>,
     /// Storage bindings, and whether they are written.
     storage: BTreeMap<u32, Access>,
     /// Those that the entry point never touches.

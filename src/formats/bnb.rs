@@ -36,7 +36,7 @@ fn block_valid(format: &'static str, name: &'static str, block: u32) -> Result<(
 fn codes(packed: &Part<'_>, n: usize, out: &mut [u8]) {
     let first = n * out.len();
     for (k, out) in out.iter_mut().enumerate() {
-        *out = nibble(packed.byte((first + k) / 2), (first + k) % 2 == 0) as u8;
+        *out = nibble(packed.byte((first + k) / 2), (first + k).is_multiple_of(2)) as u8;
     }
 }
 

@@ -383,8 +383,11 @@ fn few(case: &Case, dense: Elem, k: usize) -> Packed<'static> {
     few.packed(&case.name).unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 
+/// A tensor of zeros: its name, storage and shape.
+type Zeros<'a> = (&'a str, Dtype, &'a [usize]);
+
 /// The same weight with these tensors in the place of others, where the format allows it. All their numbers are 0.
-fn with(w: &Packed<'static>, out: &[&str], tensors: &[(&str, Dtype, &[usize])]) -> Option<Packed<'static>> {
+fn with(w: &Packed<'static>, out: &[&str], tensors: &[Zeros<'_>]) -> Option<Packed<'static>> {
     let mut parts = w.parts().clone();
     parts.retain(|name, _| !out.contains(&name.as_str()));
     for (name, dtype, shape) in tensors {
@@ -413,7 +416,7 @@ fn weights() -> Vec<(String, Packed<'static>)> {
         }
         let shape = |name: &str| w.part(name).map_or(vec![0], |p| p.shape.clone());
         let blocks = shape("absmax")[0];
-        let more: [(&[&str], &[(&str, Dtype, &[usize])]); 7] = [
+        let more: [(&[&str], &[Zeros<'_>]); 7] = [
             (
                 &[],
                 &[
