@@ -265,6 +265,7 @@ impl Hole {
 /// The fillings of a slot of which this is asked, in a kernel that defines these names, or in a filling that shows these.
 /// Where fillings of several folders have the verbs, those in the folder of the slot's own name are meant.
 fn hole(name: &str, own: &str, asked: Verbs, defined: &BTreeSet<String>, outer: &BTreeSet<String>) -> Hole {
+    assert!(name.matches('_').count() < 6, "fillings inside fillings without end: {name}");
     let fits = |filling: &&str| {
         let offered = offered_by(filling);
         let inner = declared_slots(filling);
