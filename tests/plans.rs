@@ -2,10 +2,11 @@
 
 #![allow(clippy::panic, reason = "a test fails by it")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use gristmill::ops::linear::{Activation, DequantizeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
@@ -14,7 +15,7 @@ use gristmill::{Caps, Elem, Error, Plan};
 
 mod sweep;
 
-use sweep::{Ask, Asked, Extent, Kind};
+use sweep::{Ask, Asked, Extent, Kind, Layer};
 
 // ---- the table
 
@@ -65,29 +66,87 @@ fn described() -> [(&'static str, Caps); 5] {
     ]
 }
 
+/// Typical linear layers.
+fn layers() -> Vec<(String, Layer)> {
+    let mut all = Vec::new();
+    for (name, format) in [("f16", "dense"), ("Q4_0", "q4_0"), ("Q4_K", "q4_k"), ("AWQ-128", "awq-gemm")] {
+        let w = sweep::weight(format, Elem::F16, 4096);
+        for (part, n) in [("q", 4096), ("gate", 14_336)] {
+            for (phase, m) in [("decode", 1), ("prefill", 512)] {
+                all.push((format!("Llama-3-8B, {part}, {phase}"), Layer::new(name, w.clone(), m, n, Elem::F16)));
+            }
+        }
+        if name != "f16" {
+            for (phase, m) in [("decode", 4), ("prefill", 512)] {
+                let codes = Layer { y: Elem::F16, ..Layer::new(name, w.clone(), m, 4096, Elem::I8) };
+                all.push((format!("Llama-3-8B, q, int8 activations, {phase}"), codes));
+            }
+        }
+        for (phase, m) in [("decode", 1), ("prefill", 512)] {
+            let gate = Layer::new(format!("{name}, gate and up"), w.clone(), m, 14_336, Elem::F16);
+            let gated = Layer { up: Some(w.clone()), activation: Activation::Silu, ..gate };
+            all.push((format!("Llama-3-8B, MLP, {phase}"), gated));
+        }
+    }
+    let wide = sweep::weight("dense", Elem::F32, 4096);
+    all.push((
+        "Llama-3-8B, logits, wider than a binding".into(),
+        Layer::new("f32", wide.clone(), 1, 128_256, Elem::F32),
+    ));
+    all.push(("Llama-3-8B, logits of a prompt".into(), Layer::new("f32", wide, 512, 128_256, Elem::F32)));
+    all
+}
+
+/// The problems of the table, each with its title.
+fn titled() -> Vec<(String, Asked)> {
+    let told = |title: String, asked: gristmill::Result<Asked>| match asked {
+        Ok(asked) => (title, asked),
+        Err(error) => panic!("{title}: {error}"),
+    };
+    let asks = typical()
+        .into_iter()
+        .map(|(title, ask)| told(format!("{title}: {:?}, {} rows of {}", ask.kind, ask.rows, ask.len), ask.asked()));
+    let layers = layers().into_iter().map(|(title, layer)| told(format!("{title}: {layer}"), layer.asked()));
+    let numbers = [("q4_k", 4096), ("q4_0", 128_256)].map(|(format, n)| {
+        let w = sweep::weight(format, Elem::F32, 4096);
+        told(format!("dequantize, {n} by 4096 of {format}"), sweep::numbers(&w, n, Elem::F32))
+    });
+    asks.chain(layers).chain(numbers).collect()
+}
+
 fn table() -> String {
     let mut text = String::new();
-    for (title, ask) in typical() {
-        let asked = ask.asked().unwrap_or_else(|e| panic!("{title}: {e}"));
-        let _ = writeln!(text, "{title}: {:?}, {} rows of {}", ask.kind, ask.rows, ask.len);
+    for (title, asked) in titled() {
+        let _ = writeln!(text, "{title}");
         for (device, caps) in described() {
             let plans = asked.plans(&caps).unwrap_or_else(|e| panic!("{title} on {device}: {e}"));
             let names: Vec<&str> = plans.iter().map(|p| p.name.as_str()).collect();
             let _ = writeln!(text, "  {device:<9} {}", names.join(", else "));
+            // Steps that are told alike are told once.
+            let mut lines: Vec<(String, usize)> = Vec::new();
             for step in &plans[0].steps {
-                let _ = writeln!(text, "            {}", line(step));
+                match lines.last_mut().filter(|(last, _)| *last == line(step)) {
+                    Some((_, times)) => *times += 1,
+                    None => lines.push((line(step), 1)),
+                }
+            }
+            for (line, times) in lines {
+                let again = if times > 1 { format!(" ({times} times)") } else { String::new() };
+                let _ = writeln!(text, "            {line}{again}");
             }
         }
     }
     text
 }
 
-/// A step in a line: kernel, grid, how x is read and y is written, and the numbers.
+/// A step in a line: kernel, grid, how x and weights are read and y is written, and the numbers.
 fn line(step: &Step) -> String {
     let [x, y, _] = step.grid;
     let mut line = format!("{:<18} {x:>5} × {y:<3}", step.key.kernel);
     for (slot, filling) in &step.key.fillings {
-        let wanted = ["x", "y", "q"].contains(slot) && !filling.ends_with("/none") && !filling.ends_with("/zero");
+        let wanted = ["x", "y", "q", "w", "w_dense", "w_field", "w_scale", "up"].contains(slot)
+            && !filling.ends_with("/none")
+            && !filling.ends_with("/zero");
         if wanted {
             let _ = write!(line, " {slot}={}", filling.rsplit('/').next().unwrap_or_default());
         }
@@ -149,7 +208,28 @@ struct Work {
     row0: (u64, u64),
 }
 
+/// The params of a step of a linear layer.
+fn linear(step: &Step) -> LinearParams {
+    *bytemuck::from_bytes(&step.params)
+}
+
+/// The params of a step that decodes.
+fn decoding(step: &Step) -> DequantizeParams {
+    *bytemuck::from_bytes(&step.params)
+}
+
 fn work(step: &Step) -> Work {
+    if step.key.kernel == "linear/dequantize" {
+        let p = decoding(step);
+        let [fold, from, to, len, y0] = [p.fold, p.n0, p.n1, p.k, p.y0].map(u64::from);
+        return Work { fold, rows: to - from, len, slices: 1, y0, row0: (0, 1) };
+    }
+    if step.key.kernel.starts_with("linear/") {
+        // What of y they write is seen to apart from this: `check_layer`.
+        let p = linear(step);
+        let [fold, rows, len, slices, y0] = [p.fold, p.m, p.n, p.slices, p.y0].map(u64::from);
+        return Work { fold, rows, len, slices, y0, row0: (0, 1) };
+    }
     if step.key.kernel.starts_with("norm/hypersphere") {
         let p: HypersphereParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.y0].map(u64::from);
@@ -168,6 +248,8 @@ fn work(step: &Step) -> Work {
 /// The workgroups that a step needs, the jobs that each takes, and its invocations.
 fn groups(step: &Step) -> (u64, u64, u64) {
     let Work { rows, len, slices, .. } = work(step);
+    let of_layer = step.key.kernel.starts_with("linear/") && step.key.kernel != "linear/dequantize";
+    let outputs = if of_layer { u64::from(linear(step).n1 - linear(step).n0) } else { 0 };
     let constant = |name| number(&step.key, name).unwrap_or_else(|| panic!("{} sets no {name}", step.key));
     let (jobs, each, invocations) = match step.key.kernel {
         "norm/row" | "norm/row_again" | "norm/hypersphere" | "quantize/row" | "quantize/again" => {
@@ -178,9 +260,97 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "norm/elementwise" => (rows * len.div_ceil(4), 256, 256),
         "norm/split_merge" | "norm/hypersphere_wide" => (rows, 1, 256),
         "norm/split_stats" | "norm/split_max" | "norm/split_apply" => (rows * slices, 1, 256),
+        "linear/naive" => (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(4), 64, 64),
+        "linear/gemv" | "linear/gemv_dot" => {
+            // Teams of LANES lanes, each of which has four outputs.
+            let teams = constant("LANE_COUNT") / constant("LANES");
+            (outputs.div_ceil(4 * teams) * slices, 1, constant("LANE_COUNT"))
+        }
+        "linear/merge" => (rows * outputs.div_ceil(4), 64, 64),
+        "linear/tiled" | "linear/tiled_dot" => {
+            let gated = step.key.consts.contains(&("GATED", Const::Bool(true)));
+            let cols = constant("COLS") / if gated { 2 } else { 1 };
+            let lanes = constant("COLS") / 8 * constant("ROWS") / constant("LANE_ROWS");
+            (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols), 1, lanes)
+        }
+        "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
         other => panic!("how many workgroups {other} needs is not said here"),
     };
     (jobs.div_ceil(each), each, invocations)
+}
+
+/// Where the part of an operand begins that a step reaches: in elements of the operand. What it does not bind is nowhere.
+fn begins(asked: &Asked, step: &Step, binding: u32, head: u32) -> Option<u64> {
+    let bind = step.binds.iter().find(|b| b.binding == binding)?;
+    let Source::Operand(operand) = bind.source else { return None };
+    let Extent { first, size, .. } = asked.operands.get(operand).copied().flatten()?;
+    Some((bind.offset_bytes + u64::from(head) * size).checked_sub(first)? / size)
+}
+
+/// A linear layer's steps write every output once, of the rows that they read; each by the weights of its outputs.
+fn check_layer(who: &str, asked: &Asked, plan: &Plan) {
+    // The parts of y that were written: rows and outputs.
+    let mut written: Vec<[u64; 4]> = Vec::new();
+    // Of each part of a weight, its first row and the rows that were asked of it.
+    let mut parts = BTreeMap::new();
+    let mut size = (0, 0);
+    for (i, step) in plan.steps.iter().enumerate() {
+        let who = format!("{who}, step {}", step.key);
+        let p = linear(step);
+        let [m, n, k, n0, n1] = [p.m, p.n, p.k, p.n0, p.n1].map(u64::from);
+        assert!(n0 < n1 && n1 <= n && m > 0, "{who}: {m} rows of outputs {n0} to {n1} of {n}");
+        let row0 = begins(asked, step, 1, p.x0).map(|x| x / k);
+        let row0 = row0.unwrap_or_else(|| panic!("{who}: x is not bound"));
+        assert_eq!(begins(asked, step, 1, p.x0), Some(row0 * k), "{who}: x begins inside a row");
+        for (name, binding, head, width) in
+            [("residual", 3, p.residual0, n), ("row_scale", 4, p.row_scale0, 1), ("y", 5, p.y0, n)]
+        {
+            let at = begins(asked, step, binding, head).unwrap_or(row0 * width);
+            assert_eq!(at, row0 * width, "{who}: x begins at row {row0}, {name} elsewhere");
+        }
+        assert_eq!(begins(asked, step, 2, p.bias0).unwrap_or(0), 0, "{who}: the bias");
+        for (binding, at) in [(6, p.w), (7, p.up)] {
+            let Some(bind) = step.binds.iter().find(|b| b.binding == binding) else { continue };
+            let Source::Operand(part) = bind.source else { panic!("{who}: a weight is scratch") };
+            let part = parts.entry((binding, part)).or_insert((u64::from(at.row0), n0, n1));
+            assert_eq!((part.0, k), (at.row0.into(), at.k.into()), "{who}: a part of a weight");
+            (part.1, part.2) = (part.1.min(n0), part.2.max(n1));
+        }
+        if p.slices > 1 && step.key.kernel != "linear/merge" {
+            // The sums of all slices are there, and merged next.
+            let matrices = if step.binds.iter().any(|b| b.binding == 7) { 2 } else { 1 };
+            let bytes = u64::from(p.slices) * matrices * m * (n1 - n0).div_ceil(4) * 16;
+            let scratch = |step: &Step, access| {
+                let same = |b: &&gristmill::plan::Bind| b.binding == 8 && b.access == access;
+                step.binds.iter().find(same).map(|b| (b.source, b.size_bytes))
+            };
+            assert_eq!(scratch(step, Access::Write), Some((Source::Scratch(0), bytes)), "{who}: the sums of slices");
+            let next = plan.steps.get(i + 1).unwrap_or_else(|| panic!("{who}: nothing merges"));
+            assert_eq!(next.key.kernel, "linear/merge", "{who}");
+            assert_eq!(scratch(next, Access::Read), Some((Source::Scratch(0), bytes)), "{who}: what is merged");
+            let to = linear(next);
+            assert_eq!((to.slices, to.m, to.n0, to.n1), (p.slices, p.m, p.n0, p.n1), "{who}: what is merged");
+            continue;
+        }
+        let y = step.binds.iter().find(|b| b.binding == 5).unwrap_or_else(|| panic!("{who}: y is not bound"));
+        assert_eq!(y.access, Access::Write, "{who}: y is not written");
+        let Source::Operand(y) = y.source else { panic!("{who}: y is scratch") };
+        let Extent { first, end, size: bytes } = asked.operands[y].unwrap_or_else(|| panic!("{who}: no y"));
+        size = ((end - first) / bytes, k);
+        written.push([row0, row0 + m, n0, n1]);
+    }
+    for (i, a) in written.iter().enumerate() {
+        let over = |b: &&[u64; 4]| a[0] < b[1] && b[0] < a[1] && a[2] < b[3] && b[2] < a[3];
+        assert_eq!(written[..i].iter().find(over), None, "{who}: written twice: {a:?}");
+    }
+    let all: u64 = written.iter().map(|[m0, m1, n0, n1]| (m1 - m0) * (n1 - n0)).sum();
+    assert_eq!(all, size.0, "{who}: outputs written, and outputs of y");
+    // The parts of a weight follow each other, and each has the rows that are asked of it.
+    for ((binding, _), (row0, from, to)) in &parts {
+        assert!(row0 <= from, "{who}: binding {binding} begins at row {row0}, but row {from} is asked of it");
+        let next = parts.iter().filter(|((b, _), _)| b == binding).map(|(_, p)| p.0).filter(|next| next > row0).min();
+        assert!(next.is_none_or(|next| *to <= next), "{who}: row {to} is asked of a part that ends before {next:?}");
+    }
 }
 
 /// Everything that holds of any plan for these caps.
@@ -188,6 +358,10 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     let who = format!("{who} by {}", plan.name);
     for (i, bytes) in plan.scratch_bytes.iter().enumerate() {
         assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
+    }
+    let layer = plan.op == "linear";
+    if layer {
+        check_layer(&who, asked, plan);
     }
     let mut rows_seen = 0;
     for step in &plan.steps {
@@ -254,7 +428,11 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         }
 
         // Every row is written once: steps that write y take up where the last one left off.
+        if layer {
+            continue;
+        }
         let y_binding = match step.key.kernel {
+            "linear/dequantize" => 5,
             kernel if kernel.starts_with("quantize/") => 2,
             kernel if kernel.starts_with("norm/hypersphere") => 5,
             _ => 6,
@@ -275,6 +453,9 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         );
         assert_eq!(row0.0, rows_seen % row0.1, "{who}: the first row");
         rows_seen += rows;
+    }
+    if layer {
+        return;
     }
     let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
     let len = plan.steps.last().map_or(1, |s| work(s).len);
@@ -374,6 +555,42 @@ fn huge_problems_are_split_by_rows() {
         }
     }
     assert!(split > 500, "only {split} plans were split");
+}
+
+#[test]
+fn wide_layers_are_split() {
+    let enabling = enabling();
+    let dense = |k| sweep::weight("dense", Elem::F32, k);
+    let mut split = BTreeSet::new();
+    for (m, n, k) in [(1usize, 128_256usize, 4096usize), (8, 128_256, 4096), (512, 128_256, 4096), (100_000, 50, 640)] {
+        for (x, start) in [(Elem::F32, 0), (Elem::F16, 1), (Elem::Bf16, 4)] {
+            for up in [None, Some(sweep::weight("q4_0", Elem::F32, k))] {
+                let base = Layer::new("dense", dense(k), m, n, x);
+                let layer = Layer { up, start, residual: Some(Elem::F32), row_scale: true, bias: Some(x), ..base };
+                let asked = layer.asked().unwrap_or_else(|e| panic!("{layer}: {e}"));
+                for (device, caps) in described() {
+                    let plans = check_all(&format!("{layer} on {device}"), &asked, &caps, &enabling);
+                    split.extend(plans.iter().map(|p| p.steps.len()));
+                }
+            }
+        }
+    }
+    assert!(split.len() > 5 && split.contains(&16), "splits into {split:?} steps only");
+    // Few rows that do not fit together, and a row that does not fit alone.
+    for (m, n, k) in [(8, 1 << 23, 1), (1, 1 << 25, 1), (1, (1 << 25) - 64, 1), (3, (1 << 25) - 63, 1)] {
+        let layer = Layer::new("dense", dense(k), m, n, Elem::F32);
+        let asked = layer.asked().unwrap_or_else(|e| panic!("{layer}: {e}"));
+        for (device, caps) in described() {
+            check_all(&format!("{layer} on {device}"), &asked, &caps, &enabling);
+        }
+    }
+    for n in [1 << 25, (1 << 26) + 3] {
+        let asked = sweep::numbers(&dense(1), n, Elem::F32).unwrap_or_else(|e| panic!("{n} numbers: {e}"));
+        for (device, caps) in described() {
+            let plans = check_all(&format!("{n} numbers on {device}"), &asked, &caps, &enabling);
+            assert!(!plans.is_empty(), "{n} numbers on {device}: no plan");
+        }
+    }
 }
 
 #[test]

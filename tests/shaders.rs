@@ -1,9 +1,9 @@
 //! Every kernel with every filling that fits it composes, validates and can be written for every API, and agrees with the
 //! Rust that drives it. No GPU is needed.
 //!
-//! The cross product of slots, fillings and constants is far too large. What is covered: every filling of every slot beside
-//! the others' defaults; every two fillings, or filling and constant, together; and every pipeline of every plan that
-//! [`sweep::problems`] lead to on [`sweep::devices`].
+//! The cross product of slots, fillings and constants is far too large. What is covered: every filling of every slot, and of every
+//! slot of a filling, beside the others' defaults; every two fillings, or filling and constant, of a kernel together; every two
+//! inside a filling that has slots; and every pipeline of every plan that [`sweep::problems`] lead to on [`sweep::devices`].
 
 #![allow(clippy::panic, reason = "a test fails by it")]
 
@@ -14,6 +14,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill::dispatch::{ProbeParams, SubgroupProbe};
+use gristmill::formats::WeightAt;
+use gristmill::ops::linear::{DequantizeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
 use gristmill::ops::quantize::QuantizeParams;
@@ -26,16 +28,22 @@ use naga::{AddressSpace, StorageAccess};
 
 mod sweep;
 
-/// A params struct as Rust lays it out: its name in WGSL, its fields and their offsets, its size.
+/// A params struct, or a struct that stands in one, as Rust lays it out: its name in WGSL, its fields and their offsets, its size.
 type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usize);
 
-const PARAMS: [Layout; 5] = [
+const PARAMS: [Layout; 8] = [
+    ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
+    ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
+    ("weight_At", WeightAt::FIELDS, size_of::<WeightAt>()),
     ("norm_Params", NormParams::FIELDS, size_of::<NormParams>()),
     ("hypersphere_Params", HypersphereParams::FIELDS, size_of::<HypersphereParams>()),
     ("quantize_Params", QuantizeParams::FIELDS, size_of::<QuantizeParams>()),
     ("roof_Params", RoofParams::FIELDS, size_of::<RoofParams>()),
     ("probe_Params", ProbeParams::FIELDS, size_of::<ProbeParams>()),
 ];
+
+/// Fillings that no plan of the sweep uses, since no format of the sweep has such tensors. They are composed and validated all the same.
+const NOT_PLANNED: &[&str] = &["slot/scale/bf16"];
 
 /// Said past the capture of the test harness: what was covered is part of the result.
 fn report(text: &str) {
@@ -122,40 +130,63 @@ fn arguments(text: &str) -> Option<usize> {
     None
 }
 
-/// What a kernel asks of a slot, or a filling offers: names without the prefix, and for functions the number of arguments.
+/// What a kernel or filling asks of a slot, or a filling offers: names without the prefix, and for functions the number of arguments.
 type Verbs = BTreeSet<(String, Option<usize>)>;
 
-/// What a kernel, or what it imports, uses of a slot. Where the slot is declared in `lib/`, what any kernel that imports the
-/// declaration uses: a kernel that leaves an operand alone still takes what the others take.
+/// The names that a text itself declares: functions, types, variables, fields and arguments.
+fn declared_by(code: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    let mut before = "";
+    for (word, rest) in words(code) {
+        let introduced = matches!(before, "fn" | "const" | "struct" | "alias" | "let" | "var" | "storage" | "uniform");
+        // A type after it: a field, an argument, a variable.
+        if introduced || rest.trim_start().starts_with(':') {
+            names.insert(word);
+        }
+        before = word;
+    }
+    names
+}
+
+/// What a text uses of the slot whose names begin with `prefix`. What it declares itself under such a name is not the slot's.
+fn used_in(code: &str, prefix: &str) -> Verbs {
+    let own = declared_by(code);
+    let used = words(code).filter(|(word, _)| !own.contains(word));
+    used.filter_map(|(word, rest)| Some((word.strip_prefix(prefix)?.to_owned(), arguments(rest)))).collect()
+}
+
+/// What a kernel, or what it imports, uses of a slot. A kernel that leaves an operand alone, whose slot is declared in `lib/`, still
+/// takes what the others take: then it is what any kernel that imports the declaration uses.
 fn used_of(kernel: &str, slot: &str) -> Verbs {
     let prefix = format!("{slot}_");
     let declares = |file: &String| declared_slots(file).iter().any(|s| s == slot);
     let declared_in =
         with_imports(kernel).into_iter().find(declares).unwrap_or_else(|| panic!("{kernel} has no slot {slot}"));
-    let mut verbs = Verbs::new();
-    for kernel in kernels().filter(|k| with_imports(k).contains(&declared_in)) {
-        for file in with_imports(kernel) {
-            for (word, rest) in words(&code(&file)) {
-                // What has a type after it is declared here: a field, a variable.
-                if let Some(verb) = word.strip_prefix(&prefix).filter(|_| !rest.starts_with(':')) {
-                    verbs.insert((verb.to_owned(), arguments(rest)));
-                }
-            }
-        }
+    let own: Verbs = with_imports(kernel).into_iter().flat_map(|file| used_in(&code(&file), &prefix)).collect();
+    if !own.is_empty() {
+        return own;
     }
-    verbs
+    let kernels = kernels().filter(|k| with_imports(k).contains(&declared_in));
+    kernels.flat_map(with_imports).flat_map(|file| used_in(&code(&file), &prefix)).collect()
 }
 
-/// The slots that a file itself declares.
+/// The slots that a file itself declares, as it names them.
 fn declared_slots(file: &str) -> Vec<String> {
     let name = |line: &str| Some(line.trim().strip_prefix("#slot ")?.split([' ', '@', '/']).next()?.to_owned());
+    text(file).lines().filter_map(name).collect()
+}
+
+/// The constants that a file itself leaves to the plan, as it names them.
+fn declared_consts(file: &str) -> Vec<String> {
+    let name = |line: &str| Some(line.trim().strip_prefix("#const ")?.split('=').next()?.trim().to_owned());
     text(file).lines().filter_map(name).collect()
 }
 
 /// What a filling defines.
 fn offered_by(filling: &str) -> Verbs {
     let code = code(filling);
-    let mut verbs = Verbs::new();
+    let consts = declared_consts(filling);
+    let mut verbs: Verbs = consts.iter().filter_map(|c| Some((c.strip_prefix("slot_")?.to_owned(), None))).collect();
     let mut before = "";
     for (word, rest) in words(&code) {
         if let (Some(verb), "fn" | "const" | "alias") = (word.strip_prefix("slot_"), before) {
@@ -164,6 +195,15 @@ fn offered_by(filling: &str) -> Verbs {
         before = word;
     }
     verbs
+}
+
+/// The names without prefix that the fillings of a filling's slots may use of it: what it defines, its bindings, its constants.
+fn shown_by(filling: &str) -> BTreeSet<String> {
+    let consts = declared_consts(filling);
+    let code = code(filling);
+    let own = declared_by(&code);
+    let all = own.into_iter().chain(consts.iter().map(String::as_str));
+    all.filter_map(|name| Some(name.strip_prefix("slot_")?.to_owned())).collect()
 }
 
 /// What a filling takes for granted: constants in capitals, and the names of libraries that it does not import itself.
@@ -180,6 +220,11 @@ fn assumed_by(filling: &str) -> BTreeSet<String> {
         |w: &str| w.len() > 1 && w.starts_with(|c: char| c.is_ascii_uppercase()) && w == w.to_ascii_uppercase();
     let of_lib = |w: &str| libs.iter().any(|l| w.starts_with(l.as_str()));
     words(&code).map(|(w, _)| w).filter(|w| constant(w) || of_lib(w)).map(str::to_owned).collect()
+}
+
+/// What a filling takes for granted of the filling in whose slot it stands: names without `outer_`.
+fn assumed_of_outer(filling: &str) -> BTreeSet<String> {
+    used_in(&code(filling), "outer_").into_iter().map(|(name, _)| name).collect()
 }
 
 /// The names that a kernel and its imports define, constants of the plan included.
@@ -199,30 +244,83 @@ fn defined_by(kernel: &str) -> BTreeSet<String> {
     names
 }
 
-/// A slot, and the fillings that fit it.
-type Fitting = (&'static str, Vec<&'static str>);
-
-/// The slots of a kernel.
-fn fitting(kernel: &str) -> Vec<Fitting> {
-    let (slots, _) = interface(kernel).unwrap_or_else(|e| panic!("{kernel}: {e}"));
-    let defined = defined_by(kernel);
-    let fits = |slot: &str, filling: &str| {
-        used_of(kernel, slot).is_subset(&offered_by(filling)) && assumed_by(filling).is_subset(&defined)
-    };
-    // Slots are named once for the program, so that keys can be made of them.
-    let name = |slot: &str| -> &'static str { Box::leak(slot.to_owned().into_boxed_str()) };
-    slots.iter().map(|slot| (name(slot), fillings().filter(|f| fits(slot, f)).collect())).collect()
+/// A slot in a kernel or in a filling: its name in the composed text, what is asked of it, and the fillings that fit it.
+#[derive(Debug)]
+struct Hole {
+    slot: &'static str,
+    asked: Verbs,
+    fits: Vec<Fit>,
 }
 
-static FITTING: LazyLock<BTreeMap<&str, Vec<Fitting>>> = LazyLock::new(|| kernels().map(|k| (k, fitting(k))).collect());
+/// A filling that fits a slot, and its own slots.
+#[derive(Debug)]
+struct Fit {
+    filling: &'static str,
+    inner: Vec<Hole>,
+}
+
+impl Hole {
+    /// This slot and those of its fillings.
+    fn all(&self) -> Vec<&Hole> {
+        let inner = self.fits.iter().flat_map(|f| &f.inner).flat_map(Hole::all);
+        std::iter::once(self).chain(inner).collect()
+    }
+}
+
+/// The fillings of a slot of which this is asked, in a kernel that defines these names, or in a filling that shows these.
+/// Where fillings of several folders have the verbs, those in the folder of the slot's own name are meant.
+fn hole(name: &str, own: &str, asked: Verbs, defined: &BTreeSet<String>, outer: &BTreeSet<String>) -> Hole {
+    assert!(name.matches('_').count() < 6, "fillings inside fillings without end: {name}");
+    let fits = |filling: &&str| {
+        let offered = offered_by(filling);
+        let inner = declared_slots(filling);
+        // A verb of an inner slot is offered through it.
+        let through = |verb: &str| inner.iter().any(|i| format!("slot_{verb}").starts_with(&format!("{i}_")));
+        asked.iter().all(|verb| offered.contains(verb) || through(&verb.0))
+            && assumed_by(filling).is_subset(defined)
+            && assumed_of_outer(filling).is_subset(outer)
+    };
+    let mut fitting: Vec<&str> = fillings().filter(fits).collect();
+    let folder = format!("slot/{own}/");
+    if fitting.iter().any(|f| f.starts_with(&folder)) {
+        fitting.retain(|f| f.starts_with(&folder));
+    }
+    let fits = fitting.into_iter().map(|filling| {
+        let (code, offered, shown) = (code(filling), offered_by(filling), shown_by(filling));
+        let inner = declared_slots(filling).into_iter().map(|inner| {
+            let own = inner.strip_prefix("slot_").unwrap_or_else(|| panic!("{filling}: {inner} is not its own"));
+            let mut of_inner = used_in(&code, &format!("{inner}_"));
+            // What the filling does not define itself of what it is asked.
+            let rest = asked.difference(&offered);
+            of_inner.extend(rest.filter_map(|(v, n)| Some((v.strip_prefix(&format!("{own}_"))?.to_owned(), *n))));
+            hole(&format!("{name}_{own}"), own, of_inner, defined, &shown)
+        });
+        Fit { filling, inner: inner.collect() }
+    });
+    let fits = fits.collect();
+    // Slots are named once for the program, so that keys can be made of them.
+    Hole { slot: Box::leak(name.to_owned().into_boxed_str()), asked, fits }
+}
+
+/// The slots of a kernel.
+fn fitting(kernel: &str) -> Vec<Hole> {
+    let (slots, _) = interface(kernel).unwrap_or_else(|e| panic!("{kernel}: {e}"));
+    let (defined, nothing) = (defined_by(kernel), BTreeSet::new());
+    slots.iter().map(|slot| hole(slot, slot, used_of(kernel, slot), &defined, &nothing)).collect()
+}
+
+static FITTING: LazyLock<BTreeMap<&str, Vec<Hole>>> = LazyLock::new(|| kernels().map(|k| (k, fitting(k))).collect());
 
 // ---- what naga says of a composed shader
+
+/// A struct of WGSL: its name, its fields with types (as Rust writes them) and offsets, its size.
+type Struct = (String, Vec<(String, String, usize)>, usize);
 
 /// What a shader declares.
 #[derive(Clone, Debug)]
 struct Reflection {
-    /// Name, fields with types (as Rust writes them) and offsets, and size of the uniform at binding 0.
-    params: (String, Vec<(String, String, usize)>, usize),
+    /// The uniform at binding 0, then the structs that stand in it.
+    params: Vec<Struct>,
     /// Storage bindings, and whether they are written.
     storage: BTreeMap<u32, Access>,
     /// Those that the entry point never touches.
@@ -233,15 +331,21 @@ struct Reflection {
     subgroups: bool,
 }
 
-/// A type of WGSL as the field of a params struct has it in Rust.
-fn rust_type(inner: &naga::TypeInner) -> String {
+/// A type of WGSL as the field of a params struct has it in Rust: `weight_At` is `WeightAt` there.
+fn rust_type(ty: &naga::Type) -> String {
     let scalar = |s: &naga::Scalar| match s.kind {
         naga::ScalarKind::Float => format!("f{}", s.width * 8),
         naga::ScalarKind::Uint => format!("u{}", s.width * 8),
         naga::ScalarKind::Sint => format!("i{}", s.width * 8),
         other => format!("{other:?}"),
     };
-    match inner {
+    match &ty.inner {
+        naga::TypeInner::Struct { .. } => {
+            let name = ty.name.as_deref().unwrap_or_default();
+            name.split('_')
+                .flat_map(|part| part[..1].to_uppercase().chars().chain(part[1..].chars()).collect::<Vec<_>>())
+                .collect()
+        }
         naga::TypeInner::Scalar(s) => scalar(s),
         naga::TypeInner::Vector { size, scalar: s } => format!("[{}; {}]", scalar(s), *size as u32),
         other => format!("{other:?}"),
@@ -315,7 +419,7 @@ fn reflect(
     }
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
-    let mut params = None;
+    let mut params = Vec::new();
     let (mut storage, mut idle, mut workgroup_bytes) = (BTreeMap::new(), Vec::new(), 0);
     for (handle, variable) in module.global_variables.iter() {
         let name = variable.name.clone().unwrap_or_default();
@@ -325,16 +429,25 @@ fn reflect(
             None => u32::MAX,
         };
         match variable.space {
-            AddressSpace::Uniform if binding == 0 && params.is_none() => {
-                let ty = &module.types[variable.ty];
-                let naga::TypeInner::Struct { members, span } = &ty.inner else {
-                    return Err(format!("{name} is not a struct"));
-                };
-                let field = |m: &naga::StructMember| {
-                    (m.name.clone().unwrap_or_default(), rust_type(&module.types[m.ty].inner), m.offset as usize)
-                };
-                let fields = members.iter().map(field).collect();
-                params = Some((ty.name.clone().unwrap_or_default(), fields, *span as usize));
+            AddressSpace::Uniform if binding == 0 && params.is_empty() => {
+                let mut structs = vec![variable.ty];
+                while let Some(handle) = structs.get(params.len()) {
+                    let ty = &module.types[*handle];
+                    let naga::TypeInner::Struct { members, span } = &ty.inner else {
+                        return Err(format!("{name} is not a struct"));
+                    };
+                    let field = |m: &naga::StructMember| {
+                        (m.name.clone().unwrap_or_default(), rust_type(&module.types[m.ty]), m.offset as usize)
+                    };
+                    let fields = members.iter().map(field).collect();
+                    params.push((ty.name.clone().unwrap_or_default(), fields, *span as usize));
+                    for member in members {
+                        let is_struct = matches!(module.types[member.ty].inner, naga::TypeInner::Struct { .. });
+                        if is_struct && !structs.contains(&member.ty) {
+                            structs.push(member.ty);
+                        }
+                    }
+                }
             }
             AddressSpace::Storage { access } => {
                 let write = access.contains(StorageAccess::STORE);
@@ -351,8 +464,11 @@ fn reflect(
             other => return Err(format!("{name} is a {other:?} that no step binds")),
         }
     }
+    if params.is_empty() {
+        return Err("no params at binding 0".into());
+    }
     Ok(Reflection {
-        params: params.ok_or("no params at binding 0")?,
+        params,
         storage,
         idle,
         workgroup_bytes,
@@ -495,6 +611,88 @@ fn every_pipeline_of_a_plan_is_a_valid_shader() {
         let planned = PLANNED.0.iter().any(|key| key.kernel == kernel);
         assert!(planned, "no plan in the sweep uses shaders/{kernel}.wgsl");
     }
+    let planned: BTreeSet<&str> = PLANNED.0.iter().flat_map(|key| &key.fillings).map(|(_, f)| *f).collect();
+    let idle: Vec<&str> = fillings().filter(|f| !planned.contains(f)).collect();
+    assert_eq!(idle, NOT_PLANNED, "fillings that no plan in the sweep uses");
+}
+
+/// Puts a filling into a slot of a key, and into the slots of the filling what plans put there together with it, else what
+/// stands first. What stood in the slot goes, with its own slots and its constants.
+fn put(key: &mut PipelineKey, of_kernel: &[&PipelineKey], slot: &'static str, fit: &Fit) {
+    let inside = |name: &str| name.strip_prefix(slot).is_some_and(|rest| rest.starts_with('_'));
+    let at = key.fillings.iter().position(|(s, _)| *s == slot).unwrap_or(key.fillings.len());
+    let inner_slots: Vec<&str> = key.fillings.iter().filter(|(s, _)| inside(s)).map(|(s, _)| *s).collect();
+    let mut fillings = vec![(slot, fit.filling)];
+    let planned = of_kernel.iter().find(|k| k.fillings.contains(&(slot, fit.filling)));
+    let mut todo: Vec<&Hole> = fit.inner.iter().collect();
+    while let Some(hole) = todo.pop() {
+        let of_plan = planned.and_then(|k| k.fillings.iter().find(|(s, _)| *s == hole.slot));
+        let inner = of_plan.and_then(|(_, f)| hole.fits.iter().find(|fit| fit.filling == *f));
+        let Some(inner) = inner.or(hole.fits.first()) else { continue };
+        fillings.push((hole.slot, inner.filling));
+        todo.extend(&inner.inner);
+    }
+    key.fillings.retain(|(s, _)| *s != slot && !inner_slots.contains(s));
+    let at = at.min(key.fillings.len());
+    key.fillings.splice(at..at, fillings);
+    // Constants of a filling are the plan's where it has them.
+    let has = |name: &str| {
+        let of_filling = |(slot, filling): &(&str, &str)| {
+            declared_consts(filling).iter().any(|c| c.replacen("slot", slot, 1) == name)
+        };
+        key.fillings.iter().any(of_filling)
+            || interface(key.kernel).is_ok_and(|(_, consts)| consts.iter().any(|c| c == name))
+    };
+    key.consts.retain(|(name, _)| has(name));
+    for (name, value) in planned.iter().flat_map(|k| &k.consts).filter(|(name, _)| inside(name) && has(name)) {
+        if !key.consts.iter().any(|(n, _)| n == name) {
+            key.consts.push((name, *value));
+        }
+    }
+}
+
+/// Every filling of the slots of a kernel or filling beside what stands in the key, and so on inside each filling.
+fn each_beside(key: &PipelineKey, of_kernel: &[&PipelineKey], holes: &[Hole], add: &mut impl FnMut(PipelineKey)) {
+    for hole in holes {
+        for fit in &hole.fits {
+            let mut key = key.clone();
+            put(&mut key, of_kernel, hole.slot, fit);
+            each_beside(&key, of_kernel, &fit.inner, add);
+            add(key);
+        }
+    }
+}
+
+/// Every two fillings of the slots of a filling together, for all fillings that have slots.
+fn pairs_inside(key: &PipelineKey, of_kernel: &[&PipelineKey], holes: &[Hole], add: &mut impl FnMut(PipelineKey)) {
+    for hole in holes {
+        for fit in hole.fits.iter().filter(|fit| !fit.inner.is_empty()) {
+            let mut key = key.clone();
+            put(&mut key, of_kernel, hole.slot, fit);
+            pairs_inside(&key, of_kernel, &fit.inner, add);
+            let levels: Vec<usize> = fit.inner.iter().map(|h| h.fits.len()).collect();
+            for row in sweep::pairs(&levels) {
+                let mut key = key.clone();
+                for (hole, at) in fit.inner.iter().zip(row) {
+                    put(&mut key, of_kernel, hole.slot, &hole.fits[at]);
+                }
+                add(key);
+            }
+        }
+    }
+}
+
+/// What plans use must be among what fits.
+fn planned_is_among(key: &PipelineKey, holes: &[Hole]) -> usize {
+    let mut slots = 0;
+    for Hole { slot, fits, .. } in holes {
+        let planned =
+            key.fillings.iter().find(|(s, _)| s == slot).unwrap_or_else(|| panic!("{key} leaves {slot} empty"));
+        let fit = fits.iter().find(|fit| fit.filling == planned.1);
+        let fit = fit.unwrap_or_else(|| panic!("{} is planned for {slot}, but does not fit: {key}", planned.1));
+        slots += 1 + planned_is_among(key, &fit.inner);
+    }
+    slots
 }
 
 #[test]
@@ -507,59 +705,55 @@ fn every_filling_that_fits_is_a_valid_shader() {
         }
     };
     let mut fit_somewhere = BTreeSet::new();
+    let (mut all_slots, mut all_fits) = (0, 0);
+    // Which kernel a filling stands in is all the same to what stands inside it: the first that has the slot has the pairs.
+    let mut paired = BTreeSet::new();
     for (kernel, slots) in &*FITTING {
-        for (slot, fitting) in slots {
-            assert!(
-                !fitting.is_empty(),
-                "no filling fits slot {slot} of {kernel}, which uses {:?}",
-                used_of(kernel, slot)
-            );
-            fit_somewhere.extend(fitting.iter().copied());
+        for Hole { slot, asked, fits } in slots.iter().flat_map(Hole::all) {
+            assert!(!fits.is_empty(), "no filling fits slot {slot} of {kernel}, of which {asked:?} is asked");
+            fit_somewhere.extend(fits.iter().map(|fit| fit.filling));
+            all_slots += 1;
+            all_fits += fits.len();
         }
         let of_kernel: Vec<&PipelineKey> = PLANNED.0.iter().filter(|k| k.kernel == *kernel).collect();
-        let first = slots.iter().map(|(slot, fitting)| (*slot, fitting[0])).collect();
-        let first = PipelineKey { kernel, fillings: first, consts: Vec::new() };
+        for key in &of_kernel {
+            assert_eq!(planned_is_among(key, slots), key.fillings.len(), "{key} fills slots that are not there");
+        }
+        let mut first = PipelineKey { kernel, fillings: Vec::new(), consts: Vec::new() };
+        slots.iter().for_each(|hole| put(&mut first, &[], hole.slot, &hole.fits[0]));
         let default = of_kernel.first().copied().unwrap_or(&first);
         add(default.clone());
-        // Each filling beside the defaults. What plans use must be among what fits.
-        for (slot, fitting) in slots {
-            for key in &of_kernel {
-                let (_, planned) = key.fillings.iter().find(|(s, _)| s == slot).expect("a plan fills every slot");
-                assert!(
-                    fitting.contains(planned),
-                    "{planned} is planned for slot {slot} of {kernel}, but does not fit"
-                );
-            }
-            for filling in fitting {
-                let mut key = default.clone();
-                key.fillings.iter_mut().filter(|(s, _)| s == slot).for_each(|(_, f)| *f = filling);
-                add(key);
-            }
+        each_beside(default, &of_kernel, slots, &mut add);
+        for hole in slots.iter().filter(|hole| paired.insert(hole.slot)) {
+            pairs_inside(default, &of_kernel, std::slice::from_ref(hole), &mut add);
         }
         // Each two together, booleans too. Numbers stay together as plans set them, and each set of them meets every way to
         // reduce, which is what they size.
-        let numbers: Vec<Vec<(&str, Const)>> = {
-            let of = |k: &&PipelineKey| k.consts.iter().copied().filter(|(_, v)| matches!(v, Const::U32(_))).collect();
-            let mut all: Vec<Vec<_>> = of_kernel.iter().map(of).collect();
+        let (_, own) = interface(kernel).expect("a kernel that can be read");
+        let of_plans = |k: &PipelineKey, number: bool| -> Vec<(&'static str, Const)> {
+            let own = k.consts.iter().filter(|(name, _)| own.iter().any(|o| o == name));
+            own.filter(|(_, v)| matches!(v, Const::U32(_)) == number).copied().collect()
+        };
+        let numbers = {
+            let mut all: Vec<_> = of_kernel.iter().map(|k| of_plans(k, true)).collect();
             all.sort_by_key(|c| format!("{c:?}"));
             all.dedup();
             if all.is_empty() { vec![Vec::new()] } else { all }
         };
-        let of_kernel = of_kernel.iter().flat_map(|k| &k.consts);
-        let booleans: BTreeSet<&str> =
-            of_kernel.filter(|(_, v)| matches!(v, Const::Bool(_))).map(|(n, _)| *n).collect();
+        let booleans: BTreeSet<&str> = of_kernel.iter().flat_map(|k| of_plans(k, false)).map(|(n, _)| n).collect();
         let mut shader = |row: &[usize], numbers: &[(&'static str, Const)]| {
             let (fill, on) = row.split_at(slots.len());
-            let fillings = slots.iter().zip(fill).map(|((slot, fitting), at)| (*slot, fitting[*at])).collect();
             let set = booleans.iter().zip(on).map(|(name, on)| (*name, Const::Bool(*on == 1)));
-            add(PipelineKey { kernel, fillings, consts: numbers.iter().copied().chain(set).collect() });
+            let mut key = PipelineKey { consts: numbers.iter().copied().chain(set).collect(), ..default.clone() };
+            slots.iter().zip(fill).for_each(|(hole, at)| put(&mut key, &of_kernel, hole.slot, &hole.fits[*at]));
+            add(key);
         };
-        let levels: Vec<usize> = slots.iter().map(|(_, f)| f.len()).chain(booleans.iter().map(|_| 2)).collect();
+        let levels: Vec<usize> = slots.iter().map(|hole| hole.fits.len()).chain(booleans.iter().map(|_| 2)).collect();
         let rows = sweep::pairs(&levels);
         for (row, numbers) in rows.iter().zip(numbers.iter().cycle()) {
             shader(row, numbers);
         }
-        let Some(reduce) = slots.iter().position(|(slot, _)| *slot == "reduce") else { continue };
+        let Some(reduce) = slots.iter().position(|hole| hole.slot == "reduce") else { continue };
         let sized = numbers.iter().flat_map(|n| (0..levels[reduce]).map(move |way| (n, way)));
         for (row, (numbers, way)) in rows.iter().cycle().zip(sized) {
             let mut row = row.clone();
@@ -570,11 +764,9 @@ fn every_filling_that_fits_is_a_valid_shader() {
     for filling in fillings() {
         assert!(fit_somewhere.contains(filling), "shaders/{filling}.wgsl fits no slot of any kernel");
     }
-    let slots: usize = FITTING.values().map(Vec::len).sum();
-    let fits: usize = FITTING.values().flatten().map(|(_, f)| f.len()).sum();
     all_are_right(examine_all(&keys).iter());
     report(&format!(
-        "{} kernels with {slots} slots, {} fillings that fit {fits} times: all of them and all pairs, in {} shaders",
+        "{} kernels with {all_slots} slots, {} fillings that fit {all_fits} times: all of them and pairs, in {} shaders",
         FITTING.len(),
         fillings().count(),
         keys.len()
@@ -585,16 +777,18 @@ fn every_filling_that_fits_is_a_valid_shader() {
 fn params_are_the_same_in_wgsl_and_rust() {
     let mut seen = BTreeSet::new();
     for (key, wanted, reflection) in reflected() {
-        let (name, fields, size) = &reflection.params;
-        let (_, rust, rust_size) = PARAMS
-            .iter()
-            .find(|(n, _, _)| n == name)
-            .unwrap_or_else(|| panic!("{name} of {} is not in PARAMS", key.kernel));
-        let fields: Vec<(&str, &str, usize)> = fields.iter().map(|(n, t, at)| (n.as_str(), t.as_str(), *at)).collect();
-        assert_eq!(fields, *rust, "{name} of {}: left WGSL, right Rust", key.kernel);
-        assert_eq!(size, rust_size, "the size of {name} of {}: left WGSL, right Rust", key.kernel);
-        assert_eq!(*size, wanted.params_bytes, "the params that plans give to {}", key.kernel);
-        seen.insert(name.clone());
+        for (name, fields, size) in &reflection.params {
+            let (_, rust, rust_size) = PARAMS
+                .iter()
+                .find(|(n, _, _)| n == name)
+                .unwrap_or_else(|| panic!("{name} of {} is not in PARAMS", key.kernel));
+            let fields: Vec<(&str, &str, usize)> =
+                fields.iter().map(|(n, t, at)| (n.as_str(), t.as_str(), *at)).collect();
+            assert_eq!(fields, *rust, "{name} of {}: left WGSL, right Rust", key.kernel);
+            assert_eq!(size, rust_size, "the size of {name} of {}: left WGSL, right Rust", key.kernel);
+            seen.insert(name.clone());
+        }
+        assert_eq!(reflection.params[0].2, wanted.params_bytes, "the params that plans give to {}", key.kernel);
     }
     assert_eq!(seen.len(), PARAMS.len(), "some params are used by no kernel: only {seen:?} are");
 }
@@ -663,7 +857,14 @@ fn a_composed_shader_shows_where_its_text_comes_from() {
             let source =
                 text(file).lines().nth(number as usize - 1).unwrap_or_else(|| panic!("{file} has no line {number}"));
             let slots = key.fillings.iter().filter(|(_, f)| *f == file);
-            let mut renamed = slots.map(|(slot, _)| source.replace("slot_", &format!("{slot}_")));
+            let mut renamed = slots.map(|(slot, _)| {
+                let outer = key.fillings.iter().find(|(outer, filling)| {
+                    let own = slot.strip_prefix(outer).map(|own| format!("slot{own}"));
+                    own.is_some_and(|own| declared_slots(filling).contains(&own))
+                });
+                let outer = outer.map_or("outer_".to_owned(), |(outer, _)| format!("{outer}_"));
+                source.replace("slot_", &format!("{slot}_")).replace("outer_", &outer)
+            });
             let declared = |text: &str| text.split_once(" var<").map(|(_, rest)| rest.to_owned());
             let same = line == source
                 || source.starts_with('#')
@@ -780,8 +981,9 @@ fn broken_files(dir: &Path) {
     assert!(broken("lib/norm", 3, "#slot x @group(1)", &composing).contains("#slot x @group(1)"));
     assert!(broken("lib/norm", 3, "#const ONE", &composing).contains("#const ONE"));
     assert!(broken("lib/norm", 3, "#import nowhere", &composing).contains("there is no shaders/lib/nowhere.wgsl"));
-    assert!(broken(filling, 1, "#slot more", &composing).contains("a filling cannot have a slot"));
-    assert!(broken(filling, 1, "#const MORE = 1u", &composing).contains("a filling cannot have a constant"));
+    assert!(broken(filling, 1, "#slot more", &composing).contains("a filling's slot begins with slot_"));
+    assert!(broken(filling, 1, "#slot slot_more", &composing).contains("the plan leaves slot `x_more` empty"));
+    assert!(broken(filling, 1, "#const MORE = 1u", &composing).contains("a filling's constant begins with slot_"));
     assert!(broken(filling, 1, "@binding(one) var x: u32;", &composing).contains("binding's number"));
     assert!(broken("lib/norm", 2, "#slots x", &composing).contains("#slots x"));
 

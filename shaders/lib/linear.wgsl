@@ -34,7 +34,7 @@ struct linear_Params {
 #slot y @binding(5)         // [M, N]
 #slot w @binding(6)         // [N, K]
 #slot up @binding(7)        // [N, K]
-#slot x_scale @binding(9)   // [M]
+#slot code_scale @binding(9) // [M]
 #slot activation
 
 // Four inputs of row m from k on; zeros past the end.
@@ -86,7 +86,7 @@ fn linear_store4(m: u32, n: u32, sums: vec4<f32>, up_sums: vec4<f32>) {
     if (m >= linear_params.m || n >= linear_params.n1) { return; }
     let count = min(linear_params.n1 - n, 4u);
     let rows = linear_rows(n);
-    let x_scale = x_scale_load1(linear_params.x_scale0 + m);
+    let x_scale = code_scale_load1(linear_params.x_scale0 + m);
     let whole = x_scale * (sums + vec4<f32>(linear_side(m, rows.x), linear_side(m, rows.y), linear_side(m, rows.z), linear_side(m, rows.w)));
     var v = activation_of(whole + bias_load4(linear_params.bias0 + n, count));
     if (GATED) {

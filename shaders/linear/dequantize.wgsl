@@ -1,5 +1,6 @@
 // linear/dequantize: a weight in any format as numbers. One lane decodes a block of 32 of a row, and adds what the side list has for it.
-// Bytes: the weight once, the numbers once. Kernels that multiply decode for themselves; this is for looking, and for what needs numbers.
+// Good for looking, and for what needs numbers. Wrong before a multiplication: kernels that multiply decode for themselves.
+// Bytes: the weight once, the numbers once.
 #import weight
 struct dequantize_Params {
     w: weight_At,

@@ -19,7 +19,7 @@
 #const LANE_COUNT = 128u
 #const SUBGROUP = 4u
 #slot reduce
-#slot parts @binding(8)
+#slot parts @binding(8) // [slices, matrices, M, ⌈outputs / 4⌉]
 const TEAMS = LANE_COUNT / LANES;
 var<workgroup> tile_x: array<vec4<f32>, LANES * 8u * ROWS>;
 

@@ -14,7 +14,7 @@
 #const SUBGROUP = 4u
 #const INTS = false
 #slot reduce
-#slot parts @binding(8)
+#slot parts @binding(8) // [slices, matrices, M, ⌈outputs / 4⌉]
 const TEAMS = LANE_COUNT / LANES;
 var<workgroup> tile_x: array<vec4<u32>, LANES * 2u * ROWS>;
 

@@ -1,5 +1,6 @@
 // linear/merge: adds the sums of the slices of K, in their order, and finishes the outputs. One lane for four of them.
-// Costs a second dispatch and slices·M·N·8 bytes; worth it where the outputs of linear/gemv alone would leave a device idle.
+// Good where the outputs of linear/gemv alone would leave a device idle; wrong where they fill it.
+// Costs a second dispatch and slices·M·N·8 bytes, twice that where there are two matrices.
 #import linear
 @group(0) @binding(8) var<storage, read> parts: array<vec4<f32>>; // [slices, matrices, M, ⌈outputs / 4⌉]
 

@@ -1,6 +1,6 @@
 // linear/naive: one lane makes four neighbouring outputs of ROWS rows of x, by the formula.
 //
-// Runs everywhere, and on a software device it is the best there is: nothing waits for another lane. Wrong on a GPU: a lane walks
+// Runs everywhere, and is good on a software device: nothing waits for another lane. Wrong on a GPU: a lane walks
 // whole rows of the weight by itself, so that neighbouring lanes read bytes that lie rows apart, and x is read again for every four
 // outputs. Each weight is decoded ⌈M / ROWS⌉ times.
 #import linear

@@ -1,6 +1,6 @@
 // linear/tiled: a tile of ROWS rows of x by COLS rows of the weight, decoded once for the tile into workgroup memory.
 //
-// For prefill. A lane makes LANE_ROWS × 8 sums in registers. For each 4 inputs it loads LANE_ROWS + 8 vec4s of workgroup memory for
+// Good for prefill. A lane makes LANE_ROWS × 8 sums in registers. For each 4 inputs it loads LANE_ROWS + 8 vec4s of workgroup memory for
 // LANE_ROWS·32 multiplications: with LANE_ROWS = 8 each loaded number serves 4. Tiles stand along K, so that decoded quads go in as
 // they come, and a quad's place is turned by its row (x by the lane's rows, weights by fours), so that neighbouring lanes ask different
 // banks. Where there are two matrices, the first half of a tile's weights is of the one and the second half, for the same outputs, of the

@@ -273,7 +273,7 @@ impl Laid {
             let need = self.chunk(0, step.min(self.n), side, groups).words * 4;
             return Err(Error::Limit {
                 op: self.format.name(),
-                limit: "storage binding bytes",
+                limit: "storage_binding_bytes",
                 need,
                 have: binding_bytes,
             });
@@ -398,6 +398,11 @@ impl Laid {
     /// How far products with int8 codes are summed as integers.
     pub(crate) fn integers(&self) -> Integers {
         self.integers
+    }
+
+    /// Something is added to some row.
+    pub fn has_side(&self) -> bool {
+        self.side
     }
 
     /// The parts.

@@ -55,6 +55,7 @@ mod round;
 pub mod sparse24;
 
 pub use codec::Group;
+pub use laid::WeightAt;
 pub use packed::{Dtype, Packed, Part};
 
 use codec::{Codec, Numbers};

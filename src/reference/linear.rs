@@ -36,6 +36,49 @@ pub fn activation(name: &str, v: f64) -> f64 {
     }
 }
 
+/// The operands of a linear layer.
+pub struct Linear<'a> {
+    /// `[M,K]`.
+    pub x: &'a Array,
+    /// `[M]`: what stands before x in both products.
+    pub x_scale: Option<&'a Array>,
+    /// `[…,K]`, whose rows begin again where they end.
+    pub w: &'a Array,
+    /// As that.
+    pub up: Option<&'a Array>,
+    /// Rows of the weights: outputs.
+    pub n: usize,
+    /// `[N]`.
+    pub bias: Option<&'a Array>,
+    /// `[M,N]`.
+    pub residual: Option<&'a Array>,
+    /// `[M]`.
+    pub row_scale: Option<&'a Array>,
+    /// By its name in FORMAT.md.
+    pub activation: &'a str,
+}
+
+/// `y = residual + row_scale ⊙ activation(x_scale ⊙ x·wᵀ + bias) [⊙ (x_scale ⊙ x·upᵀ)]`, `[M,N]`.
+pub fn linear(layer: &Linear<'_>) -> Vec<f64> {
+    let Linear { x, x_scale, w, n, bias, residual, row_scale, .. } = *layer;
+    let (mut y, _) = matmul(x, w, n);
+    let up = layer.up.map(|up| matmul(x, up, n).0);
+    for (i, y) in y.iter_mut().enumerate() {
+        let scale = x_scale.map_or(1.0, |scale| scale.data[i / n]);
+        *y = activation(layer.activation, *y * scale + bias.map_or(0.0, |bias| bias.data[i % n]));
+        *y *= up.as_ref().map_or(1.0, |up| up[i] * scale);
+        *y *= row_scale.map_or(1.0, |scale| scale.data[i / n]);
+        *y += residual.map_or(0.0, |residual| residual.data[i]);
+    }
+    y
+}
+
+/// The numbers of the first `n` rows of `w[…,K]`, which begin again where they end: `[n,K]`.
+pub fn dequantize(w: &Array, n: usize) -> Vec<f64> {
+    let [rows, k] = [w.shape[0], w.shape[1]];
+    (0..n).flat_map(|i| &w.data[i % rows * k..][..k]).copied().collect()
+}
+
 /// `x[M,K]` times the first `n` rows of `w[…,K]`, which begin again where they end: `[M,n]`, and beside each sum the sum of the
 /// magnitudes of what was added.
 pub fn matmul(x: &Array, w: &Array, n: usize) -> (Vec<f64>, Vec<f64>) {
@@ -67,7 +110,7 @@ mod tests {
             (2.0, 4.677_734_981_047_266e-3),
             (3.0, 2.209_049_699_858_544e-5),
             (5.0, 1.537_459_794_428_034_8e-12),
-            (-1.0, 1.842_700_792_949_714_9),
+            (-1.0, 1.842_700_792_949_715),
         ] {
             assert!((erfc(x) - want).abs() <= 1e-11 * want, "{x}: {} {want}", erfc(x));
         }

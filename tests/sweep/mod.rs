@@ -1,9 +1,11 @@
-//! Problems made of outlines, so that no GPU is needed: those of the case table, and a sweep over every op of the norm family;
-//! and the cover that chooses among combinations that are too many to take them all.
+//! Problems made of outlines, so that no GPU is needed: those of the case table, a sweep over every op of the norm family, and one
+//! over linear layers; and the cover that chooses among combinations that are too many to take them all.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(clippy::panic, reason = "a test fails by it")]
 
+use gristmill::formats::{Dtype, Format, Packed, Part};
+use gristmill::ops::linear::{Activation, Dequantize, Linear};
 use gristmill::ops::norm::{
     BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm,
     Scaler, UnifiedNorm,
@@ -11,9 +13,9 @@ use gristmill::ops::norm::{
 use gristmill::ops::quantize::QuantizeRows;
 use std::collections::BTreeMap;
 
-use gristmill::proof::cases::{self, Case};
-use gristmill::proof::{Operands, Use, build};
-use gristmill::{Caps, DeviceKind, Elem, Op, Plan, Problem, Result, Subgroups, Target, Tensor};
+use gristmill::proof::cases::{self, Case, Fill};
+use gristmill::proof::{Attrs, Operands, Use, build};
+use gristmill::{Caps, DeviceKind, Elem, Op, Plan, Problem, Result, Subgroups, Target, Tensor, Weight};
 
 /// Which op, with the switches that change what is composed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,7 +143,7 @@ impl Asked {
     }
 }
 
-/// The problems of the case table in all their storages, and the sweep, each with its name.
+/// The problems of the case table in all their storages, and the sweeps, each with its name.
 pub fn problems() -> Vec<(String, Asked)> {
     let told = |name: String, asked: Result<Asked>| match asked {
         Ok(asked) => (name, asked),
@@ -151,7 +153,12 @@ pub fn problems() -> Vec<(String, Asked)> {
     let of_cases = of_cases.iter().flat_map(|case| {
         case.storages.iter().map(move |s| told(format!("{} in {}", case.name, s.name()), Asked::of_case(case, *s)))
     });
-    of_cases.chain(asks().into_iter().map(|ask| told(format!("{ask:?}"), ask.asked()))).collect()
+    let of_asks = asks().into_iter().map(|ask| told(format!("{ask:?}"), ask.asked()));
+    let of_layers = layers().into_iter().map(|layer| told(layer.to_string(), layer.asked()));
+    let numbers = |(name, w): (String, Packed<'static>)| {
+        FLOATS.into_iter().map(move |y| told(format!("the numbers of {name} in {}", y.name()), numbers(&w, 70, y)))
+    };
+    of_cases.chain(of_asks).chain(of_layers).chain(weights().into_iter().flat_map(numbers)).collect()
 }
 
 impl Ask {
@@ -290,6 +297,212 @@ pub fn asks() -> Vec<Ask> {
         asks.push(Ask::new(Kind::QuantizeRows, 64, len, Elem::F16));
     }
     asks
+}
+
+/// A linear layer with its numbers, before there are tensors.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// What the weights are.
+    pub name: String,
+    /// Few rows in the format of w, with its K columns.
+    pub w: Packed<'static>,
+    pub up: Option<Packed<'static>>,
+    pub m: usize,
+    pub n: usize,
+    pub x: Elem,
+    pub y: Elem,
+    pub bias: Option<Elem>,
+    pub residual: Option<Elem>,
+    pub row_scale: bool,
+    pub activation: Activation,
+    /// Where every operand but the weights begins in its buffer, in elements.
+    pub start: usize,
+}
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, w, up, m, n, x, y, bias, residual, row_scale, activation, start } = self;
+        write!(f, "linear, {m} rows of {} by {n} rows of {name}, x {} y {}", w.k(), x.name(), y.name())?;
+        for (what, elem) in [("bias", bias), ("residual", residual)] {
+            elem.map_or(Ok(()), |elem| write!(f, " {what} {}", elem.name()))?;
+        }
+        up.as_ref().map_or(Ok(()), |up| write!(f, " up {}", up.format()))?;
+        let scaled = if *row_scale { " row_scale" } else { "" };
+        write!(f, "{scaled} {} from {start}", activation.name())
+    }
+}
+
+impl Layer {
+    /// Without an epilogue.
+    pub fn new(name: impl Into<String>, w: Packed<'static>, m: usize, n: usize, x: Elem) -> Self {
+        let (up, bias, residual, row_scale, activation) = (None, None, None, false, Activation::None);
+        let y = if x == Elem::I8 { Elem::F32 } else { x };
+        Self { name: name.into(), w, up, m, n, x, y, bias, residual, row_scale, activation, start: 0 }
+    }
+
+    pub fn asked(&self) -> Result<Asked> {
+        let Self { m, n, .. } = *self;
+        let outline = |dims: &[usize], elem: Elem| {
+            let elements: usize = dims.iter().product();
+            Tensor::outline([elements + self.start], elem)?.view(self.start, dims)
+        };
+        let (x, y) = (outline(&[m, self.w.k()], self.x)?, outline(&[m, n], self.y)?);
+        let bias = self.bias.map(|e| outline(&[n], e)).transpose()?;
+        let residual = self.residual.map(|e| outline(&[m, n], e)).transpose()?;
+        let row_scale = self.row_scale.then(|| outline(&[m], Elem::F32)).transpose()?;
+        // Codes have scales.
+        let x_scale = (self.x == Elem::I8).then(|| outline(&[m], Elem::F32)).transpose()?;
+        let w = Weight::outline(&self.w, n)?;
+        let up = self.up.as_ref().map(|up| Weight::outline(up, n)).transpose()?;
+        Asked::of(&Linear {
+            up: up.as_ref(),
+            bias: bias.as_ref(),
+            residual: residual.as_ref(),
+            row_scale: row_scale.as_ref(),
+            x_scale: x_scale.as_ref(),
+            activation: self.activation,
+            ..Linear::new(&x, &w, &y)
+        })
+    }
+}
+
+/// The numbers of a weight of n rows in the format of a few.
+pub fn numbers(w: &Packed<'_>, n: usize, y: Elem) -> Result<Asked> {
+    let n = n.next_multiple_of(w.n());
+    Asked::of(&Dequantize { w: &Weight::outline(w, n)?, y: &Tensor::outline([n, w.k()], y)? })
+}
+
+/// A few rows of k columns in the format of `dequantize/{name}` of the case table; dense numbers in this storage.
+pub fn weight(name: &str, dense: Elem, k: usize) -> Packed<'static> {
+    let wanted = format!("dequantize/{name}");
+    let case = cases::all().into_iter().find(|c| c.name == wanted).unwrap_or_else(|| panic!("there is no {wanted}"));
+    few(&case, dense, k)
+}
+
+/// Few rows of k columns in the format of a case, as many as its format wants together.
+fn few(case: &Case, dense: Elem, k: usize) -> Packed<'static> {
+    let w = &case.weights[0];
+    let rows = w.rows.min(64);
+    let few = cases::WeightInput { shape: [rows, k], rows, fill: Fill::Constant(1.0), dense, ..w.clone() };
+    few.packed(&case.name).unwrap_or_else(|e| panic!("{}: {e}", case.name))
+}
+
+/// A tensor of zeros: its name, storage and shape.
+type Zeros<'a> = (&'a str, Dtype, &'a [usize]);
+
+/// The same weight with these tensors in the place of others, where the format allows it. All their numbers are 0.
+fn with(w: &Packed<'static>, out: &[&str], tensors: &[Zeros<'_>]) -> Option<Packed<'static>> {
+    let mut parts = w.parts().clone();
+    parts.retain(|name, _| !out.contains(&name.as_str()));
+    for (name, dtype, shape) in tensors {
+        let bytes = vec![0u8; shape.iter().product::<usize>() * dtype.bytes()];
+        parts.insert((*name).to_owned(), Part::new(*dtype, shape, bytes));
+    }
+    Packed::new(w.format(), w.n(), w.k(), parts).ok()
+}
+
+/// Every format of the case table in its own K and four times that, with floats of its tensors in every storage that it allows,
+/// with the tensors that it may have, and with a side list; and those that have no rule for encoding.
+fn weights() -> Vec<(String, Packed<'static>)> {
+    let mut all = Vec::new();
+    for case in cases::all().iter().filter(|c| c.op == "dequantize" && c.storages.len() == 1) {
+        let name = &case.name["dequantize/".len()..];
+        let k = case.weights[0].shape[1];
+        all.push((name.to_owned(), few(case, Elem::F32, 4 * k)));
+        let w = few(case, Elem::F32, k);
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            let floats =
+                w.parts().iter().filter(|(_, p)| matches!(p.dtype, Dtype::F32 | Dtype::F16) && p.dtype != dtype);
+            let floats: Vec<_> = floats.map(|(name, p)| (name.as_str(), dtype, p.shape.as_slice())).collect();
+            if !floats.is_empty() {
+                all.extend(with(&w, &[], &floats).map(|w| (format!("{name} with {}", dtype.name()), w)));
+            }
+        }
+        let shape = |name: &str| w.part(name).map_or(vec![0], |p| p.shape.clone());
+        let blocks = shape("absmax")[0];
+        let more: [(&[&str], &[Zeros<'_>]); 7] = [
+            (
+                &[],
+                &[
+                    ("sparse.row", Dtype::I32, &[2]),
+                    ("sparse.col", Dtype::I32, &[2]),
+                    ("sparse.value", Dtype::F32, &[2]),
+                ],
+            ),
+            (&[], &[("g_idx", Dtype::I32, &[k])]),
+            (&[], &[("weight_zero_point", Dtype::I8, &shape("weight_scale"))]),
+            (&[], &[("table", Dtype::F32, &[w.n(), 16])]),
+            (&[], &[("zeros", Dtype::F32, &shape("scales"))]),
+            (&[], &[("zero_points", Dtype::F32, &shape("scales"))]),
+            (
+                &["absmax"],
+                &[
+                    ("absmax_u8", Dtype::U8, &[blocks]),
+                    ("map", Dtype::F32, &[256]),
+                    ("absmax2", Dtype::F32, &[blocks.div_ceil(256)]),
+                    ("offset", Dtype::F32, &[1]),
+                ],
+            ),
+        ];
+        for (out, tensors) in more {
+            all.extend(with(&w, out, tensors).map(|w| (format!("{name} with {}", tensors[0].0), w)));
+        }
+        all.push((name.to_owned(), w));
+    }
+    let bits = Attrs::default().with("bits", 4.0);
+    let leanquant = Format::parse("leanquant", &bits).unwrap_or_else(|e| panic!("leanquant: {e}"));
+    let codes = Part::new(Dtype::U8, &[4, 51], vec![0; 4 * 51]);
+    let grid = Part::new(Dtype::F16, &[4, 16], vec![0; 4 * 16 * 2]);
+    let parts = BTreeMap::from([("weight_codes".to_owned(), codes), ("quant_grid".to_owned(), grid)]);
+    let leanquant = Packed::new(leanquant, 4, 102, parts).unwrap_or_else(|e| panic!("{e}"));
+    all.push(("leanquant".to_owned(), leanquant));
+    all
+}
+
+/// How many rows of x there are.
+const ROWS: [usize; 8] = [1, 2, 4, 8, 9, 33, 128, 512];
+
+/// Linear layers. All combinations would be millions, so that there are two samples, the same every time. Every weight of
+/// [`weights`] meets one number of rows, which turns with the weights, and the next weight or none as its second; and of four formats
+/// of any N and K every two factors take every two of their values together.
+pub fn layers() -> Vec<Layer> {
+    let all = weights();
+    let mut layers = Vec::new();
+    for (i, (name, w)) in all.iter().enumerate() {
+        let n = 70usize.next_multiple_of(w.n());
+        let layer = Layer::new(name, w.clone(), ROWS[i % ROWS.len()], n, FLOATS[i % 3]);
+        // The second is of the same shape.
+        let mut others = all.iter().cycle().skip(i + 1).take(all.len() - 1).map(|(_, up)| up);
+        let up = others.find(|up| up.k() == w.k() && n.is_multiple_of(up.n())).filter(|_| i % 2 == 1).cloned();
+        // The same on codes, with another number of rows.
+        layers.push(Layer { x: Elem::I8, m: ROWS[(i + 3) % ROWS.len()], up: up.clone(), ..layer.clone() });
+        layers.push(Layer { up, ..layer });
+    }
+    let some = |i: usize| i.checked_sub(1).map(|i| FLOATS[i]);
+    let formats = ["dense", "int8", "nf4", "onnx4"];
+    let (ks, ns) = ([1, 101, 132, 96], [1, 37, 66, 128]);
+    let made = formats.map(|name| ks.map(|k| (name, weight(name, Elem::F16, k))));
+    let levels = [4, 4, 4, ROWS.len(), 3, 4, 3, 4, 4, 2, 5, 3];
+    for at in pairs(&levels) {
+        let (name, w) = &made[at[0]][at[1]];
+        let up = [None, Some(w), Some(&made[(at[0] + 1) % 4][at[1]].1)][at[4]].cloned();
+        layers.push(Layer {
+            up,
+            y: FLOATS[at[6]],
+            bias: some(at[7]),
+            residual: some(at[8]),
+            row_scale: at[9] == 1,
+            activation: Activation::ALL[at[10]],
+            start: [0, 4, 1][at[11]],
+            ..Layer::new(*name, w.clone(), ROWS[at[3]], ns[at[2]], [Elem::F32, Elem::F16, Elem::Bf16, Elem::I8][at[5]])
+        });
+    }
+    // Longer than what one lane should walk alone.
+    let long = weight("dense", Elem::F32, 65_536);
+    for (m, n) in [(1, 8), (9, 8), (40, 8), (128, 14_336)] {
+        layers.push(Layer::new("dense", long.clone(), m, n, Elem::F32));
+    }
+    layers
 }
 
 /// Devices of every sort that we know, by name.

@@ -1,6 +1,6 @@
 // A weight of codes whose neighbours along K share scales: RUN of them, 4 to 32, so that a block of 32 loads 32 / RUN scales.
 // Codes of 4 bits are one load of 16 bytes to a block; four at a time are masked out of a word, widened and scaled.
-@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>;
+@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 #const slot_RUN = 32u
 #const slot_ZERO = 0u // the zero, where none is stored
 #slot slot_field      // codes

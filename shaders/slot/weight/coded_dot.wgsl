@@ -1,6 +1,6 @@
 // A weight of whole codes of up to 8 bits for products with int8 codes, four at a time (dot4I8Packed). Codes of 8 bits are turned into signed
 // ones for the product (FLIP), which the sum takes back. A run's integer is below 2^21, which f32 holds: nothing is lost before the scale.
-@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>;
+@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 #const slot_RUN = 32u
 #const slot_ZERO = 0u // the zero, where none is stored
 #const slot_FLIP = 0u // 0x80808080 for codes of 8 bits

@@ -1,5 +1,5 @@
 // A weight of numbers as they are. A row is padded to whole quads; what is loaded past its end is another row's, and not used.
-@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>;
+@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 #slot slot_dense // how the numbers are stored
 #slot slot_side  // what is added
 

@@ -1,6 +1,6 @@
 // A weight of sums of signed scales: bit b of a code says whether scale b is added or subtracted. Scales are shared by COLS numbers
 // along K and ROWS rows. For each number BITS loads of a scale that its neighbours load too, and as many additions.
-@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>;
+@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 #const slot_BITS = 3u
 #const slot_ROWS = 1u
 #const slot_COLS = 8u

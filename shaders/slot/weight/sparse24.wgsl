@@ -1,6 +1,6 @@
 // A weight of which two numbers of every four are stored, and their places in 2 bits each (0 the lowest bits): half of the bytes of
 // dense numbers, and 2 bits for each that is stored.
-@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>;
+@group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 #slot slot_dense // how the numbers are stored
 #slot slot_side  // what is added
 

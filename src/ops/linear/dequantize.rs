@@ -86,10 +86,10 @@ impl Problem for DequantizeProblem {
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let (k, size) = (self.w.k() as u64, self.y.elem.bytes() as u64);
-        let most = caps.storage_binding_bytes.saturating_sub(512) / (k * size);
+        let most = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES) / (k * size);
         if most == 0 {
             let (need, have) = (k * size, caps.storage_binding_bytes);
-            return Err(Error::Limit { op: "dequantize", limit: "storage binding bytes", need, have });
+            return Err(Error::Limit { op: "dequantize", limit: "storage_binding_bytes", need, have });
         }
         let quads = k.is_multiple_of(4) && (self.y.offset_bytes / size).is_multiple_of(4);
         let mut steps = Vec::new();

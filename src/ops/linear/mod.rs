@@ -397,7 +397,8 @@ impl Problem for LinearProblem {
             format!("{what}{reduce}{}", if means.native_f16 { "/f16" } else { "" })
         };
         let products = self.products();
-        if self.m <= FEW_ROWS {
+        // These kernels take all rows at once.
+        if self.m <= FEW_ROWS && self.rows_at_once(caps, 1)? == self.m {
             if let Some(products) = products {
                 for means in &all {
                     let (steps, scratch) = self.gemv(caps, *means, Some(products))?;
@@ -421,9 +422,17 @@ impl Problem for LinearProblem {
         let cpu = caps.kind == DeviceKind::Cpu;
         let mut tiles: Vec<_> = TILES.iter().filter(|tile| tile.fits(caps)).collect();
         tiles.sort_by_cached_key(|tile| tile.cost(self.m, self.n, self.up.is_some(), cpu));
-        // A software device compiles for longer than it computes, so that it gets the best only; cases that take each shape are in the
-        // case table.
-        tiles.truncate(if cpu { 1 } else { TILES.len() });
+        // Of those that were not chosen, such as every device runs come last.
+        if let Some((_, others)) = tiles.split_first_mut() {
+            others.sort_by_key(|tile| tile.fits(&Caps::baseline()));
+        }
+        // A software device compiles for longer than it computes, so that it gets the best only, and where that is not for every device
+        // one that is; cases that take each shape are in the case table.
+        if cpu {
+            let last = tiles.pop();
+            tiles.truncate(1);
+            tiles.extend(last.filter(|_| tiles.iter().all(|tile| !tile.fits(&Caps::baseline()))));
+        }
         for (i, tile) in tiles.into_iter().enumerate() {
             for native_f16 in [true, false] {
                 // Of shapes that were not chosen, one way to read is enough.
@@ -486,11 +495,11 @@ impl LinearProblem {
         let bytes = |l: Layout, width: u64| width * l.elem.bytes() as u64;
         let widest =
             bytes(self.x, self.k).max(bytes(self.y, self.n)).max(self.residual.map_or(0, |l| bytes(l, self.n)));
-        // Bindings begin up to 256 bytes before their first element.
-        let have = caps.storage_binding_bytes.saturating_sub(512);
-        let most = have / widest;
+        // A binding begins up to one alignment before its first element.
+        let most = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES) / widest;
         if most == 0 {
-            return Err(Error::Limit { op: "linear", limit: "storage binding bytes", need: widest, have });
+            let (limit, have) = ("storage_binding_bytes", caps.storage_binding_bytes);
+            return Err(Error::Limit { op: "linear", limit, need: widest, have });
         }
         let most = if most >= together { most / together * together } else { most };
         Ok(most.min(self.m))
@@ -541,14 +550,14 @@ impl LinearProblem {
             params.row_scale0 =
                 step.read_as("row_scale", 4, self.row_scale.map(|l| part(ROW_SCALE, l, 1)), "slot/read/one", any);
             params.x_scale0 =
-                step.read_as("x_scale", 9, self.x_scale.map(|l| part(X_SCALE, l, 1)), "slot/read/one", any);
+                step.read_as("code_scale", 9, self.x_scale.map(|l| part(X_SCALE, l, 1)), "slot/read/one", any);
             params.y0 = step.write("y", 5, Some(part(Y, self.y, self.n)));
             step.fill("activation", self.activation.filling());
         } else {
             step.fill("bias", "slot/read/zero");
             step.fill("residual", "slot/read/zero");
             step.fill("row_scale", "slot/read/one");
-            step.fill("x_scale", "slot/read/one");
+            step.fill("code_scale", "slot/read/one");
             step.fill("y", "slot/write/none");
             step.fill("activation", "slot/activation/none");
         }
@@ -574,6 +583,22 @@ impl LinearProblem {
             Some(up) => {
                 let operand = W + self.w.chunks().len() + range.up;
                 params.up = weight(step, Slot::Up, up, 7, range.up, operand, products);
+            }
+        }
+    }
+
+    /// What the merge needs of the weights of a part: what is added, where there is something. So it is one pipeline for all formats.
+    fn sides(&self, step: &mut Builder, params: &mut LinearParams, range: Range) {
+        if self.w.has_side() {
+            params.w = weight(step, Slot::W, &self.w, 6, range.w, W + range.w, false);
+        } else {
+            step.fill("w", "slot/weight/none");
+        }
+        match self.up.as_ref().filter(|up| up.has_side()) {
+            None => step.fill("up", "slot/weight/none"),
+            Some(up) => {
+                let operand = W + self.w.chunks().len() + range.up;
+                params.up = weight(step, Slot::Up, up, 7, range.up, operand, false);
             }
         }
     }
@@ -670,7 +695,7 @@ impl LinearProblem {
             steps.push(step.step(&params, grid_of));
             if slices > 1 {
                 let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
-                self.weights(&mut step, &mut params, range, false);
+                self.sides(&mut step, &mut params, range);
                 params.slices = slices as u32;
                 step.scratch(8, 0, bytes, Access::Read);
                 let grid = grid(caps, (self.m * outputs.div_ceil(4)).div_ceil(64))?;

@@ -53,7 +53,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
     let [n, k] = case.weights.first().map_or([0, 1], |w| w.shape);
     if case.op == "dequantize" {
         // The host's numbers, bit for bit.
-        let want: Vec<f64> = (0..n).flat_map(|i| &w.data[i % w.shape[0] * k..][..k]).copied().collect();
+        let want = reference::dequantize(w, n);
         return Ok(vec![Expected { role: "y", bound: vec![0.0; want.len()], want }]);
     }
     let name = match case.attrs.0.get("activation") {
@@ -66,9 +66,25 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
     let x_scale = arrays.get("x_scale");
     let (bias, residual, row_scale) = (arrays.get("bias"), arrays.get("residual"), arrays.get("row_scale"));
     let largest = |values: &[f64]| values.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-    let reach: Vec<f64> = w.data.chunks(k).map(largest).collect();
+    let rows = |w: &Array| w.data.chunks(k).map(largest).collect::<Vec<_>>();
+    let mut reach = rows(w);
+    if let Some(up) = arrays.get("up") {
+        reach.iter_mut().zip(rows(up)).for_each(|(reach, up)| *reach = reach.max(up));
+    }
     let magnitudes: Vec<f64> = get("x").data.chunks(k).map(|x| x.iter().map(|v| v.abs()).sum()).collect();
-    let (mut want, mut bound) = (Vec::new(), Vec::new());
+    let layer = reference::Linear {
+        x: get("x"),
+        x_scale,
+        w,
+        up: arrays.get("up"),
+        n,
+        bias,
+        residual,
+        row_scale,
+        activation: name,
+    };
+    let want = reference::linear(&layer);
+    let mut bound = Vec::new();
     for (i, (sum, size)) in sums.into_iter().zip(sizes).enumerate() {
         let (m, n) = (i / n, i % n);
         let scale = x_scale.map_or(1.0, |s| s.data[m]);
@@ -96,7 +112,6 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
             v += residual.data[i];
             error += U * (v.abs() + residual.data[i].abs());
         }
-        want.push(v);
         bound.push(error);
     }
     Ok(vec![Expected { role: "y", want, bound }])
