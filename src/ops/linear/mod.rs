@@ -567,12 +567,8 @@ impl LinearProblem {
     /// Where x is codes and so is every weight: products of codes are summed over whole rows, or not.
     fn products(&self) -> Option<bool> {
         self.x_scale?;
-        let all = [Some(&self.w), self.up.as_ref()].into_iter().flatten().map(|laid| laid.integers());
-        all.fold(Some(true), |sofar, integers| match integers {
-            Integers::None => None,
-            Integers::Run => sofar.map(|_| false),
-            Integers::Row => sofar,
-        })
+        let all = || [Some(&self.w), self.up.as_ref()].into_iter().flatten().map(|laid| laid.integers());
+        all().all(|integers| integers != Integers::None).then(|| all().all(|integers| integers == Integers::Row))
     }
 
     /// The weights of a part of the outputs.
