@@ -9,33 +9,54 @@ use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use gristmill::proof::Prepared;
 use gristmill::proof::cases::{self, Case};
+use gristmill::proof::{Prepared, Verdict};
 use gristmill::{DeviceKind, Dispatcher, Elem};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 type Key = (String, Elem);
 
 /// The last few cases that were prepared: the plans of a case are neighbours in the list of tests, and its reference need not be
-/// computed for each.
-#[derive(Default)]
-struct Shelf(Mutex<VecDeque<(Key, Arc<Mutex<Prepared>>)>>);
+/// computed for each. A device compiles one kernel at a time, so that there is one with a shelf for each test that runs at the same time.
+struct Shelf {
+    gpu: Dispatcher,
+    cases: VecDeque<(Key, Prepared)>,
+}
+
+/// The shelves that no test has.
+static FREE: Mutex<Vec<Shelf>> = Mutex::new(Vec::new());
 
 impl Shelf {
-    fn get(&self, gpu: &Dispatcher, case: &Case, storage: Elem) -> Result<Arc<Mutex<Prepared>>, Failed> {
+    fn get(&mut self, case: &Case, storage: Elem) -> Result<&Prepared, Failed> {
         let key = (case.name.clone(), storage);
-        // The lock is held while a case is prepared, so that two threads do not prepare the same.
-        let mut shelf = self.0.lock().map_err(|e| e.to_string())?;
-        if let Some((_, found)) = shelf.iter().find(|(k, _)| *k == key) {
-            return Ok(found.clone());
-        }
-        let made = Arc::new(Mutex::new(Prepared::new(gpu, case, storage)?));
-        shelf.push_back((key, made.clone()));
-        if shelf.len() > 3 {
-            shelf.pop_front();
-        }
-        Ok(made)
+        let at = match self.cases.iter().position(|(k, _)| *k == key) {
+            Some(at) => at,
+            None => {
+                self.cases.truncate(2);
+                self.cases.push_front((key, Prepared::new(&self.gpu, case, storage)?));
+                0
+            }
+        };
+        Ok(&self.cases[at].1)
     }
+}
+
+/// Runs a case by a plan, on a device that is free.
+fn judge(case: &Case, storage: Elem, plan: &str) -> Result<Verdict, Failed> {
+    let free = || FREE.lock().map_err(|e| e.to_string());
+    let taken = {
+        let mut free = free()?;
+        let has = |shelf: &Shelf| shelf.cases.iter().any(|((name, of), _)| *name == case.name && *of == storage);
+        let at = free.iter().position(has).unwrap_or(0);
+        (at < free.len()).then(|| free.swap_remove(at))
+    };
+    let mut shelf = match taken {
+        Some(shelf) => shelf,
+        None => Shelf { gpu: pollster::block_on(Dispatcher::request())?, cases: VecDeque::new() },
+    };
+    let verdict = pollster::block_on(shelf.get(case, storage)?.run(plan));
+    free()?.push(shelf);
+    Ok(verdict?)
 }
 
 fn main() -> ExitCode {
@@ -48,7 +69,6 @@ fn main() -> ExitCode {
         }
     };
     println!("device: {} ({}), {:?}", gpu.info().name, gpu.info().driver, gpu.caps());
-    let shelf = Arc::new(Shelf::default());
     let mut trials = Vec::new();
     for case in cases::all() {
         let case = Arc::new(case);
@@ -67,13 +87,10 @@ fn main() -> ExitCode {
                 }
             };
             for plan in plans {
-                let (gpu, case, shelf) = (gpu.clone(), case.clone(), shelf.clone());
+                let case = case.clone();
                 let name = format!("{} {} {}", case.name, storage.name(), plan.name);
                 trials.push(Trial::test(name, move || {
-                    let prepared = shelf.get(&gpu, &case, storage)?;
-                    // Plans of a case write to the same outputs.
-                    let prepared = prepared.lock().map_err(|e| e.to_string())?;
-                    let verdict = pollster::block_on(prepared.run(&plan.name))?;
+                    let verdict = judge(&case, storage, &plan.name)?;
                     if verdict.ok() {
                         return Ok(());
                     }

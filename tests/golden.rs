@@ -10,6 +10,7 @@ mod golden_file;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use golden_file::{Compare, attrs_of, packed_of, part_of};
 use gristmill::ops::quantize::QuantizeRows;
@@ -39,11 +40,25 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|(name, path)| {
             let ignored = !is_known(name.split('/').next().unwrap_or_default());
-            let gpu = gpu.clone();
-            Trial::test(name, move || run(&gpu, &path)).with_ignored_flag(ignored)
+            Trial::test(name, move || on_a_free_device(&path)).with_ignored_flag(ignored)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Devices that no test has: a device compiles one kernel at a time, so that there is one for each test that runs at the same time.
+static FREE: Mutex<Vec<Dispatcher>> = Mutex::new(Vec::new());
+
+fn on_a_free_device(path: &Path) -> Result<(), Failed> {
+    let free = || FREE.lock().map_err(|e| e.to_string());
+    let taken = free()?.pop();
+    let gpu = match taken {
+        Some(gpu) => gpu,
+        None => pollster::block_on(Dispatcher::request())?,
+    };
+    let told = run(&gpu, path);
+    free()?.push(gpu);
+    told
 }
 
 fn elem_of(dtype: Dtype) -> Result<Elem, Failed> {
