@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use gristmill::checkpoint::Checkpoint;
 use gristmill::formats::{Dtype, Format, Packed, Part};
 use gristmill::ops::linear::{Activation, Dequantize, Linear};
 use gristmill::proof::Attrs;
 use gristmill::{Dispatcher, Elem, Error, Tensor, Weight};
 use pollster::block_on;
+use safetensors::tensor::TensorView;
 
 fn gpu() -> Dispatcher {
     block_on(Dispatcher::request()).expect("a device")
@@ -128,6 +130,20 @@ fn two_weights_in_parts_of_different_sizes_meet_in_one_layer() {
     for (a, b) in run(&small).iter().zip(run(&gpu)) {
         assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a}, not {b}");
     }
+}
+
+#[test]
+fn a_weight_of_a_checkpoint_goes_to_the_device() {
+    let (n, k) = (12, 96);
+    let bytes = Elem::Bf16.encode(&values(n * k));
+    let view = TensorView::new(safetensors::Dtype::BF16, vec![n, k], &bytes).expect("a tensor");
+    let file = safetensors::serialize([("layer.weight", view)], None).expect("a file");
+    let checkpoint = Checkpoint::from_bytes(file).expect("a checkpoint");
+    let packed = checkpoint.weight("layer.weight").expect("a weight");
+    let gpu = gpu();
+    let (w, y) = (gpu.weight(&packed).expect("w"), gpu.zeros([n, k], Elem::F32).expect("y"));
+    gpu.run(Dequantize { w: &w, y: &y }).expect("run");
+    assert_eq!(bits(&read(&y)), bits(&Elem::Bf16.decode(&bytes)));
 }
 
 #[test]

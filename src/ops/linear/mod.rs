@@ -378,47 +378,70 @@ impl Problem for LinearProblem {
             });
             return Ok(plans);
         }
-        let f16 = [Some(self.x), Some(self.y), self.bias, self.residual].iter().flatten().any(|l| l.elem == Elem::F16);
-        let mut all = Vec::new();
-        for native_f16 in [true, false] {
-            // A software device may have f16, but takes longer over it than over words.
-            if native_f16 && (!(caps.f16 && f16) || caps.kind == DeviceKind::Cpu) {
-                continue;
-            }
-            for subgroup in [caps.subgroups.map(|s| s.min), None] {
-                if subgroup.is_some() || caps.subgroups.is_none() || !native_f16 {
-                    all.push(Means { subgroup, native_f16 });
-                }
-            }
-        }
-        all.dedup_by_key(|m| (m.subgroup, m.native_f16));
-        let name = |what: &str, means: Means| {
-            let reduce = if means.subgroup.is_some() { "/subgroup" } else { "/tree" };
-            format!("{what}{reduce}{}", if means.native_f16 { "/f16" } else { "" })
-        };
-        let products = self.products();
-        // These kernels take all rows at once.
-        if self.m <= FEW_ROWS && self.rows_at_once(caps, 1)? == self.m {
-            if let Some(products) = products {
-                for means in &all {
-                    let (steps, scratch) = self.gemv(caps, *means, Some(products))?;
-                    let why = "few rows of codes: products of four at a time";
-                    plans.push(self.plan_of(name("gemv_dot", *means), why, steps, scratch));
-                }
-            }
-            // Where there is a better way, software devices, which compile for longer than they compute, do without this one.
-            let all = if products.is_some() && caps.kind == DeviceKind::Cpu { &[] } else { all.as_slice() };
-            for means in all {
-                let (steps, scratch) = self.gemv(caps, *means, None)?;
-                let why = "few rows: the weight is streamed once";
-                plans.push(self.plan_of(name("gemv", *means), why, steps, scratch));
-            }
-        }
-        if let Some(products) = products {
-            let steps = self.each(caps, DOT_TILE.rows, |range, rows| self.tiled_dot(caps, products, range, rows))?;
+        let cpu = caps.kind == DeviceKind::Cpu;
+        if let Some(rows) = self.products() {
+            plans.extend(self.few_rows(caps, Some(rows))?);
+            let steps = self.each(caps, DOT_TILE.rows, |range, part| self.tiled_dot(caps, rows, range, part))?;
             let why = "a tile of codes, by products of four at a time";
             plans.push(self.plan_of(DOT_TILE.name.into(), why, steps, Vec::new()));
         }
+        // Where there is a better way, software devices, which compile for longer than they compute, do without this one.
+        if plans.is_empty() || !cpu {
+            plans.extend(self.few_rows(caps, None)?);
+        }
+        plans.extend(self.tiles(caps)?);
+        if self.k.div_ceil(32) <= NAIVE_BLOCKS {
+            let together = if cpu && self.m > 1 { 4 } else { 1 };
+            let steps = self.each(caps, together, |range, rows| self.naive(caps, together, range, rows))?;
+            let plan = self.plan_of("naive".into(), "one lane for four outputs, by the formula", steps, Vec::new());
+            // On a processor nothing is gained by lanes that work together.
+            plans.insert(if cpu { 0 } else { plans.len() }, plan);
+        }
+        Ok(plans)
+    }
+}
+
+impl LinearProblem {
+    fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
+        Plan { op: "linear", name, why, steps, scratch_bytes }
+    }
+
+    /// Some operand is f16, the device has it, and reading it as such is worth while: a software device takes longer over it than over
+    /// words.
+    fn native_f16(&self, caps: &Caps) -> bool {
+        let floats = [Some(self.x), Some(self.y), self.bias, self.residual];
+        caps.f16 && caps.kind != DeviceKind::Cpu && floats.iter().flatten().any(|l| l.elem == Elem::F16)
+    }
+
+    /// Plans for few rows, which these kernels take all at once; `products`: of codes, summed over rows or not.
+    fn few_rows(&self, caps: &Caps, products: Option<bool>) -> Result<Vec<Plan>> {
+        if self.m > FEW_ROWS || self.rows_at_once(caps, 1)? < self.m {
+            return Ok(Vec::new());
+        }
+        let subgroup = caps.subgroups.map(|s| s.min);
+        let mut all = Vec::new();
+        if self.native_f16(caps) {
+            all.push(Means { subgroup, native_f16: true });
+        }
+        if subgroup.is_some() {
+            all.push(Means { subgroup, native_f16: false });
+        }
+        all.push(Means { subgroup: None, native_f16: false });
+        let plan = |means: Means| {
+            let (kernel, why) = match products {
+                Some(_) => ("gemv_dot", "few rows of codes: products of four at a time"),
+                None => ("gemv", "few rows: the weight is streamed once"),
+            };
+            let reduce = if means.subgroup.is_some() { "subgroup" } else { "tree" };
+            let (steps, scratch) = self.gemv(caps, means, products)?;
+            let f16 = if means.native_f16 { "/f16" } else { "" };
+            Ok(self.plan_of(format!("{kernel}/{reduce}{f16}"), why, steps, scratch))
+        };
+        all.into_iter().map(plan).collect()
+    }
+
+    /// Plans by tiles, the best first.
+    fn tiles(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let cpu = caps.kind == DeviceKind::Cpu;
         let mut tiles: Vec<_> = TILES.iter().filter(|tile| tile.fits(caps)).collect();
         tiles.sort_by_cached_key(|tile| tile.cost(self.m, self.n, self.up.is_some(), cpu));
@@ -433,35 +456,18 @@ impl Problem for LinearProblem {
             tiles.truncate(1);
             tiles.extend(last.filter(|_| tiles.iter().all(|tile| !tile.fits(&Caps::baseline()))));
         }
+        let mut plans = Vec::new();
         for (i, tile) in tiles.into_iter().enumerate() {
-            for native_f16 in [true, false] {
-                // Of shapes that were not chosen, one way to read is enough.
-                if native_f16 && (!(caps.f16 && f16) || i > 0 || cpu) {
-                    continue;
-                }
+            // Of shapes that were not chosen, one way to read is enough.
+            let ways: &[bool] = if self.native_f16(caps) && i == 0 { &[true, false] } else { &[false] };
+            for &native_f16 in ways {
                 let means = Means { subgroup: None, native_f16 };
                 let steps = self.each(caps, tile.rows, |range, rows| self.tiled(caps, means, tile, range, rows))?;
                 let name = format!("{}{}", tile.name, if native_f16 { "/f16" } else { "" });
                 plans.push(self.plan_of(name, "a tile of the weight is decoded once for many rows", steps, Vec::new()));
             }
         }
-        if self.k.div_ceil(32) <= NAIVE_BLOCKS {
-            let together = if caps.kind == DeviceKind::Cpu && self.m > 1 { 4 } else { 1 };
-            let steps = self.each(caps, together, |range, rows| self.naive(caps, together, range, rows))?;
-            let plan = self.plan_of("naive".into(), "one lane for four outputs, by the formula", steps, Vec::new());
-            if caps.kind == DeviceKind::Cpu {
-                plans.insert(0, plan);
-            } else {
-                plans.push(plan);
-            }
-        }
         Ok(plans)
-    }
-}
-
-impl LinearProblem {
-    fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
-        Plan { op: "linear", name, why, steps, scratch_bytes }
     }
 
     /// The parts of the outputs, by the borders of the parts of both weights.
