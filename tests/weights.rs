@@ -114,6 +114,26 @@ fn a_weight_wider_than_a_binding_is_split_by_rows_without_the_caller_noticing() 
 }
 
 #[test]
+fn rows_to_which_much_is_added_make_shorter_parts() {
+    let (n, k) = (64, 32);
+    let mut parts = Packed::encode(Format::Dense, n, k, &values(n * k)).expect("encoded").parts().clone();
+    // A hundred entries in each of the last 16 rows.
+    let words = |values: Vec<i32>| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let added: Vec<u8> = values(1600).iter().flat_map(|v| v.to_le_bytes()).collect();
+    parts.insert("sparse.row".into(), Part::new(Dtype::I32, &[1600], words((0..1600).map(|i| 48 + i % 16).collect())));
+    parts.insert("sparse.col".into(), Part::new(Dtype::I32, &[1600], words((0..1600).map(|i| i % 32).collect())));
+    parts.insert("sparse.value".into(), Part::new(Dtype::F32, &[1600], added));
+    let packed = Packed::new(Format::Dense, n, k, parts).expect("a side list");
+    let small = gpu().restricted(|caps| caps.storage_binding_bytes = 10 << 10);
+    let (w, y) = (small.weight(&packed).expect("in parts"), small.zeros([n, k], Elem::F32).expect("y"));
+    for step in small.plans(Dequantize { w: &w, y: &y }).expect("plans").iter().flat_map(|plan| &plan.steps) {
+        assert!(step.binds.iter().all(|bind| bind.size_bytes <= 10 << 10), "{step:?}");
+    }
+    small.run(Dequantize { w: &w, y: &y }).expect("run");
+    assert_eq!(bits(&read(&y)), bits(&packed.decode()));
+}
+
+#[test]
 fn two_weights_in_parts_of_different_sizes_meet_in_one_layer() {
     let gpu = gpu();
     let small = gpu.restricted(|caps| caps.storage_binding_bytes = 16 << 10);

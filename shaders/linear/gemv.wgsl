@@ -13,14 +13,7 @@
 // K is sliced where outputs are too few to fill a device; linear/merge adds the slices.
 // Barriers: 2 for each LANES·32 inputs, and those of the sums at the end. Workgroup memory: LANES·ROWS·128 bytes, and the sums'.
 // Registers: 32 for a block of decoded weights, 4·ROWS for sums (twice that where there are two matrices).
-#import linear
-#const ROWS = 1u
-#const LANES = 32u
-#const LANE_COUNT = 128u
-#const SUBGROUP = 4u
-#slot reduce
-#slot parts @binding(8) // [slices, matrices, M, ⌈outputs / 4⌉]
-const TEAMS = LANE_COUNT / LANES;
+#import few
 var<workgroup> tile_x: array<vec4<f32>, LANES * 8u * ROWS>;
 
 // Where quad i of team lane t stands, for each row of x.
@@ -41,29 +34,25 @@ fn dots(t: u32, w: array<vec4<f32>, 8>, k: u32) -> array<f32, ROWS> {
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let id = group.x + group.y * linear_params.fold;
-    let slice = id % linear_params.slices;
+    let slice = few_slice(id);
     let t = lane % LANES;
-    let n = linear_params.n0 + (id / linear_params.slices * TEAMS + lane / LANES) * 4u;
+    let n = few_outputs(id, lane);
     let rows = linear_rows(n);
-
-    let blocks = (linear_params.k + 31u) / 32u;
-    let each = (blocks + linear_params.slices - 1u) / linear_params.slices;
-    let first = min(slice * each, blocks);
-    let end = min(first + each, blocks);
+    let blocks = few_blocks(slice);
     var sums: array<vec4<f32>, ROWS>;
     var up_sums: array<vec4<f32>, ROWS>;
-    for (var block0 = first; block0 < end; block0 += LANES) {
+    for (var block0 = blocks.x; block0 < blocks.y; block0 += LANES) {
         for (var v = lane; v < LANES * 8u * ROWS; v += LANE_COUNT) {
             let m = v / (LANES * 8u);
             let quad = v % (LANES * 8u);
             var x = vec4<f32>();
             // Past the slice nothing counts, and past the last row nothing is stored.
-            if (m < linear_params.m && block0 + quad / 8u < end) { x = linear_x4(m, block0 * 32u + quad * 4u); }
+            if (m < linear_params.m && block0 + quad / 8u < blocks.y) { x = linear_x4(m, block0 * 32u + quad * 4u); }
             tile_x[m * (LANES * 8u) + place(quad / 8u, quad % 8u)] = x;
         }
         workgroupBarrier();
         let block = block0 + t;
-        if (block < end) {
+        if (block < blocks.y) {
             for (var j = 0u; j < 4u; j++) {
                 let part = dots(t, w_load32(linear_params.w, rows[j], block), block * 32u);
                 for (var m = 0u; m < ROWS; m++) { sums[m][j] += part[m]; }
@@ -75,23 +64,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-
-    let quads = (linear_params.n1 - linear_params.n0 + 3u) / 4u;
-    let quad = (n - linear_params.n0) / 4u;
-    for (var m = 0u; m < ROWS; m++) {
-        let sum = reduce_sum4(sums[m], lane);
-        var up_sum = vec4<f32>();
-        if (GATED) { up_sum = reduce_sum4(up_sums[m], lane); }
-        // Rows are stored by different lanes.
-        if (t == m % LANES) {
-            if (!parts_ON) {
-                linear_store4(m, n, sum, up_sum);
-            } else if (quad < quads && m < linear_params.m) {
-                let matrices = select(1u, 2u, GATED);
-                let i = (slice * matrices * linear_params.m + m) * quads + quad;
-                parts_store4(i, sum);
-                if (GATED) { parts_store4(i + linear_params.m * quads, up_sum); }
-            }
-        }
-    }
+    few_store(slice, lane, n, sums, up_sums);
 }

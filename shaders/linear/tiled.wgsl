@@ -9,14 +9,7 @@
 // fits the 16 KiB that every device has. Wrong for few rows: rows of the tile that are not there are computed all the same.
 // Bytes: x ⌈N / COLS⌉ times, the weight ⌈M / ROWS⌉ times, y once. Barriers: 2 for each 32 inputs.
 // Registers: LANE_ROWS·8 sums, LANE_ROWS·4 of x, 16 of weights.
-#import linear
-#const ROWS = 64u
-#const COLS = 64u
-#const LANE_ROWS = 8u
-const LANES_X = COLS / 8u; // lanes along the outputs
-const LANE_COUNT = LANES_X * (ROWS / LANE_ROWS);
-const HALF = COLS / 2u;
-const OUTPUTS = select(COLS, HALF, GATED);
+#import matmul
 var<workgroup> tile_x: array<vec4<f32>, ROWS * 8u>;
 var<workgroup> tile_w: array<vec4<f32>, COLS * 8u>;
 
@@ -28,27 +21,24 @@ fn place_w(row: u32, quad: u32) -> u32 {
     return row * 8u + ((quad + row / 4u) & 7u);
 }
 
-@compute @workgroup_size(LANE_COUNT)
+@compute @workgroup_size(matmul_LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let id = group.x + group.y * linear_params.fold;
-    let across = (linear_params.n1 - linear_params.n0 + OUTPUTS - 1u) / OUTPUTS;
-    let m0 = id / across * ROWS;
-    let n0 = linear_params.n0 + id % across * OUTPUTS;
-    let lane_x = lane % LANES_X;
-    let lane_y = lane / LANES_X;
+    let origin = matmul_origin(group.x + group.y * linear_params.fold);
+    let lane_x = lane % matmul_LANES_X;
+    let lane_y = lane / matmul_LANES_X;
 
     var sums: array<vec4<f32>, LANE_ROWS * 2u>;
     let blocks = (linear_params.k + 31u) / 32u;
     for (var block = 0u; block < blocks; block++) {
-        for (var v = lane; v < ROWS * 8u; v += LANE_COUNT) {
-            tile_x[place_x(v / 8u, v % 8u)] = linear_x4(min(m0 + v / 8u, linear_params.m - 1u), block * 32u + v % 8u * 4u);
+        for (var v = lane; v < ROWS * 8u; v += matmul_LANE_COUNT) {
+            tile_x[place_x(v / 8u, v % 8u)] = linear_x4(min(origin.x + v / 8u, linear_params.m - 1u), block * 32u + v % 8u * 4u);
         }
-        for (var row = lane; row < COLS; row += LANE_COUNT) {
+        for (var row = lane; row < COLS; row += matmul_LANE_COUNT) {
             var w: array<vec4<f32>, 8>;
-            if (GATED && row >= HALF) {
-                w = up_load32(linear_params.up, min(n0 + row - HALF, linear_params.n1 - 1u), block);
+            if (GATED && row >= matmul_HALF) {
+                w = up_load32(linear_params.up, matmul_output(origin, row), block);
             } else {
-                w = w_load32(linear_params.w, min(n0 + row, linear_params.n1 - 1u), block);
+                w = w_load32(linear_params.w, matmul_output(origin, row), block);
             }
             for (var i = 0u; i < 8u; i++) { tile_w[place_w(row, i)] = linear_keep4(w[i], block * 32u + i * 4u); }
         }
@@ -57,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var x: array<vec4<f32>, LANE_ROWS>;
             for (var r = 0u; r < LANE_ROWS; r++) { x[r] = tile_x[place_x(lane_y * LANE_ROWS + r, i)]; }
             for (var c = 0u; c < 2u; c++) {
-                let row = c * HALF + lane_x * 4u;
+                let row = c * matmul_HALF + lane_x * 4u;
                 let a = tile_w[place_w(row, i)];
                 let b = tile_w[place_w(row + 1u, i)];
                 let d = tile_w[place_w(row + 2u, i)];
@@ -69,13 +59,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-    for (var r = 0u; r < LANE_ROWS; r++) {
-        let m = m0 + lane_y * LANE_ROWS + r;
-        if (GATED) {
-            linear_store4(m, n0 + lane_x * 4u, sums[r * 2u], sums[r * 2u + 1u]);
-        } else {
-            linear_store4(m, n0 + lane_x * 4u, sums[r * 2u], vec4<f32>());
-            linear_store4(m, n0 + HALF + lane_x * 4u, sums[r * 2u + 1u], vec4<f32>());
-        }
-    }
+    matmul_store(origin, lane, sums);
 }

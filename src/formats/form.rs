@@ -39,8 +39,6 @@ pub(crate) enum Scale {
     F32,
     /// f16.
     F16,
-    /// bfloat16.
-    Bf16,
     /// f32, and a zero or bias in f32.
     F32Pair,
     /// f16, and a zero or bias in f16.
@@ -62,13 +60,12 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// Floats as they are in a file: the wider of two types, which holds both.
+    /// Floats as they are in a file, or wider; of two types, one that holds both.
     pub fn of(dtypes: &[super::Dtype]) -> Self {
         use super::Dtype::{Bf16, F16};
         let all = |dtype| dtypes.iter().all(|d| *d == dtype);
         match (dtypes.len() > 1, all(F16), all(Bf16)) {
             (false, true, _) => Self::F16,
-            (false, _, true) => Self::Bf16,
             (false, ..) => Self::F32,
             (true, true, _) => Self::F16Pair,
             (true, _, true) => Self::Bf16Pair,
@@ -212,7 +209,7 @@ impl Form {
         let fixed = self.zero as f32;
         match self.scale {
             Scale::F32Pair | Scale::F16Pair | Scale::Bf16Pair => [scale, zero],
-            Scale::One | Scale::F32 | Scale::F16 | Scale::Bf16 | Scale::E8m0 => [scale, fixed],
+            Scale::One | Scale::F32 | Scale::F16 | Scale::E8m0 => [scale, fixed],
             Scale::E4m3 => [f8::<3>(scale as u8), fixed],
             Scale::Nested(of) => {
                 let [factor, offset] = codec.supers(w, row, g / of as usize);

@@ -92,6 +92,8 @@ pub struct Laid {
     n: u32,
     k: u32,
     body: Body,
+    /// Groups of a row, where a list of columns says which is whose.
+    groups: u32,
     side: bool,
     /// Products with int8 codes are summed as integers over: nothing, a run that shares a scale, a row.
     integers: Integers,
@@ -118,7 +120,7 @@ fn integers(w: &Packed<'_>, codec: &dyn Codec, body: Body) -> Integers {
     if form.level != Level::Whole || run(form.place, k as u32) == 1 {
         return Integers::None;
     }
-    let pairs = matches!(form.scale, Scale::F32 | Scale::F16 | Scale::Bf16);
+    let pairs = matches!(form.scale, Scale::F32 | Scale::F16);
     let one_scale = matches!(form.place, Place::Block { cols, .. } if cols as usize >= k);
     if form.rule != Rule::Scaled || !pairs || !one_scale {
         return Integers::Run;
@@ -165,7 +167,7 @@ fn scale_bits(scale: Scale) -> u64 {
     match scale {
         Scale::One => 0,
         Scale::E8m0 | Scale::E4m3 | Scale::Nested(_) | Scale::Super(_) | Scale::SuperNibbles(_) => 8,
-        Scale::F16 | Scale::Bf16 | Scale::SuperPair(_) => 16,
+        Scale::F16 | Scale::SuperPair(_) => 16,
         Scale::F32 | Scale::F16Pair | Scale::Bf16Pair => 32,
         Scale::F32Pair => 64,
     }
@@ -203,6 +205,21 @@ macro_rules! named {
     };
 }
 
+impl Slot {
+    /// Its name in kernels.
+    pub fn name(self) -> &'static str {
+        named!(self, "")
+    }
+
+    /// The binding of the weight's buffer.
+    pub fn binding(self) -> u32 {
+        match self {
+            Self::W => 6,
+            Self::Up => 7,
+        }
+    }
+}
+
 fn elem_of(dtype: Dtype) -> Elem {
     match dtype {
         Dtype::F16 => Elem::F16,
@@ -232,11 +249,12 @@ impl Laid {
             n: w.n() as u32,
             k: w.k() as u32,
             body,
+            groups: groups_of(w, codec, body),
             side: side.is_some(),
             integers: integers(w, codec, body),
             chunks: Vec::new(),
         };
-        laid.chunked(binding_bytes, side.as_deref(), groups_of(w, codec, body))
+        laid.chunked(binding_bytes, side.as_deref())
     }
 
     /// As the layout of a weight in this format of `n` rows and `k` columns, of which `sample` is one of few rows: for plans without a
@@ -246,11 +264,10 @@ impl Laid {
     /// As [`Laid::new`].
     pub fn like(sample: &Packed<'_>, n: usize, binding_bytes: u64) -> Result<Self> {
         let laid = Self::new(sample, u64::MAX)?;
-        let groups = groups_of(sample, sample.codec(), laid.body);
-        Self { n: n as u32, chunks: Vec::new(), ..laid }.chunked(binding_bytes, None, groups)
+        Self { n: n as u32, chunks: Vec::new(), ..laid }.chunked(binding_bytes, None)
     }
 
-    fn chunked(mut self, binding_bytes: u64, side: Option<&[u32]>, groups: u32) -> Result<Self> {
+    fn chunked(mut self, binding_bytes: u64, side: Option<&[u32]>) -> Result<Self> {
         // Rows that share scales stay together.
         let step = match self.body {
             Body::Form(Form { place: Place::Block { rows, .. }, .. }) if rows < self.n => rows,
@@ -258,38 +275,34 @@ impl Laid {
         };
         // Outputs are stored by fours.
         let step = step.saturating_mul(4);
-        let fits = |rows: u32| self.chunk(0, rows, side, groups).words * 4 <= binding_bytes;
-        let mut rows = self.n;
-        if !fits(rows) {
-            // The words of a chunk grow with its rows: the most that fit, by halving.
-            let (mut low, mut high) = (0, self.n.div_ceil(step));
-            while high - low > 1 {
-                let middle = low + (high - low) / 2;
-                if fits(middle * step) { low = middle } else { high = middle }
+        let mut row0 = 0;
+        while row0 < self.n {
+            let rest = self.n - row0;
+            let bytes = |steps: u32| self.chunk(row0, rest.min(steps.saturating_mul(step)), side).words * 4;
+            // The bytes of a chunk grow with its rows: the most that fit, by halving.
+            let (mut fits, mut over) = (0, rest.div_ceil(step) + 1);
+            while over - fits > 1 {
+                let middle = fits + (over - fits) / 2;
+                if bytes(middle) <= binding_bytes { fits = middle } else { over = middle }
             }
-            rows = low * step;
+            if fits == 0 {
+                let (op, limit) = (self.format.name(), "storage_binding_bytes");
+                return Err(Error::Limit { op, limit, need: bytes(1), have: binding_bytes });
+            }
+            let rows = rest.min(fits.saturating_mul(step));
+            self.chunks.push(self.chunk(row0, rows, side));
+            row0 += rows;
         }
-        if rows == 0 {
-            let need = self.chunk(0, step.min(self.n), side, groups).words * 4;
-            return Err(Error::Limit {
-                op: self.format.name(),
-                limit: "storage_binding_bytes",
-                need,
-                have: binding_bytes,
-            });
-        }
-        let starts = (0..self.n).step_by(rows as usize);
-        self.chunks = starts.map(|row0| self.chunk(row0, rows.min(self.n - row0), side, groups)).collect();
         Ok(self)
     }
 
-    /// The chunk of these rows. Where some rows have more added to them than the first have, it may be longer than they.
-    fn chunk(&self, row0: u32, rows: u32, side: Option<&[u32]>, groups: u32) -> Chunk {
+    /// The chunk of these rows.
+    fn chunk(&self, row0: u32, rows: u32, side: Option<&[u32]>) -> Chunk {
         let mut at = [0u64; 7];
         let mut words = 0u64;
         for (section, at) in SECTIONS.iter().zip(&mut at) {
             *at = words;
-            words += self.section_words(*section, row0, rows, side, groups).next_multiple_of(4);
+            words += self.section_words(*section, row0, rows, side).next_multiple_of(4);
         }
         let [codes, high, scales, supers, table, order, side_at] = at.map(|a| a as u32);
         let blocks = match self.body {
@@ -303,7 +316,7 @@ impl Laid {
             codes,
             high,
             scales,
-            scales_row: self.scales_row(groups),
+            scales_row: self.scales_row(),
             supers,
             table,
             order,
@@ -313,23 +326,23 @@ impl Laid {
         Chunk { rows: (row0, row0 + rows), words: words.max(4), at: bytemuck::cast(at) }
     }
 
-    fn scales_row(&self, groups: u32) -> u32 {
+    fn scales_row(&self) -> u32 {
         match self.body {
             Body::Form(Form { place: Place::Block { cols, .. }, .. }) => self.k.div_ceil(cols),
-            Body::Form(Form { place: Place::Ordered, .. }) => groups,
+            Body::Form(Form { place: Place::Ordered, .. }) => self.groups,
             Body::Signs { group, .. } => self.n / group,
             _ => 0,
         }
     }
 
     /// The scales of a chunk: those of its rows, or all.
-    fn scale_count(&self, rows: u32, groups: u32) -> u64 {
+    fn scale_count(&self, rows: u32) -> u64 {
         let (n, k, rows) = (u64::from(self.n), u64::from(self.k), u64::from(rows));
         match self.body {
             Body::Form(form) => match form.place {
-                Place::Block { rows: r, .. } => rows.div_ceil(u64::from(r)) * u64::from(self.scales_row(groups)),
+                Place::Block { rows: r, .. } => rows.div_ceil(u64::from(r)) * u64::from(self.scales_row()),
                 Place::Flat(size) => (n * k).div_ceil(u64::from(size)),
-                Place::Ordered => rows * u64::from(groups),
+                Place::Ordered => rows * u64::from(self.groups),
                 Place::Wrapped(cols) => u64::from(cols),
             },
             Body::Signs { bits, group, cols } => k / u64::from(cols) * (n / u64::from(group)) * u64::from(bits),
@@ -337,7 +350,7 @@ impl Laid {
         }
     }
 
-    fn section_words(&self, section: Section, row0: u32, rows: u32, side: Option<&[u32]>, groups: u32) -> u64 {
+    fn section_words(&self, section: Section, row0: u32, rows: u32, side: Option<&[u32]>) -> u64 {
         let count = u64::from(rows);
         let blocks = u64::from(self.k.div_ceil(32));
         match (section, self.body) {
@@ -352,12 +365,10 @@ impl Laid {
             (Section::High, Body::Form(Form { bits, .. }) | Body::Signs { bits, .. }) => {
                 count * blocks * u64::from(planes(bits).1)
             }
-            (Section::Scales, Body::Form(form)) => {
-                (self.scale_count(rows, groups) * scale_bits(form.scale)).div_ceil(32)
-            }
-            (Section::Scales, Body::Signs { .. }) => self.scale_count(rows, groups),
+            (Section::Scales, Body::Form(form)) => (self.scale_count(rows) * scale_bits(form.scale)).div_ceil(32),
+            (Section::Scales, Body::Signs { .. }) => self.scale_count(rows),
             (Section::Supers, Body::Form(form)) => {
-                let scales = self.scale_count(rows, groups);
+                let scales = self.scale_count(rows);
                 match form.scale {
                     Scale::Super(of) => scales.div_ceil(u64::from(of)).div_ceil(2),
                     Scale::SuperPair(of) | Scale::SuperNibbles(of) => scales.div_ceil(u64::from(of)),
@@ -425,11 +436,10 @@ impl Laid {
         const PIECE_WORDS: u64 = 1 << 20;
         let codec = w.codec();
         let (from, to) = chunk.rows;
-        let groups = groups_of(w, codec, self.body);
         let side: Option<Vec<u32>> = self.side.then(|| (0..w.n()).map(|n| w.side(n).len() as u32).collect());
         let mut at = 0;
         for section in SECTIONS {
-            let words = self.section_words(section, from, to - from, side.as_deref(), groups);
+            let words = self.section_words(section, from, to - from, side.as_deref());
             let row_words = words / u64::from(to - from);
             let by_row = matches!(section, Section::Codes | Section::High) && row_words > 0;
             let rows_at_once = if by_row { (PIECE_WORDS / row_words).max(1) as usize } else { usize::MAX };
@@ -492,7 +502,7 @@ impl Laid {
                 (0..alpha.elements()).map(|i| alpha.word(i)).collect()
             }
             (Section::Scales, Body::Form(form)) => {
-                let places = self.scale_places(form, &rows, groups_of(w, codec, self.body));
+                let places = self.scale_places(form, &rows);
                 let mut out = vec![0u32; words];
                 let bits = scale_bits(form.scale) as usize;
                 for (i, (row, g)) in places.enumerate() {
@@ -523,7 +533,7 @@ impl Laid {
                     out.extend((0..all.div_ceil(of)).map(|s| codec.supers(w, 0, s)[0].to_bits()));
                     return out;
                 }
-                let per_row = self.scales_row(0) as usize / of;
+                let per_row = self.scales_row() as usize / of;
                 let halves = rows.flat_map(|row| (0..per_row).map(move |s| codec.supers(w, row % w.n(), s)));
                 let half = |v: f32| u32::from(f16::from_f32(v).to_bits());
                 if let Scale::Super(_) = form.scale {
@@ -555,8 +565,8 @@ impl Laid {
     }
 
     /// Row and number of every scale of a chunk, in their order.
-    fn scale_places(&self, form: Form, rows: &Range<usize>, groups: u32) -> Box<dyn Iterator<Item = (usize, usize)>> {
-        let per_row = self.scales_row(groups) as usize;
+    fn scale_places(&self, form: Form, rows: &Range<usize>) -> Box<dyn Iterator<Item = (usize, usize)>> {
+        let per_row = self.scales_row() as usize;
         match form.place {
             Place::Block { rows: r, .. } => {
                 let r = r as usize;
@@ -564,13 +574,13 @@ impl Laid {
                 Box::new(rows.flat_map(move |row| (0..per_row).map(move |g| (row, g))))
             }
             Place::Ordered => Box::new(rows.clone().flat_map(move |row| (0..per_row).map(move |g| (row, g)))),
-            Place::Flat(_) | Place::Wrapped(_) => Box::new((0..self.scale_count(0, groups) as usize).map(|g| (0, g))),
+            Place::Flat(_) | Place::Wrapped(_) => Box::new((0..self.scale_count(0) as usize).map(|g| (0, g))),
         }
     }
 
     /// Fills a weight's slot; `products`: for products with int8 codes.
     pub(crate) fn fill(&self, step: &mut Builder, slot: Slot, products: bool) {
-        let body = named!(slot, "");
+        let body = slot.name();
         if self.side {
             step.fill(named!(slot, "_side"), "slot/side/list");
         } else {
@@ -642,7 +652,6 @@ impl Laid {
                     Scale::One => ("slot/scale/one", None),
                     Scale::F32 => ("slot/scale/f32", None),
                     Scale::F16 => ("slot/scale/f16", None),
-                    Scale::Bf16 => ("slot/scale/bf16", None),
                     Scale::F32Pair => ("slot/scale/f32_pair", None),
                     Scale::F16Pair => ("slot/scale/f16_pair", None),
                     Scale::Bf16Pair => ("slot/scale/bf16_pair", None),
@@ -732,7 +741,6 @@ fn scale_word(scale: Scale, [s, z]: [f32; 2]) -> u64 {
         Scale::One => 0,
         Scale::F32 => u64::from(s.to_bits()),
         Scale::F16 => half(s),
-        Scale::Bf16 => brain(s),
         Scale::F32Pair => u64::from(s.to_bits()) | u64::from(z.to_bits()) << 32,
         Scale::F16Pair => half(s) | half(z) << 16,
         Scale::Bf16Pair => brain(s) | brain(z) << 16,

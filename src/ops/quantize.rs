@@ -2,11 +2,9 @@
 
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
-use crate::ops::norm::{
-    CODE_FLOOR, Means, NAIVE_ROW, REGISTER_ROW, Tile, grid, number, rows_at_once, same_shape, want_elem, words_first,
-};
+use crate::ops::norm::{CODE_FLOOR, NAIVE_ROW, REGISTER_ROW, Tile, number, same_shape, want_elem};
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once, words_first};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Const, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};

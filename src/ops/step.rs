@@ -1,6 +1,8 @@
-//! Putting a step together: fillings and bindings from operands.
+//! Putting a step together: fillings and bindings from operands; what follows from caps alone, whatever the op.
 
-use crate::plan::{Access, Bind, Const, PipelineKey, Source, Step};
+use crate::caps::{Caps, DeviceKind};
+use crate::error::{Error, Result};
+use crate::plan::{Access, BIND_ALIGN_BYTES, Bind, Const, PipelineKey, Plan, Source, Step, fold};
 use crate::tensor::{Elem, Layout};
 
 /// An operand as a step sees it: its place among the op's operands, how it is stored, and which part of it is reached.
@@ -102,6 +104,85 @@ impl Builder {
     pub fn step(self, params: &impl bytemuck::Pod, grid: [u32; 3]) -> Step {
         Step { key: self.key, binds: self.binds, params: bytemuck::bytes_of(params).to_vec(), grid }
     }
+}
+
+/// How sums are taken and f16 is read: the part of a plan that follows from caps alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Means {
+    /// The size up to which lanes shuffle, where subgroups are used.
+    pub subgroup: Option<u32>,
+    pub native_f16: bool,
+}
+
+impl Means {
+    pub const BASELINE: Self = Self { subgroup: None, native_f16: false };
+
+    /// What the caps allow, best first. The last is the baseline's.
+    pub fn all(caps: &Caps, f16: bool) -> Vec<Self> {
+        let subgroup = caps.subgroups.map(|s| s.min).filter(|s| *s >= 4 && s.is_power_of_two());
+        let native: &[bool] = if caps.f16 && f16 { &[true, false] } else { &[false] };
+        let mut sizes = vec![subgroup, None];
+        sizes.dedup();
+        sizes.into_iter().flat_map(|subgroup| native.iter().map(move |n| Self { subgroup, native_f16: *n })).collect()
+    }
+
+    /// Those of a processor that does better to read a row again than to keep it, if this is one: processors with vectors of 8,
+    /// such as lavapipe's, keep a row in registers as GPUs do; SwiftShader keeps it in memory. F16 by words, which takes a
+    /// processor less time.
+    pub fn of_processor(caps: &Caps) -> Option<Self> {
+        let again = caps.kind == DeviceKind::Cpu && caps.subgroups.is_none_or(|s| s.min < 8);
+        again.then(|| Self::all(caps, false).first().copied().unwrap_or(Self::BASELINE))
+    }
+
+    pub fn name(self, kernel: &str) -> String {
+        let reduce = if self.subgroup.is_some() { "subgroup" } else { "tree" };
+        format!("{kernel}/{reduce}{}", self.f16())
+    }
+
+    pub fn f16(self) -> &'static str {
+        if self.native_f16 { "/f16" } else { "" }
+    }
+
+    /// Fills the reduce slot.
+    pub fn reduce(self, step: &mut Builder) {
+        match self.subgroup {
+            Some(size) => {
+                step.fill("reduce", "slot/reduce/subgroup");
+                step.set("SUBGROUP", Const::U32(size));
+            }
+            None => step.fill("reduce", "slot/reduce/tree"),
+        }
+    }
+}
+
+/// The rows that one dispatch takes, so that no binding passes the device's limit, in whole `unit`s.
+pub(crate) fn rows_at_once(op: &'static str, caps: &Caps, rows: u64, unit: u64, row_bytes: u64) -> Result<u64> {
+    // A binding begins up to one alignment before its first element. Kernels count elements in 32 bits.
+    let have = caps.storage_binding_bytes.saturating_sub(BIND_ALIGN_BYTES).min(i32::MAX as u64);
+    let unit_bytes = unit * row_bytes;
+    if unit_bytes > have {
+        return Err(Error::Limit {
+            op,
+            limit: "storage_binding_bytes",
+            need: unit_bytes,
+            have: caps.storage_binding_bytes,
+        });
+    }
+    Ok((have / unit_bytes.max(1) * unit).min(rows))
+}
+
+/// Software devices may have f16, but take longer over it than over words. The last plan stays the baseline's.
+pub(crate) fn words_first(caps: &Caps, plans: &mut [Plan]) {
+    let words = plans.iter().position(|p| !p.name.ends_with("/f16"));
+    if let Some(at) = words.filter(|at| caps.kind == DeviceKind::Cpu && at + 1 < plans.len()) {
+        plans[..=at].rotate_right(1);
+    }
+}
+
+/// A grid of so many workgroups.
+pub(crate) fn grid(op: &'static str, caps: &Caps, groups: u64) -> Result<[u32; 3]> {
+    let have = u64::from(caps.workgroups).pow(2);
+    fold(groups, caps.workgroups).ok_or(Error::Limit { op, limit: "workgroups", need: groups, have })
 }
 
 /// The read filling of a storage type.

@@ -60,17 +60,21 @@ pub struct Linear<'a> {
 
 /// `y = residual + row_scale ⊙ activation(x_scale ⊙ x·wᵀ + bias) [⊙ (x_scale ⊙ x·upᵀ)]`, `[M,N]`.
 pub fn linear(layer: &Linear<'_>) -> Vec<f64> {
-    let Linear { x, x_scale, w, n, bias, residual, row_scale, .. } = *layer;
-    let (mut y, _) = matmul(x, w, n);
-    let up = layer.up.map(|up| matmul(x, up, n).0);
-    for (i, y) in y.iter_mut().enumerate() {
+    let up = layer.up.map(|up| matmul(layer.x, up, layer.n).0);
+    linear_epilogue(layer, &matmul(layer.x, layer.w, layer.n).0, up.as_deref())
+}
+
+/// What [`linear`] makes of `x·wᵀ` and `x·upᵀ`.
+pub fn linear_epilogue(layer: &Linear<'_>, sums: &[f64], up: Option<&[f64]>) -> Vec<f64> {
+    let Linear { x_scale, n, bias, residual, row_scale, .. } = *layer;
+    let of = |(i, sum): (usize, &f64)| {
         let scale = x_scale.map_or(1.0, |scale| scale.data[i / n]);
-        *y = activation(layer.activation, *y * scale + bias.map_or(0.0, |bias| bias.data[i % n]));
-        *y *= up.as_ref().map_or(1.0, |up| up[i] * scale);
-        *y *= row_scale.map_or(1.0, |scale| scale.data[i / n]);
-        *y += residual.map_or(0.0, |residual| residual.data[i]);
-    }
-    y
+        let mut y = activation(layer.activation, sum * scale + bias.map_or(0.0, |bias| bias.data[i % n]));
+        y *= up.map_or(1.0, |up| up[i] * scale);
+        y *= row_scale.map_or(1.0, |scale| scale.data[i / n]);
+        y + residual.map_or(0.0, |residual| residual.data[i])
+    };
+    sums.iter().enumerate().map(of).collect()
 }
 
 /// The numbers of the first `n` rows of `w[…,K]`, which begin again where they end: `[n,K]`.

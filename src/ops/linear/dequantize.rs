@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{W, WeightAt, grid, weight};
+use super::{W, WeightAt, weight};
 use crate::caps::Caps;
-use crate::error::{Error, Result, shape_error};
+use crate::error::{Result, shape_error};
 use crate::formats::laid::{Laid, Slot};
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::step::{Builder, Loads, Part, grid, rows_at_once};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::Plan;
 use crate::tensor::{Layout, Tensor, want_float};
@@ -86,11 +86,7 @@ impl Problem for DequantizeProblem {
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let (k, size) = (self.w.k() as u64, self.y.elem.bytes() as u64);
-        let most = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES) / (k * size);
-        if most == 0 {
-            let (need, have) = (k * size, caps.storage_binding_bytes);
-            return Err(Error::Limit { op: "dequantize", limit: "storage_binding_bytes", need, have });
-        }
+        let most = rows_at_once("dequantize", caps, self.w.n() as u64, 1, k * size)?;
         let quads = k.is_multiple_of(4) && (self.y.offset_bytes / size).is_multiple_of(4);
         let mut steps = Vec::new();
         for (i, chunk) in self.w.chunks().iter().enumerate() {
@@ -107,8 +103,8 @@ impl Problem for DequantizeProblem {
                 };
                 let part = Part { operand: 0, layout: self.y, start: n0 * k, elements: (n1 - n0) * k };
                 params.y0 = step.write("y", 5, Some(part));
-                params.w = weight(&mut step, Slot::W, &self.w, 6, i, W + i, false);
-                let grid = grid(caps, ((n1 - n0) * k.div_ceil(32)).div_ceil(64))?;
+                params.w = weight(&mut step, Slot::W, Some(&self.w), i, W + i, false);
+                let grid = grid("dequantize", caps, ((n1 - n0) * k.div_ceil(32)).div_ceil(64))?;
                 params.fold = grid[0];
                 steps.push(step.step(&params, grid));
             }

@@ -10,12 +10,13 @@
 use std::sync::Arc;
 
 use crate::caps::{Caps, DeviceKind};
-use crate::error::{Error, Result, shape_error};
+use crate::error::{Result, shape_error};
 use crate::formats::laid::{Integers, Laid, Slot, WeightAt};
+use crate::ops::norm::want_elem;
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once};
 use crate::ops::{Op, Operand, Problem};
-use crate::plan::{Access, Const, Plan, Step, fold};
+use crate::plan::{Access, Const, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 use crate::weight::Weight;
 
@@ -213,11 +214,7 @@ impl Op for Linear<'_> {
         let (n, k) = (self.w.n(), self.w.k());
         match self.x_scale {
             None => want_float(op, "x", self.x)?,
-            Some(_) if self.x.elem() != Elem::I8 => {
-                let want = "i8 where x_scale is given";
-                return Err(Error::Storage { op, operand: "x", have: self.x.elem().name(), want });
-            }
-            Some(_) => {}
+            Some(_) => want_elem(op, "x", self.x, Elem::I8, "i8 where x_scale is given")?,
         }
         want_float(op, "y", self.y)?;
         let m = rows(op, "x", self.x, k, "K")?;
@@ -242,9 +239,7 @@ impl Op for Linear<'_> {
         }
         for (operand, scale) in [("row_scale", self.row_scale), ("x_scale", self.x_scale)] {
             let Some(scale) = scale else { continue };
-            if scale.elem() != Elem::F32 {
-                return Err(Error::Storage { op, operand, have: scale.elem().name(), want: "f32" });
-            }
+            want_elem(op, operand, scale, Elem::F32, "f32")?;
             if scale.elements() != m {
                 return Err(shape_error!(op, "{operand} has shape {}, but x has {m} rows", scale.shape()));
             }
@@ -308,13 +303,6 @@ struct Rows {
     m: u64,
 }
 
-/// How kernels sum, and read.
-#[derive(Clone, Copy)]
-struct Means {
-    subgroup: Option<u32>,
-    native_f16: bool,
-}
-
 /// A shape of `linear/tiled`.
 struct Tile {
     name: &'static str,
@@ -346,11 +334,16 @@ impl Tile {
             && self.cols / 8 * (self.rows / self.lane_rows) <= u64::from(caps.invocations)
     }
 
+    /// Rows of the weight, or of each of two.
+    fn outputs(&self, gated: bool) -> u64 {
+        if gated { self.cols / 2 } else { self.cols }
+    }
+
     /// What an output costs by this shape, next to the others: workgroup memory is what the kernel waits for, of which a lane loads
     /// `lane_rows + 8` quads to multiply `lane_rows·8` of them, for rows that are there and for those that are not; decoding is six
     /// operations a weight, once a tile; and cores without a tile do nothing.
     fn cost(&self, m: u64, n: u64, gated: bool, cpu: bool) -> u64 {
-        let outputs = if gated { self.cols / 2 } else { self.cols };
+        let outputs = self.outputs(gated);
         let down = m.div_ceil(self.rows);
         let (tiles, padded) = (down * n.div_ceil(outputs), down * self.rows);
         let loads = padded * 1000 * (self.lane_rows + 8) / (self.lane_rows * 8);
@@ -381,7 +374,9 @@ impl Problem for LinearProblem {
         let cpu = caps.kind == DeviceKind::Cpu;
         if let Some(rows) = self.products() {
             plans.extend(self.few_rows(caps, Some(rows))?);
-            let steps = self.each(caps, DOT_TILE.rows, |range, part| self.tiled_dot(caps, rows, range, part))?;
+            let steps = self.each(caps, DOT_TILE.rows, |range, part| {
+                self.tiled(caps, Means::BASELINE, &DOT_TILE, Some(rows), range, part)
+            })?;
             let why = "a tile of codes, by products of four at a time";
             plans.push(self.plan_of(DOT_TILE.name.into(), why, steps, Vec::new()));
         }
@@ -418,24 +413,17 @@ impl LinearProblem {
         if self.m > FEW_ROWS || self.rows_at_once(caps, 1)? < self.m {
             return Ok(Vec::new());
         }
-        let subgroup = caps.subgroups.map(|s| s.min);
-        let mut all = Vec::new();
-        if self.native_f16(caps) {
-            all.push(Means { subgroup, native_f16: true });
-        }
-        if subgroup.is_some() {
-            all.push(Means { subgroup, native_f16: false });
-        }
-        all.push(Means { subgroup: None, native_f16: false });
+        let mut all = Means::all(caps, self.native_f16(caps));
+        // Sums by the second best way are tried through words only.
+        let best = all.first().and_then(|means| means.subgroup);
+        all.retain(|means| !means.native_f16 || means.subgroup == best);
         let plan = |means: Means| {
             let (kernel, why) = match products {
                 Some(_) => ("gemv_dot", "few rows of codes: products of four at a time"),
                 None => ("gemv", "few rows: the weight is streamed once"),
             };
-            let reduce = if means.subgroup.is_some() { "subgroup" } else { "tree" };
             let (steps, scratch) = self.gemv(caps, means, products)?;
-            let f16 = if means.native_f16 { "/f16" } else { "" };
-            Ok(self.plan_of(format!("{kernel}/{reduce}{f16}"), why, steps, scratch))
+            Ok(self.plan_of(means.name(kernel), why, steps, scratch))
         };
         all.into_iter().map(plan).collect()
     }
@@ -461,9 +449,10 @@ impl LinearProblem {
             // Of shapes that were not chosen, one way to read is enough.
             let ways: &[bool] = if self.native_f16(caps) && i == 0 { &[true, false] } else { &[false] };
             for &native_f16 in ways {
-                let means = Means { subgroup: None, native_f16 };
-                let steps = self.each(caps, tile.rows, |range, rows| self.tiled(caps, means, tile, range, rows))?;
-                let name = format!("{}{}", tile.name, if native_f16 { "/f16" } else { "" });
+                let means = Means { native_f16, ..Means::BASELINE };
+                let steps =
+                    self.each(caps, tile.rows, |range, rows| self.tiled(caps, means, tile, None, range, rows))?;
+                let name = format!("{}{}", tile.name, means.f16());
                 plans.push(self.plan_of(name, "a tile of the weight is decoded once for many rows", steps, Vec::new()));
             }
         }
@@ -501,14 +490,9 @@ impl LinearProblem {
         let bytes = |l: Layout, width: u64| width * l.elem.bytes() as u64;
         let widest =
             bytes(self.x, self.k).max(bytes(self.y, self.n)).max(self.residual.map_or(0, |l| bytes(l, self.n)));
-        // A binding begins up to one alignment before its first element.
-        let most = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES) / widest;
-        if most == 0 {
-            let (limit, have) = ("storage_binding_bytes", caps.storage_binding_bytes);
-            return Err(Error::Limit { op: "linear", limit, need: widest, have });
-        }
-        let most = if most >= together { most / together * together } else { most };
-        Ok(most.min(self.m))
+        let most = rows_at_once("linear", caps, self.m, 1, widest)?;
+        // The last rows, and rows so wide that few fit, are fewer.
+        Ok(if most < self.m && most >= together { most / together * together } else { most })
     }
 
     /// All rows of both begin at multiples of four elements.
@@ -577,69 +561,53 @@ impl LinearProblem {
         all().all(|integers| integers != Integers::None).then(|| all().all(|integers| integers == Integers::Row))
     }
 
-    /// The weights of a part of the outputs.
-    fn weights(&self, step: &mut Builder, params: &mut LinearParams, range: Range, products: bool) {
-        params.w = weight(step, Slot::W, &self.w, 6, range.w, W + range.w, products);
-        match &self.up {
-            None => step.fill("up", "slot/weight/none"),
-            Some(up) => {
-                let operand = W + self.w.chunks().len() + range.up;
-                params.up = weight(step, Slot::Up, up, 7, range.up, operand, products);
-            }
-        }
-    }
-
-    /// What the merge needs of the weights of a part: what is added, where there is something. So it is one pipeline for all formats.
-    fn sides(&self, step: &mut Builder, params: &mut LinearParams, range: Range) {
-        if self.w.has_side() {
-            params.w = weight(step, Slot::W, &self.w, 6, range.w, W + range.w, false);
-        } else {
-            step.fill("w", "slot/weight/none");
-        }
-        match self.up.as_ref().filter(|up| up.has_side()) {
-            None => step.fill("up", "slot/weight/none"),
-            Some(up) => {
-                let operand = W + self.w.chunks().len() + range.up;
-                params.up = weight(step, Slot::Up, up, 7, range.up, operand, false);
-            }
-        }
+    /// The weights of a part of the outputs, those of them that are `needed`.
+    fn weights(
+        &self,
+        step: &mut Builder,
+        params: &mut LinearParams,
+        range: Range,
+        products: bool,
+        needed: impl Fn(&Laid) -> bool,
+    ) {
+        let up = W + self.w.chunks().len() + range.up;
+        params.w = weight(step, Slot::W, Some(&self.w).filter(|w| needed(w)), range.w, W + range.w, products);
+        params.up = weight(step, Slot::Up, self.up.as_ref().filter(|up| needed(up)), range.up, up, products);
     }
 
     fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Step> {
-        let means = Means { subgroup: None, native_f16: false };
+        let means = Means::BASELINE;
         let (mut step, mut params) = self.layer("linear/naive", means, range, rows, true);
-        self.weights(&mut step, &mut params, range, false);
+        self.weights(&mut step, &mut params, range, false, |_| true);
         step.set("ROWS", Const::U32(together as u32));
         let quads = u64::from(range.n1 - range.n0).div_ceil(4);
-        let grid = grid(caps, (quads * rows.m.div_ceil(together)).div_ceil(64))?;
+        let grid = grid("linear", caps, (quads * rows.m.div_ceil(together)).div_ceil(64))?;
         params.fold = grid[0];
         Ok(step.step(&params, grid))
     }
 
-    fn tiled(&self, caps: &Caps, means: Means, tile: &Tile, range: Range, rows: Rows) -> Result<Step> {
-        let (mut step, mut params) = self.layer("linear/tiled", means, range, rows, true);
-        self.weights(&mut step, &mut params, range, false);
+    /// By tiles; `products`: of codes, summed over rows or not.
+    fn tiled(
+        &self,
+        caps: &Caps,
+        means: Means,
+        tile: &Tile,
+        products: Option<bool>,
+        range: Range,
+        rows: Rows,
+    ) -> Result<Step> {
+        let kernel = if products.is_some() { "linear/tiled_dot" } else { "linear/tiled" };
+        let (mut step, mut params) = self.layer(kernel, means, range, rows, true);
+        self.weights(&mut step, &mut params, range, products.is_some(), |_| true);
         step.set("ROWS", Const::U32(tile.rows as u32));
         step.set("COLS", Const::U32(tile.cols as u32));
         step.set("LANE_ROWS", Const::U32(tile.lane_rows as u32));
-        let outputs = if self.up.is_some() { tile.cols / 2 } else { tile.cols };
-        let tiles = u64::from(range.n1 - range.n0).div_ceil(outputs) * rows.m.div_ceil(tile.rows);
-        let grid = grid(caps, tiles)?;
-        params.fold = grid[0];
-        Ok(step.step(&params, grid))
-    }
-
-    fn tiled_dot(&self, caps: &Caps, integers: bool, range: Range, rows: Rows) -> Result<Step> {
-        let means = Means { subgroup: None, native_f16: false };
-        let (mut step, mut params) = self.layer("linear/tiled_dot", means, range, rows, true);
-        self.weights(&mut step, &mut params, range, true);
-        step.set("ROWS", Const::U32(DOT_TILE.rows as u32));
-        step.set("COLS", Const::U32(DOT_TILE.cols as u32));
-        step.set("LANE_ROWS", Const::U32(DOT_TILE.lane_rows as u32));
-        step.set("INTS", Const::Bool(integers));
-        let outputs = if self.up.is_some() { DOT_TILE.cols / 2 } else { DOT_TILE.cols };
-        let tiles = u64::from(range.n1 - range.n0).div_ceil(outputs) * rows.m.div_ceil(DOT_TILE.rows);
-        let grid = grid(caps, tiles)?;
+        if let Some(integers) = products {
+            step.set("INTS", Const::Bool(integers));
+        }
+        let tiles =
+            u64::from(range.n1 - range.n0).div_ceil(tile.outputs(self.up.is_some())) * rows.m.div_ceil(tile.rows);
+        let grid = grid("linear", caps, tiles)?;
         params.fold = grid[0];
         Ok(step.step(&params, grid))
     }
@@ -674,13 +642,7 @@ impl LinearProblem {
             step.set("ROWS", Const::U32(together));
             step.set("LANES", Const::U32(lanes));
             step.set("LANE_COUNT", Const::U32(lane_count));
-            match means.subgroup {
-                Some(size) => {
-                    step.fill("reduce", "slot/reduce/subgroup");
-                    step.set("SUBGROUP", Const::U32(size));
-                }
-                None => step.fill("reduce", "slot/reduce/tree"),
-            }
+            means.reduce(&mut step);
             params.slices = slices as u32;
             let matrices = if self.up.is_some() { 2 } else { 1 };
             let bytes = slices * matrices * self.m * outputs.div_ceil(4) * 16;
@@ -691,16 +653,17 @@ impl LinearProblem {
                 step.scratch(8, 0, bytes, Access::Write);
                 scratch_bytes = scratch_bytes.max(bytes);
             }
-            self.weights(&mut step, &mut params, range, products.is_some());
-            let grid_of = grid(caps, groups * slices)?;
+            self.weights(&mut step, &mut params, range, products.is_some(), |_| true);
+            let grid_of = grid("linear", caps, groups * slices)?;
             params.fold = grid_of[0];
             steps.push(step.step(&params, grid_of));
             if slices > 1 {
                 let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
-                self.sides(&mut step, &mut params, range);
+                // Of weights only what is added, where there is something: it is one pipeline for all formats.
+                self.weights(&mut step, &mut params, range, false, |laid| laid.has_side());
                 params.slices = slices as u32;
                 step.scratch(8, 0, bytes, Access::Read);
-                let grid = grid(caps, (self.m * outputs.div_ceil(4)).div_ceil(64))?;
+                let grid = grid("linear", caps, (self.m * outputs.div_ceil(4)).div_ceil(64))?;
                 params.fold = grid[0];
                 steps.push(step.step(&params, grid));
             }
@@ -713,19 +676,17 @@ impl LinearProblem {
 fn weight(
     step: &mut Builder,
     slot: Slot,
-    laid: &Laid,
-    binding: u32,
+    laid: Option<&Arc<Laid>>,
     part: usize,
     operand: usize,
     products: bool,
 ) -> WeightAt {
+    let Some((laid, chunk)) = laid.and_then(|laid| Some((laid, laid.chunks().get(part)?))) else {
+        step.fill(slot.name(), "slot/weight/none");
+        return WeightAt::default();
+    };
     laid.fill(step, slot, products);
-    let Some(chunk) = laid.chunks().get(part) else { return WeightAt::default() };
-    step.bind(binding, Part::whole(operand, Layout::dense(Elem::U32, chunk.words)), Access::Read);
+    let whole = Part::whole(operand, Layout::dense(Elem::U32, chunk.words));
+    step.bind(slot.binding(), whole, Access::Read);
     bytemuck::cast(chunk.at)
-}
-
-fn grid(caps: &Caps, groups: u64) -> Result<[u32; 3]> {
-    let have = u64::from(caps.workgroups).pow(2);
-    fold(groups, caps.workgroups).ok_or(Error::Limit { op: "linear", limit: "workgroups", need: groups, have })
 }

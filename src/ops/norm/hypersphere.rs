@@ -1,10 +1,10 @@
 //! SimbaV2's step on the unit sphere.
 
-use super::{Means, NAIVE_ROW, REGISTER_ROW, Tile, grid, number, rows_at_once, same_shape};
+use super::{NAIVE_ROW, REGISTER_ROW, Tile, number, same_shape};
 use crate::caps::Caps;
 use crate::error::{Result, shape_error};
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};

@@ -18,12 +18,12 @@
 //!
 //! All of them but the last lower to one [`NormProblem`], so that they share their kernels (`shaders/norm/`).
 
-use crate::caps::{Caps, DeviceKind};
+use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once, words_first};
 use crate::ops::{Operand, Problem};
-use crate::plan::{Access, Const, Plan, Step, fold};
+use crate::plan::{Access, Const, Plan, Step};
 use crate::shape::Shape;
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 
@@ -511,71 +511,6 @@ impl Tile {
     }
 }
 
-/// How sums are taken and f16 is read: the part of a plan that follows from caps alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Means {
-    /// The size up to which lanes shuffle, where subgroups are used.
-    pub subgroup: Option<u32>,
-    pub native_f16: bool,
-}
-
-impl Means {
-    pub const BASELINE: Self = Self { subgroup: None, native_f16: false };
-
-    /// What the caps allow, best first. The last is the baseline's.
-    pub fn all(caps: &Caps, f16: bool) -> Vec<Self> {
-        let subgroup = caps.subgroups.map(|s| s.min).filter(|s| *s >= 4 && s.is_power_of_two());
-        let native: &[bool] = if caps.f16 && f16 { &[true, false] } else { &[false] };
-        let mut sizes = vec![subgroup, None];
-        sizes.dedup();
-        sizes.into_iter().flat_map(|subgroup| native.iter().map(move |n| Self { subgroup, native_f16: *n })).collect()
-    }
-
-    /// Those of a processor that does better to read a row again than to keep it, if this is one: processors with vectors of 8,
-    /// such as lavapipe's, keep a row in registers as GPUs do; SwiftShader keeps it in memory. F16 by words, which takes a
-    /// processor less time.
-    pub fn of_processor(caps: &Caps) -> Option<Self> {
-        let again = caps.kind == DeviceKind::Cpu && caps.subgroups.is_none_or(|s| s.min < 8);
-        again.then(|| Self::all(caps, false).first().copied().unwrap_or(Self::BASELINE))
-    }
-
-    pub fn name(self, kernel: &str) -> String {
-        let reduce = if self.subgroup.is_some() { "subgroup" } else { "tree" };
-        format!("{kernel}/{reduce}{}", self.f16())
-    }
-
-    fn f16(self) -> &'static str {
-        if self.native_f16 { "/f16" } else { "" }
-    }
-
-    /// Fills the reduce slot.
-    pub fn reduce(self, step: &mut Builder) {
-        match self.subgroup {
-            Some(size) => {
-                step.fill("reduce", "slot/reduce/subgroup");
-                step.set("SUBGROUP", Const::U32(size));
-            }
-            None => step.fill("reduce", "slot/reduce/tree"),
-        }
-    }
-}
-
-/// The rows that one dispatch takes, so that no binding passes the device's limit, in whole `unit`s.
-pub(super) fn rows_at_once(op: &'static str, caps: &Caps, rows: u64, unit: u64, row_bytes: u64) -> Result<u64> {
-    // A binding begins up to one alignment before its first element. Kernels count elements in 32 bits.
-    let have = caps.storage_binding_bytes.saturating_sub(crate::plan::BIND_ALIGN_BYTES).min(i32::MAX as u64);
-    let unit_bytes = unit * row_bytes;
-    if unit_bytes > have {
-        return Err(Error::Limit {
-            op,
-            limit: "storage_binding_bytes",
-            need: unit_bytes,
-            have: caps.storage_binding_bytes,
-        });
-    }
-    Ok((have / unit_bytes.max(1) * unit).min(rows))
-}
-
 impl Problem for NormProblem {
     fn op(&self) -> &'static str {
         self.op
@@ -638,20 +573,6 @@ impl Problem for NormProblem {
         words_first(caps, &mut plans);
         Ok(plans)
     }
-}
-
-/// Software devices may have f16, but take longer over it than over words. The last plan stays the baseline's.
-pub(super) fn words_first(caps: &Caps, plans: &mut [Plan]) {
-    let words = plans.iter().position(|p| !p.name.ends_with("/f16"));
-    if let Some(at) = words.filter(|at| caps.kind == DeviceKind::Cpu && at + 1 < plans.len()) {
-        plans[..=at].rotate_right(1);
-    }
-}
-
-/// A grid of so many workgroups.
-pub(super) fn grid(op: &'static str, caps: &Caps, groups: u64) -> Result<[u32; 3]> {
-    let have = u64::from(caps.workgroups).pow(2);
-    fold(groups, caps.workgroups).ok_or(Error::Limit { op, limit: "workgroups", need: groups, have })
 }
 
 impl NormProblem {
