@@ -1,0 +1,163 @@
+// A block of 32 numbers, which one lane holds, as codes: bit for bit what the host makes of it (src/formats/gguf, src/formats/bits.rs).
+//
+// Only the scale is a quotient, by lib/exact. A code is a product with the scale's inverse, and is taken of it without a sum of
+// floats, which a device might fuse: ⌊2·product⌋ is exact, and the rest are integers. Blocks of very small or very large numbers are first
+// moved by a power of two, so that neither they nor the inverse are subnormal. Where a number is not finite the codes mean nothing, but
+// for those of e4m3.
+// Words are laid as src/formats/laid.rs says, so that slot/field/u8 and slot/field/u4 read them.
+#import exact
+#import half
+
+// Codes of 8 bits, four to a word, and the scale's f16.
+struct block_Bytes {
+    codes: array<u32, 8>,
+    scale: u32,
+}
+
+// Codes of 4 bits, eight to a word, and the scale's f16.
+struct block_Nibbles {
+    codes: vec4<u32>,
+    scale: u32,
+}
+
+// What a block's numbers are multiplied with to get codes: first 2^by, then the factor.
+struct block_Factor {
+    by: i32,
+    times: f32,
+}
+
+// The largest magnitude, as bits.
+fn block_magnitude(v: array<vec4<f32>, 8>) -> u32 {
+    var values = v;
+    var most = vec4<u32>();
+    for (var i = 0u; i < 8u; i++) { most = max(most, bitcast<vec4<u32>>(values[i]) & vec4<u32>(0x7fffffffu)); }
+    return max(max(most.x, most.y), max(most.z, most.w));
+}
+
+// The bits of the number of the largest magnitude; of two the first. 0 where all are 0.
+fn block_peak(v: array<vec4<f32>, 8>) -> u32 {
+    var values = v;
+    var peak = 0u;
+    for (var i = 0u; i < 8u; i++) {
+        let quad = bitcast<vec4<u32>>(values[i]);
+        // Doubled, bits lose their sign.
+        peak = select(peak, quad.x, (quad.x << 1u) > (peak << 1u));
+        peak = select(peak, quad.y, (quad.y << 1u) > (peak << 1u));
+        peak = select(peak, quad.z, (quad.z << 1u) > (peak << 1u));
+        peak = select(peak, quad.w, (quad.w << 1u) > (peak << 1u));
+    }
+    return peak;
+}
+
+// The power of two that brings numbers of this largest magnitude, as bits, to where nothing is subnormal.
+fn block_by(magnitude: u32) -> i32 {
+    return select(select(0, -64, magnitude >= 0x5d800000u), 64, magnitude < 0x21800000u); // 2^60, 2^-60
+}
+
+// Multiplies by `times`, as bits, numbers of which this is the largest magnitude.
+fn block_factor(magnitude: u32, times: u32) -> block_Factor {
+    let by = block_by(magnitude);
+    return block_Factor(by, exact_scaled(bitcast<f32>(times), -by));
+}
+
+// Four numbers, moved.
+fn block_moved(v: vec4<f32>, by: i32) -> vec4<f32> {
+    if (by == 0) { return v; }
+    return exact_scaled4(v, by);
+}
+
+// Four small codes as the bytes of a word.
+fn block_quad(q: vec4<u32>) -> u32 {
+    return q.x | (q.y << 8u) | (q.z << 16u) | (q.w << 24u);
+}
+
+// Whole numbers about 0, as signed bytes: those nearest to v · factor, which is rounded to f32 first; halves away from 0.
+fn block_signed(v: vec4<f32>, factor: block_Factor) -> vec4<u32> {
+    let moved = block_moved(v, factor.by);
+    let size = (vec4<u32>(abs(moved * factor.times) * 2.0) + vec4<u32>(1u)) >> vec4<u32>(1u);
+    return select(size, vec4<u32>() - size, bitcast<vec4<i32>>(v) < vec4<i32>()) & vec4<u32>(255u);
+}
+
+// The codes ⌊v · factor + half + 0.5⌋ from 0 to 2·half − 1, where nothing is rounded before. The product is, but that matters only
+// where it is a tie then; and then the low words of the mantissas' product say on which side it was, for what they lie beside
+// is a multiple of 2^32.
+fn block_about(v: vec4<f32>, factor: block_Factor, half: u32) -> vec4<u32> {
+    let one = vec4<u32>(1u);
+    let moved = block_moved(v, factor.by);
+    let twice = abs(moved * factor.times) * 2.0;
+    let floor = vec4<u32>(twice);
+    let whole = bitcast<vec4<u32>>(vec4<f32>(floor)) == bitcast<vec4<u32>>(twice);
+    let mantissas = (bitcast<vec4<u32>>(moved) & vec4<u32>(0x7fffffu)) | vec4<u32>(0x800000u);
+    let beside = bitcast<vec4<i32>>(mantissas * ((bitcast<u32>(factor.times) & 0x7fffffu) | 0x800000u));
+    let below = whole & (beside < vec4<i32>());
+    let negative = (bitcast<vec4<i32>>(v) < vec4<i32>()) != vec4<bool>(factor.times < 0.0);
+    // Ties go up: those of negative products to the smaller magnitude.
+    let tie = whole & (beside == vec4<i32>()) & ((floor & one) == one) & negative;
+    let size = (floor + one - select(vec4<u32>(), one, below & (floor > vec4<u32>())) - select(vec4<u32>(), one, tie)) >> one;
+    let middle = vec4<u32>(half);
+    return min(select(middle + size, middle - min(size, middle), negative), vec4<u32>(2u * half - 1u));
+}
+
+// The scale peak / −half of codes about `half`, with its sign.
+fn block_about_scale(peak: u32, half: u32) -> u32 {
+    let magnitude = exact_quotient(peak & 0x7fffffffu, bitcast<u32>(f32(half)));
+    return magnitude | (~peak & 0x80000000u);
+}
+
+// And its inverse.
+fn block_about_factor(peak: u32, scale: u32) -> block_Factor {
+    return block_factor(peak & 0x7fffffffu, exact_inverse(scale & 0x7fffffffu) | (scale & 0x80000000u));
+}
+
+// The f16 of a scale, which is never an infinity.
+fn block_f16(scale: u32) -> u32 {
+    return half_f16_from_f32(clamp(bitcast<f32>(scale), -65504.0, 65504.0));
+}
+
+// Floats of 8 bits, sign, 4 of exponent, 3 of mantissa: the nearest, ties to even; at most 448. A NaN stays one.
+fn block_e4m3_of(v: vec4<f32>) -> vec4<u32> {
+    let bits = bitcast<vec4<u32>>(v);
+    let magnitude = bits & vec4<u32>(0x7fffffffu);
+    let most = min(magnitude, vec4<u32>(0x43e00000u));
+    let normal = ((most + vec4<u32>(0x7ffffu) + ((most >> vec4<u32>(20u)) & vec4<u32>(1u))) >> vec4<u32>(20u)) - vec4<u32>(960u);
+    // Below 2^-6 in steps of 2^-9.
+    let small = vec4<u32>(round(bitcast<vec4<f32>>(most) * 512.0));
+    var code = select(normal, small, magnitude < vec4<u32>(0x3c800000u));
+    code = select(code, vec4<u32>(0x7fu), magnitude > vec4<u32>(0x7f800000u));
+    return code | ((bits >> vec4<u32>(24u)) & vec4<u32>(0x80u));
+}
+
+// Q8_0: signed bytes, and d = max|v| / 127.
+fn block_q8_0(v: array<vec4<f32>, 8>) -> block_Bytes {
+    var values = v;
+    let magnitude = block_magnitude(v);
+    let scale = exact_quotient(magnitude, 0x42fe0000u);
+    let factor = block_factor(magnitude, exact_inverse(scale));
+    var out: block_Bytes;
+    out.scale = block_f16(scale);
+    for (var i = 0u; i < 8u; i++) { out.codes[i] = block_quad(block_signed(values[i], factor)); }
+    return out;
+}
+
+// Q4_0: codes about 8, and d = p / −8 with p the number of the largest magnitude.
+fn block_q4_0(v: array<vec4<f32>, 8>) -> block_Nibbles {
+    var values = v;
+    let peak = block_peak(v);
+    let scale = block_about_scale(peak, 8u);
+    let factor = block_about_factor(peak, scale);
+    var out: block_Nibbles;
+    out.scale = block_f16(scale);
+    for (var i = 0u; i < 4u; i++) {
+        let low = block_quad(block_about(values[2u * i], factor, 8u));
+        out.codes[i] = low | (block_quad(block_about(values[2u * i + 1u], factor, 8u)) << 4u);
+    }
+    return out;
+}
+
+// E4M3, four to a word.
+fn block_e4m3(v: array<vec4<f32>, 8>) -> array<u32, 8> {
+    var values = v;
+    var codes: array<u32, 8>;
+    for (var i = 0u; i < 8u; i++) { codes[i] = block_quad(block_e4m3_of(values[i])); }
+    return codes;
+}
