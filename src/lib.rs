@@ -41,8 +41,9 @@
 //! # Weights
 //!
 //! A [`checkpoint`] knows which tensors of a file are a weight, and in which of the published [`formats`]; or [`formats::Packed::encode`]
-//! makes one. [`Dispatcher::weight`] puts it on the device as a [`Weight`], bit for bit but in an order that kernels like, and
-//! [`Linear`](ops::linear::Linear) multiplies with it: decoded where it is used, so that its packed bytes are all that is read of it.
+//! makes one. [`Dispatcher::weight`] puts it on the device as a [`Weight`], bit for bit but in an order that kernels like;
+//! [`Dispatcher::encode`] makes one of numbers that are there. [`Linear`](ops::linear::Linear) multiplies with it: decoded where it is used,
+//! so that its packed bytes are all that is read of it.
 //!
 //! # Errors
 //!

@@ -1,11 +1,13 @@
 //! Weights on a device.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::dispatch::Dispatcher;
-use crate::error::Result;
-use crate::formats::laid::Laid;
-use crate::formats::{Format, Packed};
+use crate::error::{Error, Result, shape_error};
+use crate::formats::laid::{Chunk, Laid};
+use crate::formats::{Dtype, Format, Packed, Part};
+use crate::ops::linear::Encode;
 use crate::tensor::{Elem, Tensor};
 
 /// A weight `w[N,K]` on a device, in any [`Format`]: what [`Linear`](crate::ops::linear::Linear) multiplies with.
@@ -57,6 +59,18 @@ impl Weight {
         self.bytes() as f64 * 8.0 / (self.n() * self.k()) as f64
     }
 
+    /// The words that it takes on the device, of all its parts, in the layout of `src/formats/laid.rs`: for looking.
+    ///
+    /// # Errors
+    /// A lost device, or an outline.
+    pub async fn read_words(&self) -> Result<Vec<u32>> {
+        let mut words = Vec::new();
+        for chunk in &self.chunks {
+            words.extend(chunk.read_words().await?);
+        }
+        Ok(words)
+    }
+
     pub(crate) fn laid(&self) -> &Arc<Laid> {
         &self.laid
     }
@@ -64,6 +78,19 @@ impl Weight {
     /// The buffers.
     pub(crate) fn chunks(&self) -> &[Tensor] {
         &self.chunks
+    }
+
+    /// What each buffer holds, and the buffer.
+    fn parts(&self) -> impl Iterator<Item = (&Chunk, &Tensor)> {
+        self.laid.chunks().iter().zip(&self.chunks)
+    }
+
+    /// Writes a weight of the same form, whose rows are repeated where it has fewer.
+    pub(crate) fn write(&self, w: &Packed<'_>) -> Result<()> {
+        for (chunk, tensor) in self.parts() {
+            self.laid.write(w, chunk, |at, bytes| put(tensor, at, bytes))?;
+        }
+        Ok(())
     }
 
     /// The same weight with other buffers, which hold the same: for timing.
@@ -91,17 +118,77 @@ impl Dispatcher {
         self.laid(w, Laid::like(w, n, self.binding_bytes())?)
     }
 
+    /// A weight of zeros, `[n, k]`, to be written by [`Encode`]: memory in the layout of this format, and its table where it has one. `dense`
+    /// is how dense numbers are stored, and not used otherwise.
+    ///
+    /// # Errors
+    /// A format that no kernel encodes, or in which there is no weight of this shape; no memory, or a lost device.
+    pub fn weight_zeros(&self, format: Format, dense: Elem, [n, k]: [usize; 2]) -> Result<Weight> {
+        let op = "weight_zeros";
+        if n == 0 || u32::try_from(n).is_err() {
+            let rule = "it must be at least 1 and fit 32 bits";
+            return Err(Error::Value { op, name: "n", value: n.to_string(), rule });
+        }
+        // As many rows as a format may want together, which are but few.
+        let rows = 1 << n.trailing_zeros().min(5);
+        let sample = zeros(format, dense, rows, k).map_err(|error| match zeros(format, dense, 32, k) {
+            Ok(_) => shape_error!(op, "N = {n} rows are a multiple of {rows} only, which is not enough ({error})"),
+            Err(other) => other,
+        })?;
+        let laid = Laid::blank(&sample, n, self.binding_bytes())?;
+        let value = || format.to_string();
+        laid.written().map_err(|rule| Error::Value { op, name: "format", value: value(), rule })?;
+        let weight = self.memory(laid)?;
+        for (chunk, tensor) in weight.parts() {
+            weight.laid.write_table(&sample, chunk, |at, bytes| put(tensor, at, bytes))?;
+        }
+        Ok(weight)
+    }
+
+    /// The numbers of `x[N,K]` as a weight in a format, made on the device: [`Dispatcher::weight_zeros`], then [`Encode`]. Dense numbers stay
+    /// as they are stored.
+    ///
+    /// # Errors
+    /// As of those two.
+    pub fn encode(&self, x: &Tensor, format: Format) -> Result<Weight> {
+        let &[n, k] = x.shape().dims() else {
+            return Err(shape_error!("encode", "x has shape {}, but a weight has two dimensions", x.shape()));
+        };
+        let w = self.weight_zeros(format, x.elem(), [n, k])?;
+        self.run(Encode { x, w: &w })?;
+        Ok(w)
+    }
+
     fn binding_bytes(&self) -> u64 {
         self.caps().storage_binding_bytes.min(self.caps().buffer_bytes)
     }
 
     fn laid(&self, w: &Packed<'_>, laid: Laid) -> Result<Weight> {
-        let mut chunks = Vec::new();
-        for chunk in laid.chunks() {
-            let tensor = self.zeros([chunk.words as usize], Elem::U32)?;
-            laid.write(w, chunk, |at, bytes| tensor.view(at as usize, [bytes.len() / 4])?.write_bytes(bytes))?;
-            chunks.push(tensor);
-        }
+        let weight = self.memory(laid)?;
+        weight.write(w)?;
+        Ok(weight)
+    }
+
+    /// A weight all of whose words are 0.
+    fn memory(&self, laid: Laid) -> Result<Weight> {
+        let memory = |chunk: &Chunk| self.zeros([chunk.words as usize], Elem::U32);
+        let chunks = laid.chunks().iter().map(memory).collect::<Result<_>>()?;
         Ok(Weight { laid: Arc::new(laid), chunks })
     }
+}
+
+/// Writes words from word `at` on.
+fn put(tensor: &Tensor, at: u64, bytes: &[u8]) -> Result<()> {
+    tensor.view(at as usize, [bytes.len() / 4])?.write_bytes(bytes)
+}
+
+/// A weight of zeros on the host.
+fn zeros(format: Format, dense: Elem, n: usize, k: usize) -> Result<Packed<'static>> {
+    let dtype = match (format, dense) {
+        (Format::Dense, Elem::F16) => Dtype::F16,
+        (Format::Dense, Elem::Bf16) => Dtype::Bf16,
+        _ => return Packed::encode(format, n, k, &vec![0.0; n * k]),
+    };
+    let part = Part::new(dtype, &[n, k], vec![0; n * k * 2]);
+    Packed::new(format, n, k, BTreeMap::from([("w".to_owned(), part)]))
 }

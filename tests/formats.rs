@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use golden_file::{Compare, attrs_of, packed_of, part_of};
 use gristmill::formats::{Dtype, Format, Group, Packed, Part};
-use gristmill::ops::linear::{Dequantize, Linear};
+use gristmill::ops::linear::{Dequantize, Encode, Linear};
 use gristmill::proof::{Attrs, Value};
 use gristmill::{Caps, Elem, Op as _, Problem as _, Tensor, Weight};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -1238,6 +1238,13 @@ fn formats_table() -> Result<String, gristmill::Error> {
         let numbers = Tensor::outline([w.n(), w.k()], Elem::F32)?;
         let decodes = !Dequantize { w: &w, y: &numbers }.problem()?.plans(&caps)?.is_empty();
         let tick = |yes: bool| if yes { "✓" } else { "" };
+        let on_device = Encode { x: &numbers, w: &w }.problem().and_then(|p| p.plans(&caps)).is_ok();
+        let encodes = match (format.encodes(), on_device) {
+            (true, true) => "host, GPU",
+            (true, false) => "host",
+            (false, true) => "GPU",
+            (false, false) => "",
+        };
         text += &format!(
             "| `{format}` | {} | {:.2} | {} | {} | {} | {} | {} |\n",
             format.holds(),
@@ -1246,7 +1253,7 @@ fn formats_table() -> Result<String, gristmill::Error> {
             tick(plans(1, false)?.contains("gemv/")),
             tick(plans(64, false)?.contains("tiled/")),
             tick(plans(1, true)?.contains("gemv_dot/") && plans(64, true)?.contains("tiled_dot/")),
-            tick(format.encodes()),
+            encodes,
         );
     }
     Ok(text)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use gristmill::ops::linear::{Activation, DequantizeParams, LinearParams};
+use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
@@ -111,7 +111,11 @@ fn titled() -> Vec<(String, Asked)> {
         let w = sweep::weight(format, Elem::F32, 4096);
         told(format!("dequantize, {n} by 4096 of {format}"), sweep::numbers(&w, n, Elem::F32))
     });
-    asks.chain(layers).chain(numbers).collect()
+    let weights = [("q4_0", Elem::F16), ("int8", Elem::F32)].map(|(format, x)| {
+        let w = sweep::weight(format, Elem::F32, 4096);
+        told(format!("encode, 4096 by 4096 of {} into {format}", x.name()), sweep::encoded(&w, 4096, x))
+    });
+    asks.chain(layers).chain(numbers).chain(weights).collect()
 }
 
 fn table() -> String {
@@ -144,9 +148,11 @@ fn line(step: &Step) -> String {
     let [x, y, _] = step.grid;
     let mut line = format!("{:<18} {x:>5} × {y:<3}", step.key.kernel);
     for (slot, filling) in &step.key.fillings {
-        let wanted = ["x", "y", "q", "w", "w_dense", "w_field", "w_scale", "up"].contains(slot)
-            && !filling.ends_with("/none")
-            && !filling.ends_with("/zero");
+        let wanted =
+            ["x", "y", "q", "w", "w_dense", "w_field", "w_scale", "up", "into_nearest", "into_pack", "into_keep"]
+                .contains(slot)
+                && !filling.ends_with("/none")
+                && !filling.ends_with("/zero");
         if wanted {
             let _ = write!(line, " {slot}={}", filling.rsplit('/').next().unwrap_or_default());
         }
@@ -218,11 +224,22 @@ fn decoding(step: &Step) -> DequantizeParams {
     *bytemuck::from_bytes(&step.params)
 }
 
+/// The params of a step that encodes.
+fn encoding(step: &Step) -> EncodeParams {
+    *bytemuck::from_bytes(&step.params)
+}
+
 fn work(step: &Step) -> Work {
     if step.key.kernel == "linear/dequantize" {
         let p = decoding(step);
         let [fold, from, to, len, y0] = [p.fold, p.n0, p.n1, p.k, p.y0].map(u64::from);
         return Work { fold, rows: to - from, len, slices: 1, y0, row0: (0, 1) };
+    }
+    if step.key.kernel == "encode/blocks" {
+        // In the place of y stands the weight, of which each part is bound whole.
+        let p = encoding(step);
+        let [fold, from, to, scales] = [p.fold, p.n0, p.n1, p.scales].map(u64::from);
+        return Work { fold, rows: to - from, len: scales, slices: 1, y0: 0, row0: (0, 1) };
     }
     if step.key.kernel.starts_with("linear/") {
         // What of y they write is seen to apart from this: `check_layer`.
@@ -274,6 +291,8 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols), 1, lanes)
         }
         "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
+        // Scales, each of LANES lanes.
+        "encode/blocks" => (rows * len, 64 / constant("LANES"), 64),
         other => panic!("how many workgroups {other} needs is not said here"),
     };
     (jobs.div_ceil(each), each, invocations)
@@ -353,15 +372,50 @@ fn check_layer(who: &str, asked: &Asked, plan: &Plan) {
     }
 }
 
+/// Steps that encode write the rows of a weight one after the other, from the same rows of x, each part of it as a whole.
+fn check_encode(who: &str, asked: &Asked, plan: &Plan) {
+    let mut row = 0;
+    for step in &plan.steps {
+        let who = format!("{who}, step {}", step.key);
+        let p = encoding(step);
+        let [n0, n1, k, row0] = [p.n0, p.n1, p.w.k, p.w.row0].map(u64::from);
+        assert_eq!((n0, p.first), (row, p.n0), "{who}: the rows before end at {row}");
+        assert!(n0 < n1 && (n0 - row0) % 16 == 0, "{who}: rows {n0} to {n1} of a part that begins at {row0}");
+        assert_eq!(begins(asked, step, 1, p.x0), Some(n0 * k), "{who}: x");
+        let into = step.binds.iter().find(|b| b.binding == 2).unwrap_or_else(|| panic!("{who}: no weight"));
+        assert_eq!(into.access, Access::Write, "{who}: the weight is not written");
+        let Source::Operand(part) = into.source else { panic!("{who}: the weight is scratch") };
+        let whole = asked.operands[part].map(|e| (e.first, e.end));
+        assert_eq!(
+            whole,
+            Some((into.offset_bytes, into.offset_bytes + into.size_bytes)),
+            "{who}: a part of the weight"
+        );
+        let lanes = number(&step.key, "LANES").unwrap_or_default();
+        let reach = u64::from(p.turns) * lanes;
+        assert!(reach >= p.blocks.into() && reach < u64::from(p.blocks) + lanes, "{who}: {reach} blocks in reach");
+        let blocks = u64::from(p.blocks) * u64::from(p.scales);
+        assert!(blocks >= k.div_ceil(32) && (blocks - u64::from(p.blocks)) * 32 < k, "{who}: {blocks} blocks of {k}");
+        row = n1;
+    }
+    let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
+    let k = plan.steps.last().map_or(0, |s| u64::from(encoding(s).w.k));
+    assert_eq!(row * k, (x.end - x.first) / x.size, "{who}: numbers written, and numbers of x");
+}
+
 /// Everything that holds of any plan for these caps.
 fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     let who = format!("{who} by {}", plan.name);
     for (i, bytes) in plan.scratch_bytes.iter().enumerate() {
         assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
     }
-    let layer = plan.op == "linear";
-    if layer {
-        check_layer(&who, asked, plan);
+    let apart = match plan.op {
+        "linear" => Some(check_layer as fn(&str, &Asked, &Plan)),
+        "encode" => Some(check_encode as _),
+        _ => None,
+    };
+    if let Some(check) = apart {
+        check(&who, asked, plan);
     }
     let mut rows_seen = 0;
     for step in &plan.steps {
@@ -428,7 +482,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         }
 
         // Every row is written once: steps that write y take up where the last one left off.
-        if layer {
+        if apart.is_some() {
             continue;
         }
         let y_binding = match step.key.kernel {
@@ -454,7 +508,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert_eq!(row0.0, rows_seen % row0.1, "{who}: the first row");
         rows_seen += rows;
     }
-    if layer {
+    if apart.is_some() {
         return;
     }
     let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));

@@ -26,6 +26,14 @@ struct block_Factor {
     times: f32,
 }
 
+// How the numbers that share a scale become codes: what the scale is, and what stands beside it (a zero, a bias), as the bits of f32; or of a
+// power of two its exponent. And what numbers are multiplied with, where they are.
+struct block_Grid {
+    scale: u32,
+    beside: u32,
+    factor: block_Factor,
+}
+
 // The largest magnitude, as bits.
 fn block_magnitude(v: array<vec4<f32>, 8>) -> u32 {
     var values = v;
@@ -71,10 +79,67 @@ fn block_quad(q: vec4<u32>) -> u32 {
     return q.x | (q.y << 8u) | (q.z << 16u) | (q.w << 24u);
 }
 
+// Bits that order like numbers.
+fn block_key(v: vec4<f32>) -> vec4<u32> {
+    let bits = bitcast<vec4<u32>>(v);
+    return select(bits | vec4<u32>(0x80000000u), ~bits, bitcast<vec4<i32>>(v) < vec4<i32>());
+}
+
+// The number of such bits.
+fn block_from_key(key: u32) -> f32 {
+    return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
+
+// The greatest number and the least with its sign turned, both as keys: the larger of two such are those of both together.
+fn block_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
+    var values = v;
+    var most = vec4<u32>();
+    var least = vec4<u32>(0xffffffffu);
+    for (var i = 0u; i < 8u; i++) {
+        let key = block_key(values[i]);
+        most = max(most, key);
+        least = min(least, key);
+    }
+    // Turning all bits turns the sign.
+    return vec2<u32>(max(max(most.x, most.y), max(most.z, most.w)), ~min(min(least.x, least.y), min(least.z, least.w)));
+}
+
+// The difference of two numbers, high and low, of which `magnitude` is the larger, as the bits of the f32 nearest to it.
+fn block_span(high: f32, low: f32, magnitude: u32) -> u32 {
+    let by = block_by(magnitude);
+    return exact_moved(bitcast<u32>(exact_scaled(high, by) - exact_scaled(low, by)) & 0x7fffffffu, -by);
+}
+
+// Whether numbers from 0 on, which may be off by so much, are within that of what lies half way between whole numbers.
+fn block_near_tie(v: vec4<f32>, off: f32) -> bool {
+    return any(abs(v - floor(v) - vec4<f32>(0.5)) <= vec4<f32>(off));
+}
+
+// The f32 nearest to v / b, where a device's quotient will not do; b has a sign and is neither 0 nor infinite.
+fn block_quotient4(v: vec4<f32>, b: f32) -> vec4<f32> {
+    var bits = bitcast<vec4<u32>>(v);
+    let under = bitcast<u32>(b);
+    for (var i = 0u; i < 4u; i++) {
+        bits[i] = exact_quotient(bits[i] & 0x7fffffffu, under & 0x7fffffffu) | ((bits[i] ^ under) & 0x80000000u);
+    }
+    return bitcast<vec4<f32>>(bits);
+}
+
 // Whole numbers about 0, as signed bytes: those nearest to v · factor, which is rounded to f32 first; halves away from 0.
 fn block_signed(v: vec4<f32>, factor: block_Factor) -> vec4<u32> {
     let moved = block_moved(v, factor.by);
     let size = (vec4<u32>(abs(moved * factor.times) * 2.0) + vec4<u32>(1u)) >> vec4<u32>(1u);
+    return select(size, vec4<u32>() - size, bitcast<vec4<i32>>(v) < vec4<i32>()) & vec4<u32>(255u);
+}
+
+// The same with halves to even.
+fn block_signed_even(v: vec4<f32>, factor: block_Factor) -> vec4<u32> {
+    let one = vec4<u32>(1u);
+    let twice = abs(block_moved(v, factor.by) * factor.times) * 2.0;
+    let floor = vec4<u32>(twice);
+    let tie = (bitcast<vec4<u32>>(vec4<f32>(floor)) == bitcast<vec4<u32>>(twice)) & ((floor & one) == one);
+    let up = (floor + one) >> one;
+    let size = select(up, up & vec4<u32>(0xfffffffeu), tie);
     return select(size, vec4<u32>() - size, bitcast<vec4<i32>>(v) < vec4<i32>()) & vec4<u32>(255u);
 }
 

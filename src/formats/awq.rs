@@ -28,6 +28,7 @@
 
 use super::codec::{Check, Codec, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use super::round::{Affine, Rule, as_f16, divisor, f16s, rows, words};
 use crate::error::Result;
@@ -113,6 +114,10 @@ impl Codec for Awq {
             }
             AwqVersion::GemvTiled => Form::biased(4, Scale::F16Pair, Place::along(self.group.size(w.k()))),
         })
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        (self.version != AwqVersion::GemvTiled).then_some(Nearest::Affine { most: 15, least: 0 })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

@@ -21,6 +21,7 @@
 use super::bits::{FP4, NF4, amax, inverse, nearest, nibble};
 use super::codec::{BYTES, Check, Codec, Numbers, among, value_error};
 use super::form::{Form, Level, Place, Scale, flat_at};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -104,6 +105,10 @@ impl<const NF4: bool> Codec for Bnb<NF4> {
         })
     }
 
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        NF4.then_some(Nearest::Nf4)
+    }
+
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
         codes(w.get("packed"), n, out);
     }
@@ -176,6 +181,10 @@ impl Codec for OnnxBnb4 {
 
     fn form(&self, w: &Packed<'_>) -> Option<Form> {
         Some(Form::scaled(4, Scale::F32, Place::Flat(self.block).on(w.k())).levels(Level::Table))
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        self.nf4.then_some(Nearest::Nf4)
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

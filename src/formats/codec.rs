@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::form::Form;
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use crate::error::{Error, Result, shape_error};
 use crate::proof::{Attrs, Value};
@@ -28,6 +29,11 @@ pub(crate) trait Codec {
 
     /// Its numeric form, or none that the others share. The tensors have been checked, here and below.
     fn form(&self, _w: &Packed<'_>) -> Option<Form> {
+        None
+    }
+
+    /// How a device rounds numbers into it, if it can.
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
         None
     }
 

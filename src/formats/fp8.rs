@@ -15,6 +15,7 @@
 use super::bits::{amax, f8_from};
 use super::codec::{BYTES, Check, Codec, Numbers, value_error};
 use super::form::{Form, Level, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -63,6 +64,10 @@ impl<const MANTISSA: u32> Codec for Fp8<MANTISSA> {
             let place = if all { Place::TENSOR } else { Place::Block { rows, cols } };
             Form::scaled(8, Scale::F32, place).levels(if MANTISSA == 3 { Level::E4m3 } else { Level::E5m2 })
         })
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        (MANTISSA == 3).then_some(Nearest::E4m3)
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

@@ -20,6 +20,7 @@
 use super::bits::{field, put_field};
 use super::codec::{Check, Codec, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use super::round::{Affine, Rule, as_f16, f16s, put_apart, rows, words};
 use crate::error::Result;
@@ -78,6 +79,10 @@ impl Codec for Gptq {
             let place = if w.part("g_idx").is_some() { Place::Ordered } else { Place::along(self.group.size(w.k())) };
             Form::scaled(self.bits, scale, place)
         })
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: self.zero_less_one.into() })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

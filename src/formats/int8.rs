@@ -9,6 +9,7 @@
 use super::bits::{amax, inverse};
 use super::codec::{Check, Codec};
 use super::form::{Form, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -26,12 +27,16 @@ impl Codec for Int8 {
 
     fn form(&self, w: &Packed<'_>) -> Option<Form> {
         Some({
-            let place = if w.get("weight_scale").elements() == 1 { Place::TENSOR } else { Place::ROW };
+            let place = if w.get("weight_scale").shape.len() == 1 { Place::TENSOR } else { Place::ROW };
             match w.part("weight_zero_point") {
                 None => Form::scaled(8, Scale::F32, place).about(128),
                 Some(_) => Form::scaled(8, Scale::F32Pair, place),
             }
         })
+    }
+
+    fn nearest(&self, w: &Packed<'_>) -> Option<Nearest> {
+        w.part("weight_zero_point").is_none().then_some(Nearest::Signed { even: true })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

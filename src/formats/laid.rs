@@ -22,6 +22,7 @@ use half::{bf16, f16};
 
 use super::codec::Codec;
 use super::form::{Form, Level, Place, Rule, Scale};
+use super::nearest::Nearest;
 use super::packed::Packed;
 use super::{Dtype, Format};
 use crate::error::{Error, Result};
@@ -92,6 +93,8 @@ pub struct Laid {
     n: u32,
     k: u32,
     body: Body,
+    /// How a device rounds numbers into it.
+    nearest: Option<Nearest>,
     /// Groups of a row, where a list of columns says which is whose.
     groups: u32,
     side: bool,
@@ -125,15 +128,25 @@ fn integers(w: &Packed<'_>, codec: &dyn Codec, body: Body) -> Integers {
     if form.rule != Rule::Scaled || !pairs || !one_scale {
         return Integers::Run;
     }
-    let most = 1u64 << 31;
-    let size = |q: u32| u64::from(q.abs_diff(form.zero)) * 128;
-    let largest = size(0).max(size((1 << form.bits) - 1));
     let mut codes = vec![0; k];
     let mut fits = |n| {
         codec.codes(w, n, &mut codes);
-        codes.iter().map(|q| size(u32::from(*q))).sum::<u64>() < most
+        codes.iter().map(|q| product(form, u32::from(*q))).sum::<u64>() < MOST
     };
-    if largest * (k as u64) < most || (0..w.n()).all(&mut fits) { Integers::Row } else { Integers::Run }
+    if always(form, k as u64) || (0..w.n()).all(&mut fits) { Integers::Row } else { Integers::Run }
+}
+
+/// What sums of integers stay below.
+const MOST: u64 = 1 << 31;
+
+/// The largest magnitude of a product of this code with an int8 code.
+fn product(form: Form, q: u32) -> u64 {
+    u64::from(q.abs_diff(form.zero)) * 128
+}
+
+/// Sums of rows stay below it, whatever the codes are.
+fn always(form: Form, k: u64) -> bool {
+    product(form, 0).max(product(form, (1 << form.bits) - 1)) * k < MOST
 }
 
 /// A section of a chunk.
@@ -249,6 +262,7 @@ impl Laid {
             n: w.n() as u32,
             k: w.k() as u32,
             body,
+            nearest: codec.nearest(w),
             groups: groups_of(w, codec, body),
             side: side.is_some(),
             integers: integers(w, codec, body),
@@ -265,6 +279,66 @@ impl Laid {
     pub fn like(sample: &Packed<'_>, n: usize, binding_bytes: u64) -> Result<Self> {
         let laid = Self::new(sample, u64::MAX)?;
         Self { n: n as u32, chunks: Vec::new(), ..laid }.chunked(binding_bytes, None)
+    }
+
+    /// As [`Laid::like`], for codes that are not known yet.
+    ///
+    /// # Errors
+    /// As [`Laid::new`].
+    pub fn blank(sample: &Packed<'_>, n: usize, binding_bytes: u64) -> Result<Self> {
+        let mut laid = Self::like(sample, n, binding_bytes)?;
+        if laid.judged_by_codes() {
+            laid.integers = Integers::Run;
+        }
+        Ok(laid)
+    }
+
+    /// Only for the codes that are there rows are summed as integers.
+    fn judged_by_codes(&self) -> bool {
+        match self.body {
+            Body::Form(form) => self.integers == Integers::Row && !always(form, u64::from(self.k)),
+            _ => false,
+        }
+    }
+
+    /// The columns that share a scale, for a kernel that writes the weight.
+    ///
+    /// # Errors
+    /// No kernel can: the rule that the weight breaks.
+    pub(crate) fn written(&self) -> std::result::Result<u32, &'static str> {
+        if self.side {
+            return Err("to some of its rows a side list is added");
+        }
+        if self.judged_by_codes() {
+            return Err("its rows are summed as integers, as its codes allow, and others might not");
+        }
+        match (self.body, self.nearest) {
+            (Body::Dense(_), _) => Ok(32),
+            (Body::Form(form), Some(nearest)) => nearest.cols(form, self.n, self.k),
+            _ => Err("it is encoded on the host only"),
+        }
+    }
+
+    /// Fills the slot of a weight that is written.
+    pub(crate) fn fill_into(&self, step: &mut Builder) {
+        match (self.body, self.nearest) {
+            (Body::Form(form), Some(nearest)) => {
+                step.fill("into", "slot/into/coded");
+                nearest.fill(step, form);
+            }
+            (Body::Dense(elem), _) => {
+                step.fill("into", "slot/into/dense");
+                step.fill(
+                    "into_narrow",
+                    match elem {
+                        Elem::F16 => "slot/narrow/f16",
+                        Elem::Bf16 => "slot/narrow/bf16",
+                        _ => "slot/narrow/f32",
+                    },
+                );
+            }
+            _ => {}
+        }
     }
 
     fn chunked(mut self, binding_bytes: u64, side: Option<&[u32]>) -> Result<Self> {
@@ -427,10 +501,43 @@ impl Laid {
     }
 
     /// Hands over the words of a chunk in pieces of a few MB: where a piece begins, in words, and the piece.
-    pub(crate) fn write(
+    pub(crate) fn write(&self, w: &Packed<'_>, chunk: &Chunk, put: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        self.write_some(w, chunk, &SECTIONS, put)
+    }
+
+    /// All words of a weight that fits one binding.
+    ///
+    /// # Errors
+    /// As [`Laid::new`].
+    pub(crate) fn words(w: &Packed<'_>) -> Result<Vec<u32>> {
+        let laid = Self::new(w, u64::MAX)?;
+        let mut words = Vec::new();
+        for chunk in laid.chunks() {
+            words.resize(chunk.words as usize, 0);
+            laid.write(w, chunk, |at, bytes| {
+                let at = at as usize;
+                words[at..at + bytes.len() / 4].copy_from_slice(bytemuck::cast_slice(bytes));
+                Ok(())
+            })?;
+        }
+        Ok(words)
+    }
+
+    /// The same of what no kernel writes: the table.
+    pub(crate) fn write_table(
         &self,
         w: &Packed<'_>,
         chunk: &Chunk,
+        put: impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.write_some(w, chunk, &[Section::Table], put)
+    }
+
+    fn write_some(
+        &self,
+        w: &Packed<'_>,
+        chunk: &Chunk,
+        wanted: &[Section],
         mut put: impl FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
         const PIECE_WORDS: u64 = 1 << 20;
@@ -444,7 +551,7 @@ impl Laid {
             let by_row = matches!(section, Section::Codes | Section::High) && row_words > 0;
             let rows_at_once = if by_row { (PIECE_WORDS / row_words).max(1) as usize } else { usize::MAX };
             let mut done = at;
-            let mut row = from as usize;
+            let mut row = if wanted.contains(&section) { from } else { to } as usize;
             while words > 0 && row < to as usize {
                 let rows = row..row.saturating_add(rows_at_once).min(to as usize);
                 row = rows.end;

@@ -15,6 +15,7 @@
 use super::bits::{field, put_field};
 use super::codec::{Check, Codec, FLOATS, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use crate::error::Result;
 
@@ -61,6 +62,10 @@ impl Codec for MlxAffine {
             let scale = Scale::of(&[w.get("scales").dtype, w.get("biases").dtype]);
             Form::biased(self.bits, scale, Place::along(self.group as usize))
         })
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Edge((1 << self.bits) - 1))
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

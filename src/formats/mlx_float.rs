@@ -20,6 +20,7 @@ use super::bits::{amax, f8, f8_from, half_e8m0, nibble};
 use super::codec::{BYTES, Check, Codec, WORDS};
 use super::form::{Form, Level, Place, Rule, Scale};
 use super::gguf::mxfp4::exponent;
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use super::round::{divisor, e2m1_even};
 use crate::error::Result;
@@ -65,6 +66,10 @@ impl Codec for MlxMxfp4 {
         Some(Form { rule: Rule::Power, ..Form::scaled(4, Scale::E8m0, Place::along(32)).levels(Level::E2m1) })
     }
 
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Power { down: 2, even: true })
+    }
+
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
         nibbles(w, n, out);
     }
@@ -89,6 +94,10 @@ impl Codec for MlxMxfp8 {
 
     fn form(&self, _w: &Packed<'_>) -> Option<Form> {
         Some(Form { rule: Rule::Power, ..Form::scaled(8, Scale::E8m0, Place::along(32)).levels(Level::E4m3) })
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Power { down: 8, even: true })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

@@ -48,6 +48,7 @@ pub mod leanquant;
 pub mod lut16;
 pub mod mlx_affine;
 pub mod mlx_float;
+mod nearest;
 pub mod onnx;
 pub mod owq;
 mod packed;

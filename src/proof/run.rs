@@ -8,6 +8,7 @@ use super::{Attrs, Expected, Operands, Outcome, Use, build, compare};
 use crate::caps::Caps;
 use crate::dispatch::Dispatcher;
 use crate::error::Result;
+use crate::formats::Packed;
 use crate::ops::{Op, Problem};
 use crate::plan::{BIND_ALIGN_BYTES, Plan};
 use crate::tensor::{Elem, Tensor};
@@ -22,6 +23,8 @@ pub struct Prepared {
     /// The buffers behind skewed outputs, whose other elements nobody may touch.
     whole: BTreeMap<String, Tensor>,
     outputs: Vec<&'static str>,
+    /// What the weights hold that the op writes, before it does.
+    before: Vec<(&'static str, Packed<'static>)>,
     expected: Vec<Expected>,
 }
 
@@ -68,6 +71,9 @@ impl Prepared {
     pub fn new(gpu: &Dispatcher, case: &Case, storage: Elem) -> Result<Self> {
         let (hosts, expected) = case.reference(storage)?;
         let mut prepared = Self::timed(gpu, case, storage, &hosts)?;
+        for weight in case.linked_weights().iter().filter(|w| expected.iter().any(|e| e.role == w.role)) {
+            prepared.before.push((weight.role, weight.packed(&case.name)?));
+        }
         prepared.expected = expected;
         Ok(prepared)
     }
@@ -106,6 +112,7 @@ impl Prepared {
             operands: Operands { tensors, weights },
             whole,
             outputs: case.outputs.iter().map(|o| o.role).collect(),
+            before: Vec::new(),
             expected: Vec::new(),
         })
     }
@@ -150,11 +157,21 @@ impl Prepared {
         for all in self.whole.values() {
             all.write_bytes(&vec![POISON; all.bytes() as usize])?;
         }
+        for (role, packed) in &self.before {
+            self.operands.weights[*role].write(packed)?;
+        }
         self.with(Run(&self.gpu, plan))?;
         let mut verdict = Verdict { outcomes: Vec::new(), spilled: Vec::new() };
         for expected in &self.expected {
-            let tensor = &self.operands.tensors[expected.role];
-            let outcome = compare(expected, &tensor.read().await?, tensor.elem());
+            let outcome = match self.operands.tensors.get(expected.role) {
+                Some(tensor) => compare(expected, &tensor.read().await?, tensor.elem()),
+                // Of a weight, its bytes on the device.
+                None => {
+                    let words = self.operands.weights[expected.role].read_words().await?;
+                    let bytes: Vec<f32> = words.iter().flat_map(|word| word.to_le_bytes()).map(f32::from).collect();
+                    compare(expected, &bytes, Elem::U8)
+                }
+            };
             let place = verdict.outcomes.partition_point(|o| o.worst >= outcome.worst);
             verdict.outcomes.insert(place, outcome);
         }
@@ -195,6 +212,7 @@ impl Prepared {
                 operands: Operands { tensors, weights },
                 whole: BTreeMap::new(),
                 outputs: Vec::new(),
+                before: Vec::new(),
                 expected: Vec::new(),
             }
         };

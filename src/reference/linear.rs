@@ -83,6 +83,12 @@ pub fn dequantize(w: &Array, n: usize) -> Vec<f64> {
     (0..n).flat_map(|i| &w.data[i % rows * k..][..k]).copied().collect()
 }
 
+/// A weight of numbers, of which the host's encoder has laid these words: its bytes. What a format makes of a number is specified in
+/// its own file, to the bit.
+pub fn encode(words: &[u32]) -> Vec<f64> {
+    words.iter().flat_map(|word| word.to_le_bytes()).map(f64::from).collect()
+}
+
 /// `x[M,K]` times the first `n` rows of `w[…,K]`, which begin again where they end: `[M,n]`, and beside each sum the sum of the
 /// magnitudes of what was added.
 pub fn matmul(x: &Array, w: &Array, n: usize) -> (Vec<f64>, Vec<f64>) {

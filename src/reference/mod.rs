@@ -6,7 +6,7 @@ mod linear;
 mod norm;
 mod quantize;
 
-pub use linear::{Linear, activation, dequantize, linear, linear_epilogue, matmul};
+pub use linear::{Linear, activation, dequantize, encode, linear, linear_epilogue, matmul};
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
     power_norm, rms_norm, scaler, unified_norm,

@@ -5,7 +5,7 @@
 #![allow(clippy::panic, reason = "a test fails by it")]
 
 use gristmill::formats::{Dtype, Format, Packed, Part};
-use gristmill::ops::linear::{Activation, Dequantize, Linear};
+use gristmill::ops::linear::{Activation, Dequantize, Encode, Linear};
 use gristmill::ops::norm::{
     BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm,
     Scaler, UnifiedNorm,
@@ -370,6 +370,11 @@ impl Layer {
 pub fn numbers(w: &Packed<'_>, n: usize, y: Elem) -> Result<Asked> {
     let n = n.next_multiple_of(w.n());
     Asked::of(&Dequantize { w: &Weight::outline(w, n)?, y: &Tensor::outline([n, w.k()], y)? })
+}
+
+/// The weight of n rows in the format of a few, from numbers.
+pub fn encoded(w: &Packed<'_>, n: usize, x: Elem) -> Result<Asked> {
+    Asked::of(&Encode { x: &Tensor::outline([n, w.k()], x)?, w: &Weight::outline(w, n)? })
 }
 
 /// A few rows of k columns in the format of `dequantize/{name}` of the case table; dense numbers in this storage.

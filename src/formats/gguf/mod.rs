@@ -34,6 +34,7 @@ use half::f16;
 use super::bits::{f16_from, inverse};
 use super::codec::{BYTES, Check, Codec};
 use super::form::{Form, Place};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use super::round::{as_f16, divisor, middles, range, whole};
 use crate::error::Result;
@@ -47,6 +48,8 @@ pub(crate) trait Block {
 
     /// The numeric form.
     const FORM: Form;
+    /// How a device rounds numbers into it, if it can.
+    const NEAREST: Option<Nearest> = None;
 
     /// The codes of a block.
     fn codes(b: &[u8], out: &mut [u8]);
@@ -79,6 +82,10 @@ impl<B: Block> Codec for B {
 
     fn form(&self, _w: &Packed<'_>) -> Option<Form> {
         Some(B::FORM)
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        B::NEAREST
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

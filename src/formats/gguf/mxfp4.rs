@@ -12,6 +12,7 @@
 
 use super::super::bits::{E2M1_DOUBLED, amax, half_e8m0};
 use super::super::form::{Form, Level, Place, Rule, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, nib, put_nib};
 
 /// The codec.
@@ -27,6 +28,7 @@ impl Block for Mxfp4 {
         rule: Rule::Power,
         ..Form::scaled(4, Scale::E8m0, Place::Block { rows: 1, cols: 32 }).levels(Level::E2m1)
     };
+    const NEAREST: Option<Nearest> = Some(Nearest::Power { down: 2, even: false });
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

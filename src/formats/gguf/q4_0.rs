@@ -8,6 +8,7 @@
 //! `w = d·(nib(2) − 8)`. Encoding: `d = p / −8` with p the signed value of the largest magnitude, `q = min(trunc(v/d + 8.5), 15)`.
 
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, nib, put_h, put_nib, signed_codes};
 
 /// The codec.
@@ -20,6 +21,7 @@ impl Block for Q4_0 {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(4, Scale::F16, Place::Block { rows: 1, cols: 32 }).about(8);
+    const NEAREST: Option<Nearest> = Some(Nearest::About(8));
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

@@ -9,6 +9,7 @@
 //! `q = min(trunc(v/d + 16.5), 31)`.
 
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, bit, nib, put_h, put_nib, signed_codes};
 
 /// The codec.
@@ -21,6 +22,7 @@ impl Block for Q5_0 {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(5, Scale::F16, Place::Block { rows: 1, cols: 32 }).about(16);
+    const NEAREST: Option<Nearest> = Some(Nearest::About(16));
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

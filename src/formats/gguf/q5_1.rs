@@ -8,6 +8,7 @@
 //! `w = d·(nib(8) | bit(j) << 4) + m`. Encoding: `m = min v`, `d = (max v − m)/31`, `q = trunc((v − m)/d + 0.5)`.
 
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, bit, h, nib, put_h, put_nib, ranged_codes};
 
 /// The codec.
@@ -20,6 +21,7 @@ impl Block for Q5_1 {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::biased(5, Scale::F16Pair, Place::Block { rows: 1, cols: 32 });
+    const NEAREST: Option<Nearest> = Some(Nearest::Ranged(31));
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

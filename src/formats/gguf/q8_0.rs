@@ -9,6 +9,7 @@
 
 use super::super::bits::{amax, inverse};
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, put_h};
 
 /// The codec.
@@ -21,6 +22,7 @@ impl Block for Q8_0 {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(8, Scale::F16, Place::Block { rows: 1, cols: 32 }).about(128);
+    const NEAREST: Option<Nearest> = Some(Nearest::Signed { even: false });
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (out, q) in out.iter_mut().zip(&b[2..]) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Linear`] | `y = residual + row_scale ⊙ activation(x·wᵀ + bias)`, or `… ⊙ (x·upᵀ)` with a second matrix |
 //! | [`Dequantize`] | the numbers of a weight |
+//! | [`Encode`] | the weight of numbers |
 //!
 //! Sums are f32, whatever the storage. A weight is decoded where it is multiplied, and its packed bytes are all that is read of it.
 
@@ -21,8 +22,10 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 use crate::weight::Weight;
 
 mod dequantize;
+mod encode;
 
 pub use dequantize::{Dequantize, DequantizeParams, DequantizeProblem};
+pub use encode::{Encode, EncodeParams, EncodeProblem};
 
 /// What is done to a sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -233,7 +233,7 @@ impl Make {
 }
 
 /// Formats with their numbers, and what N and K must be multiples of.
-fn formats() -> Vec<(&'static str, Format, usize, usize)> {
+pub(super) fn formats() -> Vec<(&'static str, Format, usize, usize)> {
     let n = |name: &str, attrs: Attrs| Format::parse(name, &attrs).ok();
     let a = Attrs::default;
     let bits = |bits: f64, group: f64| a().with("bits", bits).with("group", group);

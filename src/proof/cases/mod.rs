@@ -1,7 +1,7 @@
 //! The case table: the problems that are tested, timed and shown on the page.
 //!
 //! A case names its op, attributes and operands; its reference's answer and bound are made from them. A new case in
-//! the list of its op is tested, benchmarked and on the page, with no further edit; but for linear layers, which are not on the
+//! the list of its op is tested, benchmarked and on the page, with no further edit; but for what has weights, which is not on the
 //! page yet (see `PAGE`).
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use crate::tensor::Elem;
 use crate::weight::Weight;
 
 mod codes;
+mod encode;
 mod linear;
 mod norm;
 mod quantize;
@@ -34,6 +35,9 @@ const QUANTIZE: Family =
 const LINEAR: Family =
     Family { ops: linear::OPS, cases: linear::cases, build: linear::build, expected: linear::expected };
 
+const ENCODE: Family =
+    Family { ops: encode::OPS, cases: encode::cases, build: encode::build, expected: encode::expected };
+
 /// The families that the page has. Linear layers are tested and timed natively only, until the page has a section on weights: with
 /// them come the encoders and decoders of all formats, which would be two fifths of the wasm that it loads.
 const PAGE: &[Family] = &[NORM, QUANTIZE];
@@ -41,7 +45,7 @@ const PAGE: &[Family] = &[NORM, QUANTIZE];
 /// In wasm the table is the page's, without weights: what is not in it is not linked.
 pub(super) const ONLY_PAGE: bool = cfg!(target_arch = "wasm32");
 
-const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR] };
+const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ENCODE] };
 
 /// The ops of the table; in wasm, those of the [`page`].
 pub const OPS: &[&str] = &joined::<{ count(FAMILIES) }>(FAMILIES);
@@ -155,14 +159,18 @@ impl WeightInput {
     /// A format that cannot be encoded, or not in this shape.
     pub fn packed(&self, case: &str) -> Result<Packed<'static>> {
         let mut random = Random::new(&format!("{case}/{}", self.role));
-        let values = fill(&mut random, &[self.rows, self.shape[1]], self.fill);
-        let [rows, k] = [self.rows, self.shape[1]];
+        self.of(&fill(&mut random, &[self.rows, self.shape[1]], self.fill), self.rows)
+    }
+
+    /// These values in so many rows, as this weight.
+    fn of(&self, values: &[f32], rows: usize) -> Result<Packed<'static>> {
+        let k = self.shape[1];
         let dtype = match (self.format, self.dense) {
             (Format::Dense, Elem::F16) => Dtype::F16,
             (Format::Dense, Elem::Bf16) => Dtype::Bf16,
-            _ => return Packed::encode(self.format, rows, k, &values),
+            _ => return Packed::encode(self.format, rows, k, values),
         };
-        let part = Part::new(dtype, &[rows, k], self.dense.encode(&values));
+        let part = Part::new(dtype, &[rows, k], self.dense.encode(values));
         Packed::new(self.format, rows, k, BTreeMap::from([("w".to_owned(), part)]))
     }
 
@@ -349,13 +357,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_all_but_linear_layers() {
+    fn the_page_has_all_but_what_has_weights() {
         let (all, page) = (all(), page());
         let there = |case: &&Case| page.iter().any(|p| p.name == case.name);
-        assert!(all.iter().filter(there).all(|c| !linear::OPS.contains(&c.op) && c.weights.is_empty()));
-        assert!(all.iter().filter(|c| !there(c)).all(|c| linear::OPS.contains(&c.op)));
+        let natively = [linear::OPS, encode::OPS].concat();
+        assert!(all.iter().filter(there).all(|c| !natively.contains(&c.op) && c.weights.is_empty()));
+        assert!(all.iter().filter(|c| !there(c)).all(|c| natively.contains(&c.op)));
         assert!(page.len() > 100 && page.len() < all.len());
-        let families = [norm::OPS, quantize::OPS, linear::OPS].concat();
+        let families = [norm::OPS, quantize::OPS, linear::OPS, encode::OPS].concat();
         assert_eq!(OPS, families);
     }
 }

@@ -1,0 +1,67 @@
+// encode/blocks: the numbers of a matrix, rounded to nearest, as a weight in any format that slot/into has.
+//
+// A lane has a block of 32 numbers; LANES of them share a scale, which follows from all their numbers: the largest magnitude, or the range.
+// Codes and scales are those that the host makes, bit for bit.
+// Good for what is encoded where it is: a merged weight, a format that is tried. Wrong where the host has the numbers anyway and time
+// does not matter.
+// Moves the numbers once, and twice where a scale has more than 2,048 of them, and stores the weight once. Loads go through workgroup memory
+// (9.75 KiB), so that neighbouring lanes load neighbouring quads; a row of the tile is a quad longer than a block, so that 8 lanes read 32 banks.
+// Barriers: 3 a turn, and those of one or two reductions where lanes share a scale. Registers: 32 floats a lane.
+#import encode
+struct encode_Params {
+    w: weight_At,
+    fold: u32,   // the grid's x
+    n0: u32,     // rows of this dispatch begin here
+    n1: u32,     // and end before this one
+    first: u32,  // the row at which the binding of x begins
+    x0: u32,     // its first element there
+    scales: u32, // scales of a row
+    blocks: u32, // blocks of a scale
+    turns: u32,  // of the lanes that share a scale
+}
+@group(0) @binding(0) var<uniform> encode_params: encode_Params;
+#slot x @binding(1) // [N, K]
+#slot reduce
+const TILE_QUADS = 9u; // of a block in the tile
+var<workgroup> tile_x: array<vec4<f32>, 576>;
+
+// The block of every lane in a turn; zeros where there are no numbers, which change no scale. All lanes call it.
+fn load32(extent: encode_Extent, first: u32, lane: u32, turn: u32) -> array<vec4<f32>, 8> {
+    let k = encode_params.w.k;
+    for (var i = 0u; i < 8u; i++) {
+        let at = i * LANE_COUNT + lane;
+        let place = encode_place(extent, first, at / 8u, turn);
+        let col = place.block * 32u + at % 8u * 4u;
+        var v = vec4<f32>();
+        if (place.live && col < k) {
+            v = x_load4(encode_params.x0 + (place.row - encode_params.first) * k + col, min(k - col, 4u));
+        }
+        tile_x[at / 8u * TILE_QUADS + at % 8u] = v;
+    }
+    workgroupBarrier();
+    var v: array<vec4<f32>, 8>;
+    for (var i = 0u; i < 8u; i++) { v[i] = tile_x[lane * TILE_QUADS + i]; }
+    workgroupBarrier();
+    return v;
+}
+
+@compute @workgroup_size(LANE_COUNT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let p = encode_params;
+    let extent = encode_Extent(p.n0, p.n1, p.scales, p.blocks, (p.w.k + 31u) / 32u);
+    let first = (group.x + group.y * p.fold) * encode_TEAMS;
+    if (first >= (p.n1 - p.n0) * p.scales) { return; }
+    var v: array<vec4<f32>, 8>;
+    var range = vec2<u32>();
+    for (var turn = 0u; turn < p.turns; turn++) {
+        v = load32(extent, first, lane, turn);
+        range = max(range, into_range(v));
+    }
+    range = vec2<u32>(reduce_max(range.x, lane), reduce_max(range.y, lane));
+    let grid = into_grid(range);
+    encode_keep(p.w, extent, first, lane, grid);
+    for (var turn = 0u; turn < p.turns; turn++) {
+        if (p.turns > 1u) { v = load32(extent, first, lane, turn); }
+        encode_store32(p.w, encode_place(extent, first, lane, turn), v, grid);
+    }
+}

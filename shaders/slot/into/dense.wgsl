@@ -1,0 +1,28 @@
+// Writes a weight of numbers as they are. A row is padded to whole quads with zeros.
+#import block
+@group(0) @binding(0) var<storage, read_write> slot_data: array<u32>; // [words]
+#slot slot_narrow // how the numbers are stored
+const slot_BITS = 0u;
+
+fn slot_put(i: u32, word: u32) {
+    slot_data[i] = word;
+}
+
+fn slot_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
+    return vec2<u32>();
+}
+
+fn slot_grid(range: vec2<u32>) -> block_Grid {
+    return block_Grid(0u, 0u, block_Factor(0, 0.0));
+}
+
+fn slot_scale(grid: block_Grid) -> vec2<u32> {
+    return vec2<u32>();
+}
+
+fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: block_Grid) {
+    var values = v;
+    for (var i = 0u; i < 8u; i++) {
+        if (block * 8u + i < at.blocks) { slot_narrow_store4(at.codes, row * at.blocks + block * 8u + i, values[i]); }
+    }
+}

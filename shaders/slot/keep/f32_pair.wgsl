@@ -1,0 +1,6 @@
+// Scale and zero or bias in f32.
+#import block
+const slot_BITS = 64u;
+fn slot_bits(grid: block_Grid) -> vec2<u32> {
+    return vec2<u32>(grid.scale, grid.beside);
+}

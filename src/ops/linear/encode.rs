@@ -1,0 +1,145 @@
+//! Numbers as a weight.
+
+use std::sync::Arc;
+
+use super::WeightAt;
+use crate::caps::Caps;
+use crate::error::{Error, Result, shape_error};
+use crate::formats::laid::Laid;
+use crate::ops::params::params;
+use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once};
+use crate::ops::{Op, Operand, Problem};
+use crate::plan::{Access, Const, Plan};
+use crate::tensor::{Elem, Layout, Tensor, want_float};
+use crate::weight::Weight;
+
+/// The numbers `x[N,K]`, rounded to nearest into the format of a weight by its published rule: bit for bit the codes and scales that
+/// [`Packed::encode`](crate::formats::Packed::encode) makes of the numbers that x stores. What w held before is gone.
+/// [`Dispatcher::encode`](crate::Dispatcher::encode) makes the weight and runs this.
+///
+/// Formats whose codes and scales follow from the numbers that share a scale: dense, `int8` and `fp8.e4m3` with a scale for each row,
+/// `gguf.q4_0`, `q4_1`, `q5_0`, `q5_1`, `q8_0` and `mxfp4`, `mlx.mxfp4`, `mlx.mxfp8`, `mlx.affine`, `bnb.nf4` and `onnx.bnb4` with NF4,
+/// `gptq` and `awq` (not `gemv_fast`). The numbers that share a scale are a row, or a multiple of 32 of a row.
+///
+/// x is finite. Of a row that has a NaN or an infinity codes and scales of the blocks where it stands mean nothing; others are as they would
+/// be without it.
+///
+/// Two things are the host's but for a bit in very rare cases: which zero is the least number of a block that has both zeros; and in `awq` and
+/// `gptq` a scale whose range is of numbers more than 2^24 apart, as the host takes the sum in f64 and rounds twice.
+///
+/// # Errors
+/// x is not `[N,K]` in a floating storage, or no kernel writes such a weight: its format, the place of its scales, or a side list.
+#[derive(Clone, Copy, Debug)]
+pub struct Encode<'a> {
+    /// F32, f16 or bf16, `[N,K]`.
+    pub x: &'a Tensor,
+    /// Receives the numbers. `[N,K]`.
+    pub w: &'a Weight,
+}
+
+params! {
+    /// The params of `encode/blocks`, where each is explained.
+    EncodeParams {
+        /// The weight.
+        w: WeightAt,
+        /// The grid's x.
+        fold: u32,
+        /// The first row of this dispatch.
+        n0: u32,
+        /// One past the last.
+        n1: u32,
+        /// The row at which the binding of x begins.
+        first: u32,
+        /// Its first element there.
+        x0: u32,
+        /// Scales of a row.
+        scales: u32,
+        /// Blocks of 32 of a scale.
+        blocks: u32,
+        /// Turns of the lanes that share a scale.
+        turns: u32,
+    }
+}
+
+/// A weight to be written, with its numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EncodeProblem {
+    x: Layout,
+    w: Arc<Laid>,
+    /// Columns that share a scale.
+    cols: u32,
+}
+
+const OP: &str = "encode";
+
+/// The lanes of a workgroup, each with a block of 32 numbers.
+const LANES: u32 = 64;
+
+/// Rows of a dispatch begin at a multiple of so many rows of its part of the weight, so that scales of a byte begin at whole words, whatever
+/// the scales of a row are.
+const ROWS: u64 = 16;
+
+impl Op for Encode<'_> {
+    type Problem = EncodeProblem;
+
+    fn problem(&self) -> Result<EncodeProblem> {
+        want_float(OP, "x", self.x)?;
+        let (n, k) = (self.w.n(), self.w.k());
+        if self.x.shape().dims() != [n, k] {
+            return Err(shape_error!(OP, "x has shape {}, but w is [{n}, {k}]", self.x.shape()));
+        }
+        let value = || self.w.format().to_string();
+        let cols = self.w.laid().written().map_err(|rule| Error::Value { op: OP, name: "w", value: value(), rule })?;
+        Ok(EncodeProblem { x: self.x.layout(), w: Arc::clone(self.w.laid()), cols })
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        let mut list: Vec<Operand<'_>> = vec![("x", Some(self.x))];
+        list.extend(self.w.chunks().iter().map(|chunk| ("w", Some(chunk))));
+        list
+    }
+}
+
+impl Problem for EncodeProblem {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let (n, k, size) = (self.w.n() as u64, self.w.k() as u64, self.x.elem.bytes() as u64);
+        let most = rows_at_once(OP, caps, n.next_multiple_of(ROWS), ROWS, k * size)?;
+        let quads = k.is_multiple_of(4) && (self.x.offset_bytes / size).is_multiple_of(4);
+        let blocks = self.cols.div_ceil(32);
+        let lanes = blocks.next_power_of_two().min(LANES);
+        let scales = (k as u32).div_ceil(self.cols);
+        let mut steps = Vec::new();
+        for (i, chunk) in self.w.chunks().iter().enumerate() {
+            let (from, to) = (u64::from(chunk.rows.0), u64::from(chunk.rows.1));
+            for n0 in (from..to).step_by(most as usize) {
+                let rows = most.min(to - n0);
+                let mut step = Builder::new("encode/blocks", Loads { quads, native_f16: false });
+                let mut params = EncodeParams {
+                    w: bytemuck::cast(chunk.at),
+                    n0: n0 as u32,
+                    n1: (n0 + rows) as u32,
+                    first: n0 as u32,
+                    scales,
+                    blocks,
+                    turns: blocks.div_ceil(lanes),
+                    ..Default::default()
+                };
+                let part = Part { operand: 0, layout: self.x, start: n0 * k, elements: rows * k };
+                params.x0 = step.read("x", 1, Some(part), "slot/read/zero");
+                self.w.fill_into(&mut step);
+                step.bind(2, Part::whole(1 + i, Layout::dense(Elem::U32, chunk.words)), Access::Write);
+                Means::BASELINE.reduce(&mut step);
+                step.set("LANES", Const::U32(lanes));
+                let grid = grid(OP, caps, (rows * u64::from(scales)).div_ceil(u64::from(LANES / lanes)))?;
+                params.fold = grid[0];
+                steps.push(step.step(&params, grid));
+            }
+        }
+        let why = "a lane for a block of 32, neighbouring lanes for a scale";
+        Ok(vec![Plan { op: OP, name: "blocks".into(), why, steps, scratch_bytes: Vec::new() }])
+    }
+}

@@ -1,0 +1,301 @@
+//! Weights that are encoded on a device: the words that the host lays, for numbers that hurt; in several parts; what is told of bad input.
+
+#![allow(clippy::panic, reason = "a test fails by it")]
+
+use gristmill::formats::{Dtype, Format, Packed, Part};
+use gristmill::ops::linear::{Dequantize, Encode};
+use gristmill::proof::{Attrs, Value};
+use gristmill::{Dispatcher, Elem, Tensor, Weight};
+use pollster::block_on;
+
+fn gpu() -> Dispatcher {
+    block_on(Dispatcher::request()).expect("a device")
+}
+
+fn words(w: &Weight) -> Vec<u32> {
+    block_on(w.read_words()).expect("words")
+}
+
+fn numbers(gpu: &Dispatcher, w: &Weight) -> Vec<f32> {
+    let y = gpu.zeros([w.n(), w.k()], Elem::F32).expect("memory");
+    gpu.run(Dequantize { w, y: &y }).expect("decoded");
+    block_on(y.read()).expect("numbers")
+}
+
+fn format(name: &str, numbers: &[(&str, f64)]) -> Format {
+    let attrs = numbers.iter().fold(Attrs::default(), |attrs, (name, value)| attrs.with(name, *value));
+    Format::parse(name, &attrs).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The formats that devices encode, with their numbers, and what K must be a multiple of.
+fn formats() -> Vec<(Format, usize)> {
+    let mut all = vec![
+        (Format::Dense, 1),
+        (Format::Int8, 1),
+        (Format::Q4_0, 32),
+        (Format::Q4_1, 32),
+        (Format::Q5_0, 32),
+        (Format::Q5_1, 32),
+        (Format::Q8_0, 32),
+        (Format::Mxfp4, 32),
+        (Format::MlxMxfp4, 32),
+        (Format::MlxMxfp8, 32),
+        (format("bnb.nf4", &[]), 64),
+        (format("bnb.nf4", &[("blocksize", 256.0)]), 256),
+        (format("onnx.bnb4", &[("quant_type", 1.0), ("block", 32.0)]), 32),
+        (format("fp8.e4m3", &[]), 1),
+        (format("awq", &[("group", 128.0)]), 1),
+        (format("awq", &[("group", -1.0)]), 1),
+        (format("gptq", &[("bits", 4.0), ("group", 96.0)]), 8),
+        (format("gptq", &[("bits", 2.0), ("group", 32.0)]), 16),
+        (format("gptq", &[("bits", 3.0), ("group", 64.0)]), 32),
+        (format("gptq", &[("bits", 8.0), ("group", 32.0)]), 4),
+    ];
+    all.extend(
+        [2.0, 3.0, 4.0, 5.0, 6.0, 8.0].map(|bits| (format("mlx.affine", &[("bits", bits), ("group", 64.0)]), 64)),
+    );
+    all
+}
+
+/// A generator (xorshift), the same every time.
+struct Random(u64);
+
+impl Random {
+    fn bits(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as u32
+    }
+
+    fn below(&mut self, n: u32) -> f32 {
+        (self.bits() % n) as f32
+    }
+
+    /// Between −1 and 1.
+    fn unit(&mut self) -> f32 {
+        self.bits() as f32 / 2_147_483_648.0 - 1.0
+    }
+}
+
+/// Numbers that hurt, row by row: what a row has, is its number modulo 16.
+fn hurting(n: usize, k: usize) -> Vec<f32> {
+    let mut random = Random(88_172_645_463_325_252);
+    let mut all = Vec::with_capacity(n * k);
+    for row in 0..n {
+        // A power of two from 2^-125 to 2^124.
+        let scale = f32::from_bits((2 + random.bits() % 250) << 23);
+        for i in 0..k {
+            let unit = random.unit();
+            all.push(match row % 16 {
+                0 => 0.0,
+                1 => 3.7,
+                2 => -3.7,
+                // As large as there are; a difference of two may not be a number.
+                3 => unit * if i % 5 == 0 { 1e-14 } else { f32::MAX },
+                4 => unit.abs() * f32::MAX,
+                // All subnormal; some; the quotient of a scale.
+                5 => f32::from_bits(random.bits() & 0x807f_ffff),
+                6 => unit * 1e-37,
+                7 => unit * 3e-36,
+                // Ties, where the largest of a block is 127, 8, 15, 448.
+                8 => {
+                    if i % 32 == 5 {
+                        127.0
+                    } else {
+                        (random.below(509) - 254.0) * 0.5
+                    }
+                }
+                9 => {
+                    if i % 32 == 3 {
+                        8.0
+                    } else {
+                        random.below(33) * 0.5 - 8.0
+                    }
+                }
+                10 => {
+                    if i % 32 == 3 {
+                        -16.0
+                    } else {
+                        random.below(65) * 0.5 - 16.0
+                    }
+                }
+                11 => match i % 32 {
+                    0 => 15.0,
+                    1 => 0.0,
+                    _ => random.below(31) * 0.5,
+                },
+                12 => {
+                    if i % 32 == 9 {
+                        448.0
+                    } else {
+                        (random.below(65) - 32.0) * 0.125
+                    }
+                }
+                // Few digits at any size: products and quotients next to ties.
+                13 => (random.below(65) - 32.0) * 0.25 * scale,
+                14 => unit * scale,
+                // A number and its negative are the largest.
+                _ => match i % 32 {
+                    4 => -1.0,
+                    9 => 1.0,
+                    _ => unit,
+                },
+            });
+        }
+    }
+    all
+}
+
+/// The words that the host lays, and how the numbers of x are stored.
+fn of_host(gpu: &Dispatcher, format: Format, x: Elem, n: usize, k: usize, values: &[f32]) -> Vec<u32> {
+    let packed = match (format, x) {
+        (Format::Dense, Elem::F16 | Elem::Bf16) => {
+            let dtype = if x == Elem::F16 { Dtype::F16 } else { Dtype::Bf16 };
+            let part = Part::new(dtype, &[n, k], x.encode(values));
+            Packed::new(format, n, k, [("w".to_owned(), part)].into())
+        }
+        _ => Packed::encode(format, n, k, values),
+    };
+    let packed = packed.unwrap_or_else(|e| panic!("{format}: {e}"));
+    words(&gpu.weight(&packed).expect("a weight"))
+}
+
+/// Where words differ.
+fn differences(what: &str, got: &[u32], want: &[u32]) -> Option<String> {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let wrong: Vec<usize> = (0..got.len()).filter(|i| got[*i] != want[*i]).collect();
+    let told = wrong.iter().take(5).map(|i| format!("word {i}: {:08x}, host {:08x}", got[*i], want[*i]));
+    let told: Vec<String> = told.collect();
+    (!wrong.is_empty()).then(|| format!("{what}: {} of {} words differ: {told:?}\n", wrong.len(), got.len()))
+}
+
+#[test]
+fn codes_and_scales_are_the_hosts_bit_for_bit() {
+    let gpu = gpu();
+    let mut failures = Vec::new();
+    for (format, multiple) in formats() {
+        for (n, k) in [(96, 65usize.next_multiple_of(multiple)), (32, 2100usize.next_multiple_of(multiple))] {
+            let values = hurting(n, k);
+            let x = gpu.upload(&values, [n, k], Elem::F32).expect("x");
+            let w = gpu.encode(&x, format).unwrap_or_else(|e| panic!("{format}: {e}"));
+            let want = of_host(&gpu, format, Elem::F32, n, k, &values);
+            failures.extend(differences(&format!("{format:?} [{n}, {k}]"), &words(&w), &want));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.concat());
+}
+
+#[test]
+fn numbers_of_any_storage_come_from_anywhere() {
+    let gpu = gpu();
+    for (format, n, k) in [(Format::Dense, 9, 50), (Format::Q4_0, 33, 96), (Format::Int8, 5, 77)] {
+        for elem in [Elem::F16, Elem::Bf16] {
+            let values: Vec<f32> =
+                hurting(n, k).iter().map(|v| elem.round(f64::from(v.clamp(-6e4, 6e4))) as f32).collect();
+            for start in [0, 1, 4] {
+                let padded: Vec<f32> = std::iter::repeat_n(9.0, start).chain(values.iter().copied()).collect();
+                let x = gpu.upload(&padded, [padded.len()], elem).expect("x").view(start, [n, k]).expect("a view");
+                let w = gpu.encode(&x, format).unwrap_or_else(|e| panic!("{format}: {e}"));
+                let want = of_host(&gpu, format, elem, n, k, &values);
+                assert_eq!(differences(&format!("{format} from {} at {start}", elem.name()), &words(&w), &want), None);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_weight_in_parts_is_written_part_by_part() {
+    let whole = gpu();
+    for (format, n, k) in [
+        (Format::Dense, 203, 50),
+        (Format::Q4_0, 203, 288),
+        (Format::Int8, 203, 99),
+        (Format::Mxfp4, 203, 96),
+        (format("bnb.nf4", &[]), 203, 192),
+        (format("awq", &[("group", 64.0)]), 200, 256),
+    ] {
+        let values: Vec<f32> = hurting(n, k).iter().map(|v| v.clamp(-1e4, 1e4)).collect();
+        let bytes = whole.weight(&Packed::encode(format, n, k, &values).expect("packed")).expect("whole").bytes();
+        // The numbers do not fit a binding either, and less often at the same rows.
+        let gpu = whole.restricted(|caps| caps.storage_binding_bytes = (bytes * 2 / 3).max(16 * 4 * k as u64 + 256));
+        let x = gpu.upload(&values, [n, k], Elem::F32).expect("x");
+        let w = gpu.encode(&x, format).unwrap_or_else(|e| panic!("{format}: {e}"));
+        let want = of_host(&gpu, format, Elem::F32, n, k, &values);
+        assert_eq!(differences(&format!("{format} in parts"), &words(&w), &want), None);
+    }
+}
+
+#[test]
+fn what_stood_in_a_weight_is_gone_and_zeros_are_zeros() {
+    let gpu = gpu();
+    for (format, n, k) in [(Format::Q5_1, 7, 96), (format("bnb.nf4", &[]), 5, 128), (Format::Dense, 3, 5)] {
+        let w = gpu.weight_zeros(format, Elem::F32, [n, k]).expect("zeros");
+        assert!(numbers(&gpu, &w).iter().all(|v| *v == 0.0), "{format}");
+        let last = hurting(n, k);
+        for values in [hurting(n, k).into_iter().rev().collect(), last.clone()] {
+            let x = gpu.upload(&values, [n, k], Elem::F32).expect("x");
+            gpu.run(Encode { x: &x, w: &w }).expect("encoded");
+        }
+        assert_eq!(differences(&format.to_string(), &words(&w), &of_host(&gpu, format, Elem::F32, n, k, &last)), None);
+    }
+}
+
+#[test]
+fn a_number_that_is_not_finite_hurts_its_row_alone() {
+    let gpu = gpu();
+    for (format, k) in [(Format::Int8, 77), (Format::Q8_0, 96), (Format::Q4_1, 96), (format("fp8.e4m3", &[]), 33)] {
+        let mut values: Vec<f32> = (0..9 * k).map(|i| ((i * 7919 % 2003) as f32 - 1001.0) / 1001.0).collect();
+        let right = Packed::encode(format, 9, k, &values).expect("finite").decode();
+        (values[2 * k + 5], values[6 * k + 1]) = (f32::NAN, f32::INFINITY);
+        let x = gpu.upload(&values, [9, k], Elem::F32).expect("x");
+        let got = numbers(&gpu, &gpu.encode(&x, format).expect("encoded"));
+        for row in (0..9).filter(|row| ![2, 6].contains(row)) {
+            assert_eq!(got[row * k..][..k], right[row * k..][..k], "{format}, row {row}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_encoded_is_told() {
+    let gpu = gpu();
+    let x = |n: usize, k: usize| gpu.zeros([n, k], Elem::F32).expect("x");
+    let told = |x: &Tensor, format| gpu.encode(x, format).expect_err("it is told").to_string();
+    assert_eq!(told(&x(4, 256), Format::Q4K), "weight_zeros: format = gguf.q4_k, but it is encoded on the host only");
+    assert_eq!(
+        told(&x(4, 96), format("bnb.nf4", &[])),
+        "weight_zeros: format = bnb.nf4, but K must be a multiple of its block, whose scales would run on over the ends of rows"
+    );
+    let blocks = Attrs::default().with("block", Value::List(vec![128.0, 128.0]));
+    assert_eq!(
+        told(&x(4, 256), Format::parse("fp8.e4m3", &blocks).expect("a format")),
+        "weight_zeros: format = fp8.e4m3, but its scales serve several rows"
+    );
+    assert_eq!(
+        told(&x(32, 96), format("gptq", &[("bits", 4.0), ("group", 48.0)])),
+        "weight_zeros: format = gptq, but numbers that share a scale must be a multiple of 32, or a row"
+    );
+    assert_eq!(told(&x(3, 40), Format::Q8_0), "gguf.q8_0: K = 40 is not a multiple of 32");
+    assert_eq!(
+        told(&x(20, 64), format("awq", &[("group", 32.0)])),
+        "weight_zeros: N = 20 rows are a multiple of 4 only, which is not enough (awq: N = 4 is not a multiple of 8)"
+    );
+    assert_eq!(told(&x(0, 64), Format::Q8_0), "weight_zeros: n = 0, but it must be at least 1 and fit 32 bits");
+    assert_eq!(
+        told(&gpu.zeros([64], Elem::F32).expect("x"), Format::Q8_0),
+        "encode: x has shape [64], but a weight has two dimensions"
+    );
+    let w = gpu.weight_zeros(Format::Q8_0, Elem::F32, [4, 64]).expect("zeros");
+    let told = |x: &Tensor, w: &Weight| gpu.run(Encode { x, w }).expect_err("it is told").to_string();
+    assert_eq!(told(&x(4, 32), &w), "encode: x has shape [4, 32], but w is [4, 64]");
+    let codes = gpu.zeros([4, 64], Elem::I8).expect("codes");
+    assert_eq!(told(&codes, &w), "encode: x is stored as i8, but must be f32, f16 or bf16");
+    // A checkpoint's weight in the same format, but with a side list.
+    let mut parts = Packed::encode(Format::Q8_0, 4, 64, &[1.0; 256]).expect("packed").parts().clone();
+    for name in ["sparse.row", "sparse.col"] {
+        parts.insert(name.into(), Part::new(Dtype::I32, &[1], vec![0; 4]));
+    }
+    parts.insert("sparse.value".into(), Part::new(Dtype::F32, &[1], vec![0; 4]));
+    let sparse = gpu.weight(&Packed::new(Format::Q8_0, 4, 64, parts).expect("a side list")).expect("a weight");
+    assert_eq!(told(&x(4, 64), &sparse), "encode: w = gguf.q8_0, but to some of its rows a side list is added");
+}
