@@ -137,7 +137,7 @@ export default {
 
     /** The ops whose cases are in the second wasm: one row for each, until they are there. */
     const absent = () => {
-      const loading = state.whole === "loading", note = h("p.quiet", "Their cases come with the encoders and decoders of every weight format, in a second WebAssembly file, which is loaded when it is asked for.");
+      const loading = state.whole === "loading", note = h("p.quiet", "These cases are in a second WebAssembly file, with the encoders and decoders of every weight format, which is loaded when it is asked for.");
       const section = h("section.group.absent", { "aria-busy": loading },
         h("div.card", h("div", h("h3", state.later.join(", ")), note),
           h("button", { disabled: loading, onclick: loadWhole }, loading ? "Loading the cases…" : state.whole?.error ? "Try again" : "Load the cases")),
