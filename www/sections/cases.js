@@ -9,6 +9,9 @@ const radio = (name, value, checked, onchange, ...label) => h("label", h("input"
 const complaint = (r) => `${r.storage} · ${r.plan}: ${r.message ?? `${errorWords(r)} in ${r.operand}`}`;
 const COLUMNS = ["Storage", "Plan", "Check", "Of roof", "Median", "p20 – p80", "GB/s", "GFLOP/s", "Host", "Error", "Bound", "Moved"];
 
+// A group of more cases scrolls in itself, or nobody would find what comes after it.
+const LONG = 200;
+
 // Without a device a run is a run of the reference.
 let verb = "Run";
 
@@ -126,7 +129,8 @@ export default {
         const only = new Set(visible(rows).map((r) => r.c.name));
         return state.device ? runAll({ storages: "first", plans: "best", only }) : runReferences(only);
       };
-      const section = h("section.group", heads(h("h3", name, " ", tally), h("button.small", { "aria-label": `Run group: ${name}`, onclick: go }, "Run group")), h("ul", rows.map((r) => r.element)));
+      const section = h("section.group", heads(h("h3", name, " ", tally), h("button.small", { "aria-label": `Run group: ${name}`, onclick: go }, "Run group")),
+        h(rows.length > LONG ? "ul.long" : "ul", rows.map((r) => r.element)));
       return { section, draw() {
         const seen = visible(rows), n = (s) => seen.filter((r) => r.element.dataset.state === s).length, heavy = seen.filter((r) => tooMuch(r.c)).length;
         section.hidden = !seen.length;
@@ -138,7 +142,7 @@ export default {
     /** The ops whose cases are in the second wasm: one row for each, until they are there. */
     const absent = () => {
       const loading = state.whole === "loading", note = h("p.quiet", "These cases are in a second WebAssembly file, with the encoders and decoders of every weight format, which is loaded when it is asked for.");
-      const section = h("section.group.absent", { "aria-busy": loading },
+      const section = h("section.group.absent", { "aria-busy": loading && "true" },
         h("div.card", h("div", h("h3", state.later.join(", ")), note),
           h("button", { disabled: loading, onclick: loadWhole }, loading ? "Loading the cases…" : state.whole?.error ? "Try again" : "Load the cases")),
         state.whole?.error && trouble(state.whole.error));

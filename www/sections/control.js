@@ -1,7 +1,7 @@
 // The one prominent control, the readings below it, and the dock that shows a long run.
 import { h, say, swap } from "../page/dom.js";
 import { percent, plural, rate, sig, whole } from "../page/show.js";
-import { allRows, loadWhole, on, runAll, runReferences, state, stop, tell } from "../page/mill.js";
+import { allRows, loadWhole, on, runAll, runReferences, state, stop, tell, tooMuch } from "../page/mill.js";
 import { download } from "./results.js";
 
 const SCOPES = [
@@ -24,8 +24,13 @@ function readings() {
 export function mountControl(root) {
   mountDock(document.getElementById("dock"));
   if (!state.device) {
-    return swap(root, state.cases.length > 0 && h("p.buttons", h("button.main.big", { onclick: () => runReferences() }, `Run ${plural(state.cases.length, "reference")} on the CPU`),
-      h("span.quiet", "There is no GPU to run on here; below is what is missing.")));
+    const draw = () => {
+      const here = state.cases.filter((c) => !tooMuch(c)).length;
+      swap(root, here > 0 && h("p.buttons", h("button.main.big", { onclick: () => runReferences() }, `Run ${plural(here, "reference")} on the CPU`),
+        h("span.quiet", "There is no GPU to run on here; below is what is missing.")));
+    };
+    on("whole", draw);
+    return draw();
   }
   const scope = h("select", { "aria-label": "How much to run" }, SCOPES.map(([t], i) => h("option", { value: i }, t)));
   const go = h("button.main.big", { id: "run-all", onclick: async () => {

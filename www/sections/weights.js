@@ -247,7 +247,7 @@ export default {
     };
     const draw = () => {
       if (view) return error && body.prepend(trouble(error));
-      swap(body, h("div.empty", { "aria-busy": busy }, error && trouble(error),
+      swap(body, h("div.empty", { "aria-busy": busy && "true" }, error && trouble(error),
         h("p", busy ? "Loading the encoders and decoders…" : "The encoders and decoders of every format are a second WebAssembly file, which is loaded when it is asked for."),
         h("button", { disabled: busy, onclick: open }, error ? "Try again" : busy ? "Loading…" : "Open the formats")));
     };
