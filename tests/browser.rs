@@ -105,7 +105,7 @@ impl Part {
             Which::Hurts => cases::page().into_iter().filter(|c| !c.real).collect(),
             Which::Later => {
                 let now: BTreeSet<String> = cases::page().into_iter().map(|c| c.name).collect();
-                cases::all().into_iter().filter(|c| !now.contains(&c.name) && later(c)).collect()
+                cases::all().into_iter().filter(|c| !now.contains(&c.name) && later(c, self.caps)).collect()
             }
         }
     }
@@ -117,11 +117,12 @@ impl Part {
     }
 }
 
-/// Cases of the second wasm that run in the browser. Of linear layers, every format is decoded and multiplied by one row, and by codes
-/// where it can be; and every epilogue together.
-fn later(case: &Case) -> bool {
-    let linear = |name: &str| name.ends_with("-m1") || name.ends_with("-codes-m3") || name.starts_with("linear/all-");
-    !case.real && (case.op != "linear" || linear(&case.name))
+/// Cases of the second wasm that run in the browser. Of linear layers, every format is decoded, and multiplied by one row and by codes
+/// where it can be, which the least device does by the same kernels; and every epilogue together.
+fn later(case: &Case, caps: &str) -> bool {
+    let formats = case.op == "dequantize" || case.name.ends_with("-m1") || case.name.ends_with("-codes-m3");
+    let linear = case.name.starts_with("linear/all-") || (formats && caps != BASELINE);
+    !case.real && (linear || !["linear", "dequantize"].contains(&case.op))
 }
 
 /// Two browsers side by side, each with about half of the work: most of it is the browser's compiling of kernels, which uses
