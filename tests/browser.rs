@@ -117,12 +117,13 @@ impl Part {
     }
 }
 
-/// Cases of the second wasm that run in the browser. Of linear layers, every format is decoded, and multiplied by one row and by codes
-/// where it can be, which the least device does by the same kernels; and every epilogue together.
+/// Cases of the second wasm that run in the browser. Of linear layers, whose cases are most of it: every format is decoded, codes are
+/// multiplied by codes, and rows are as many as matter, which the least device does by the same kernels; and every epilogue together.
 fn later(case: &Case, caps: &str) -> bool {
-    let formats = case.op == "dequantize" || case.name.ends_with("-m1") || case.name.ends_with("-codes-m3");
-    let linear = case.name.starts_with("linear/all-") || (formats && caps != BASELINE);
-    !case.real && (linear || !["linear", "dequantize"].contains(&case.op))
+    let is = |start: &str, end: &str| case.name.starts_with(start) && case.name.ends_with(end);
+    let all = is("linear/all-", "");
+    let full = case.op == "dequantize" || is("linear/", "-codes-m1") || is("linear/q4_0-rows-", "");
+    !case.real && (all || full && caps != BASELINE || !["linear", "dequantize"].contains(&case.op))
 }
 
 /// Two browsers side by side, each with about half of the work: most of it is the browser's compiling of kernels, which uses
