@@ -109,13 +109,20 @@ impl Dispatcher {
         self.laid(w, Laid::new(w, self.binding_bytes())?)
     }
 
-    /// A weight of `n` rows that repeat those of `w`: for timing, where what the numbers are is all the same. N of a format whose scales
-    /// run over the ends of rows must be that of `w`.
+    /// A weight of `n` rows that repeat those of `w`: for timing, where what the numbers are is all the same.
     ///
     /// # Errors
-    /// As [`Dispatcher::weight`].
+    /// As [`Dispatcher::weight`]; or scales of `w` that run over its last row, which rows that are repeated would not have.
     pub fn weight_repeated(&self, w: &Packed<'_>, n: usize) -> Result<Weight> {
-        self.laid(w, Laid::like(w, n, self.binding_bytes())?)
+        let laid = Laid::like(w, n, self.binding_bytes())?;
+        if !laid.repeats(w) {
+            return Err(shape_error!(
+                w.format().name(),
+                "its {} rows cannot be repeated for N = {n}: they share scales",
+                w.n()
+            ));
+        }
+        self.laid(w, laid)
     }
 
     /// A weight of zeros, `[n, k]`, to be written by [`Encode`]: memory in the layout of this format, and its table where it has one. `dense`

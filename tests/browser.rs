@@ -9,12 +9,12 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test harness of its own")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use gristmill::proof::cases;
+use gristmill::proof::cases::{self, Case};
 use gristmill::{Caps, DeviceKind, Subgroups, Target};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
@@ -74,30 +74,70 @@ impl Set {
 
 /// A part of all the runs.
 ///
-/// Every case runs by all its plans with all that the device has: those that hurt in each of their storages, those of real
-/// models, which are large, in f32 and bf16. Once more, as the least device, each runs by all its plans in its first storage:
-/// the kernels are the same, chosen otherwise. All storages of all cases would take this device of software half as long again,
-/// and the native tests run them.
+/// Every case that the page has at once runs by all its plans with all that the device has: those that hurt in each of their
+/// storages, those of real models, which are large, in f32 and bf16. Once more, as the least device, each runs by all its plans in its
+/// first storage: the kernels are the same, chosen otherwise. All storages of all cases would take this device of software half as long
+/// again, and the native tests run them. Of the cases of the second wasm, those that hurt run in their first storage, and of linear
+/// layers, which are most of them, a [selection](later).
 #[derive(Clone, Copy)]
 struct Part {
     query: &'static str,
     caps: &'static str,
     /// A name, or `first`.
     storage: &'static str,
-    /// Also the cases of real models.
-    real: bool,
+    which: Which,
+}
+
+#[derive(Clone, Copy)]
+enum Which {
+    /// All that the page has at once.
+    All,
+    /// Of these, not the cases of real models.
+    Hurts,
+    /// Those that the page loads when they are asked for.
+    Later,
+}
+
+impl Part {
+    fn cases(&self) -> Vec<Case> {
+        match self.which {
+            Which::All => cases::page(),
+            Which::Hurts => cases::page().into_iter().filter(|c| !c.real).collect(),
+            Which::Later => {
+                let now: BTreeSet<String> = cases::page().into_iter().map(|c| c.name).collect();
+                cases::all().into_iter().filter(|c| !now.contains(&c.name) && later(c, self.caps)).collect()
+            }
+        }
+    }
+
+    /// Unique.
+    fn name(&self) -> String {
+        let later = if matches!(self.which, Which::Later) { ", the second wasm" } else { "" };
+        format!("{}, {}{later}", self.caps, self.storage)
+    }
+}
+
+/// Cases of the second wasm that run in the browser. Of linear layers, whose cases are most of it: every format is decoded, codes are
+/// multiplied by codes, and rows are as many as matter, which the least device does by the same kernels; and every epilogue together.
+fn later(case: &Case, caps: &str) -> bool {
+    let is = |start: &str, end: &str| case.name.starts_with(start) && case.name.ends_with(end);
+    let all = is("linear/all-", "");
+    let full = case.op == "dequantize" || is("linear/", "-codes-m1") || is("linear/q4_0-rows-", "");
+    !case.real && (all || full && caps != BASELINE || !["linear", "dequantize"].contains(&case.op))
 }
 
 /// Two browsers side by side, each with about half of the work: most of it is the browser's compiling of kernels, which uses
 /// one processor.
-const PARTS: [[Part; 2]; 2] = [
+const PARTS: [[Part; 3]; 2] = [
     [
-        Part { query: "", caps: "full caps", storage: "f32", real: true },
-        Part { query: "?caps=baseline", caps: BASELINE, storage: "first", real: true },
+        Part { query: "", caps: "full caps", storage: "f32", which: Which::All },
+        Part { query: "?caps=baseline", caps: BASELINE, storage: "first", which: Which::All },
+        Part { query: "?caps=baseline", caps: BASELINE, storage: "first", which: Which::Later },
     ],
     [
-        Part { query: "", caps: "full caps", storage: "f16", real: false },
-        Part { query: "", caps: "full caps", storage: "bf16", real: true },
+        Part { query: "", caps: "full caps", storage: "f16", which: Which::Hurts },
+        Part { query: "", caps: "full caps", storage: "bf16", which: Which::All },
+        Part { query: "", caps: "full caps", storage: "first", which: Which::Later },
     ],
 ];
 const BASELINE: &str = "baseline caps";
@@ -129,19 +169,22 @@ fn main() -> ExitCode {
 
 /// Opens the page and runs a part of what it has.
 fn run_all(set: &Set, part: Part) -> Result<Ran> {
-    let name = format!("{}, {}", part.caps, part.storage);
+    let name = part.name();
     let (browser, device) = opened(set, part)?;
     if device["missing"].is_string() {
         return Err(format!("the page found no device: {}", device["missing"]));
     }
     println!("browser: {name}: {}", shown_device(&device));
     let start = "window.ran = { rows: [], done: false };
-        gristmill.runAll({ timed: false, plans: 'all', ...arguments[0], onRow: (row) => ran.rows.push(row) })
+        const { later, only, ...what } = arguments[0];
+        Promise.resolve(later && gristmill.loadWhole())
+          .then(() => gristmill.runAll({ timed: false, plans: 'all', ...what, only: new Set(only), onRow: (row) => ran.rows.push(row) }))
           .catch((e) => { ran.error = String(e?.message ?? e); })
           .finally(() => { ran.done = true; });";
     let storages = if part.storage == "first" { json!("first") } else { json!([part.storage]) };
-    let what = if part.real { json!({ "storages": storages }) } else { json!({ "storages": storages, "real": false }) };
-    browser.eval(start, json!([what]))?;
+    let only: Vec<String> = part.cases().into_iter().map(|c| c.name).collect();
+    let later = matches!(part.which, Which::Later);
+    browser.eval(start, json!([{ "storages": storages, "only": only, "later": later }]))?;
     let (mut rows, mut last) = (Vec::new(), Instant::now());
     loop {
         std::thread::sleep(Duration::from_millis(500));
@@ -180,7 +223,7 @@ fn opened(set: &Set, part: Part) -> Result<(Browser, Value)> {
         let device = browser.eval_async("return await gristmill.ready;", json!([]))?;
         Ok((browser, device))
     };
-    let again = |error: String| println!("browser: {}, {}: once more, after {error}", part.caps, part.storage);
+    let again = |error: String| println!("browser: {}: once more, after {error}", part.name());
     open().or_else(|error| {
         again(error);
         open().or_else(|error| {
@@ -218,7 +261,7 @@ fn faults(browser: &Browser) -> Result<Vec<String>> {
 
 /// A test for each row, one for each case and storage that did not run by exactly its plans, and some on the whole.
 fn rows_as_trials(ran: Result<Ran>, part: Part) -> Vec<Trial> {
-    let whole = |what: &str| format!("{what} ({}, {})", part.caps, part.storage);
+    let whole = |what: &str| format!("{what} ({})", part.name());
     let ran = match ran {
         Ok(ran) => ran,
         Err(error) => return vec![Trial::test(whole("the run"), || Err(error.into()))],
@@ -234,7 +277,7 @@ fn rows_as_trials(ran: Result<Ran>, part: Part) -> Vec<Trial> {
     }
     // Which plans there must be is known without a browser.
     let caps = caps_of(&ran.device);
-    for case in cases::page().into_iter().filter(|c| part.real || !c.real) {
+    for case in part.cases() {
         for (i, storage) in case.storages.iter().copied().enumerate() {
             if part.storage != storage.name() && (part.storage != "first" || i > 0) {
                 continue;
@@ -302,10 +345,13 @@ fn judge(row: &Value) -> Result<()> {
 type Act = fn(&Browser, &Set) -> Result<()>;
 
 /// They follow each other in one browser: the page that one leaves is where the next begins.
-const ACTS: [(&str, Act); 14] = [
+const ACTS: [(&str, Act); 18] = [
     ("a case is opened by the keyboard and shows its plans and its WGSL", opens_by_keyboard),
     ("a case is run: it is checked, timed, and beside the roof", runs_a_case),
     ("the roof is drawn", draws_the_roof),
+    ("the cases with weights are loaded, and one of them runs", loads_the_others),
+    ("a weight is shown in the formats of the slider, and the numbers are right", slides),
+    ("a product by a weight is checked, timed, and drawn", times_a_weight),
     ("cases are run by a button and can be stopped", runs_and_stops),
     ("cases are found by text and by kind", finds_cases),
     ("one dispatch is compared with three", compares),
@@ -314,6 +360,7 @@ const ACTS: [(&str, Act); 14] = [
     ("as the least device nothing is used that others lack", as_the_least),
     ("without WebGPU the page says so and runs the reference", without_api),
     ("the page without WebGPU is not wider than the screen", photographed_without),
+    ("without the second wasm the page says so, and goes on with the first", without_the_second),
     ("without an adapter the page says so", without_adapter),
     ("without the shaders the page says so", without_shaders),
     ("no fault is shown, and the console has no error", quiet),
@@ -400,6 +447,89 @@ fn draws_the_roof(browser: &Browser, _: &Set) -> Result<()> {
     .map(drop)
 }
 
+fn loads_the_others(browser: &Browser, _: &Set) -> Result<()> {
+    act(
+        browser,
+        "const before = gristmill.cases().length, roof = $('#roof .stats').textContent;
+         must('linear layers are not among those that come later', $('.absent h3').textContent.includes('linear, dequantize'));
+         press('Load the cases', $('.absent'));
+         must('nothing says that they are on their way', $('.absent').getAttribute('aria-busy') === 'true' && $('.absent').textContent.includes('Loading'));
+         await until('the cases are there', 60, () => gristmill.cases().length > before && row('dequantize/q4_0'));
+         must('some ops are absent still', !$('.absent'));
+         must('what ran before is forgotten', row('CASE').dataset.state === 'pass');
+         must('the roof is another', $('#roof .stats').textContent === roof);
+         press('Run', row('dequantize/q4_0'));
+         await until('it has run', 60, () => row('dequantize/q4_0').dataset.state === 'pass');",
+    )
+    .map(drop)
+}
+
+fn slides(browser: &Browser, _: &Set) -> Result<()> {
+    act(
+        browser,
+        "press('Open the formats', $('#weights'));
+         const dots = () => $$('#weights circle.case').length;
+         await until('the slider is there', 30, () => $('#format'));
+         const slider = $('#format'), count = Number(slider.max) + 1, names = $$('.pickers option').map((o) => o.textContent.split(',')[0]);
+         must(`there are ${count} formats`, count > 50 && names.length === count);
+         await until('all are computed', 60, () => dots() === count);
+         const stat = (kind) => $(`#weights .stats .${kind} dd`).textContent;
+         const settle = async (i) => {
+           slider.value = i;
+           slider.dispatchEvent(new Event('input'));
+           await until(`the device decodes ${names[i]}`, 30, () => $('#weights .stats .same, #weights .stats .bad') && /bit for bit|differs|failed/.test($('#weights .stats').textContent));
+           must(`${names[i]}: ${$('#weights .stats').textContent}`, stat('same') === 'bit for bit' && $('#weights .stats').textContent.includes('65,536 of 65,536'));
+           must('the format is not told', $('.format').textContent.includes(names[i]) && slider.getAttribute('aria-valuetext').startsWith(names[i]));
+           const pixels = (of) => $(`.of-${of} canvas`).getContext('2d').getImageData(0, 0, 256, 256).data.join();
+           return { bits: parseFloat(stat('bits')), error: parseFloat(stat('lost')), was: pixels('was'), became: pixels('became'), off: pixels('off') };
+         };
+         const at = {};
+         for (const name of ['gguf.tq2_0', 'gguf.q4_0', 'gguf.q6_k', 'gguf.q8_0', 'dense f16', 'dense f32']) at[name] = await settle(names.indexOf(name));
+         const all = Object.entries(at);
+         must(`bits: ${all.map(([n, a]) => [n, a.bits])}`, all.every(([, a], i) => !i || a.bits > all[i - 1][1].bits));
+         must(`errors: ${all.map(([n, a]) => [n, a.error])}`, all.every(([, a], i) => !i || a.error < all[i - 1][1].error));
+         must('f32 loses something', at['dense f32'].error === 0 && at['dense f32'].became === at['dense f32'].was);
+         must('q4_0 has no 4.5 bits', at['gguf.q4_0'].bits === 4.5);
+         must('the pictures do not follow', at['gguf.q4_0'].off !== at['gguf.q8_0'].off && at['gguf.q4_0'].became !== at['gguf.q4_0'].was);
+         await settle(names.indexOf('gguf.q4_0'));
+         slider.focus();",
+    )?;
+    for kind in ["rawKeyDown", "keyUp"] {
+        let key = json!({ "type": kind, "key": "ArrowRight", "code": "ArrowRight", "windowsVirtualKeyCode": 39 });
+        browser.command("Input.dispatchKeyEvent", key)?;
+    }
+    act(
+        browser,
+        "await until('an arrow moves the slider', 5, () => !$('.format b').textContent.includes('gguf.q4_0'));
+         const dot = $('#weights circle.case.chosen'), box = $('#weights .tall svg').getBoundingClientRect();
+         must('the chosen one is not drawn', dot && $('#weights .tall .value').textContent === $('.format b').textContent);
+         const other = $('#weights .tall circle.case:not(.chosen)');
+         const where = { clientX: box.x + Number(other.getAttribute('cx')), clientY: box.y + Number(other.getAttribute('cy')), bubbles: true };
+         const before = $('.tell').textContent;
+         $('#weights .tall svg').dispatchEvent(new PointerEvent('pointermove', where));
+         must(`hovering tells ${$('.tell').textContent}`, $('.tell').textContent !== before && /bits.*error.*click to choose/.test($('.tell').textContent));",
+    )
+    .map(drop)
+}
+
+fn times_a_weight(browser: &Browser, _: &Set) -> Result<()> {
+    act(
+        browser,
+        "const pick = $('.pickers select');
+         pick.value = [...pick.options].find((o) => o.textContent.startsWith('gguf.q4_0')).value;
+         pick.dispatchEvent(new Event('change'));
+         press('Time this format', $('#weights'));
+         const stat = (kind) => $(`#weights .stats .${kind} dd`).textContent;
+         await until('the time is there', 120, () => /^[\\d.,]+\\s(µs|ms)$/.test(stat('time')) || $('#weights .trouble'));
+         must($('#weights .trouble')?.textContent, !$('#weights .trouble'));
+         must(`the rate is ${stat('rate')}`, /B\\/s$/.test(stat('rate')));
+         must('the time is not drawn', $$('#weights .tall svg').length === 2);
+         await until('the run ends', 20, () => $('#dock').textContent.includes('1 of 1 step'));
+         press('Close', $('#dock'));",
+    )
+    .map(drop)
+}
+
 fn runs_and_stops(browser: &Browser, _: &Set) -> Result<()> {
     act(
         browser,
@@ -460,7 +590,21 @@ fn hands_out(browser: &Browser, _: &Set) -> Result<()> {
 }
 
 fn photographed(browser: &Browser, _: &Set) -> Result<()> {
-    photographs(browser, "page", &["#main", "#device", "#roof", "#cases", "[data-case='CASE']", "#fusion", "#recorded"])
+    photographs(
+        browser,
+        "page",
+        &[
+            "#main",
+            "#device",
+            "#roof",
+            "#cases",
+            "[data-case='CASE']",
+            "#fusion",
+            "#recorded",
+            "#weights",
+            "#weights .tall",
+        ],
+    )
 }
 
 fn as_the_least(browser: &Browser, set: &Set) -> Result<()> {
@@ -495,14 +639,21 @@ fn without_api(browser: &Browser, set: &Set) -> Result<()> {
              const files = await (await fetch('results/index.json')).json();
              await until('recorded rows are shown, or that there are none', 10, () => files.length
                ? $('#recorded .stamp')?.textContent.startsWith('Recorded') && $$('#recorded .case').length > 0
-               : $('#recorded .empty'));",
+               : $('#recorded .empty'));
+             press('Open the formats', $('#weights'));
+             await until('the formats are there', 60, () => $$('#weights circle.case').length > 50);
+             must('the error is not there', parseFloat($('#weights .stats .lost dd').textContent) > 0);
+             must('nothing says what is missing', $('#weights').textContent.includes('needs WebGPU') && $('#weights').textContent.includes('decoded on the CPU only'));
+             must('there is a button for times', !$$('#weights button').some((b) => b.textContent.startsWith('Time')));
+             press('Reference', row('dequantize/q4_0'));
+             await until('the reference has run', 20, () => row('dequantize/q4_0').textContent.includes('ms, CPU'));",
         )
         .map(drop)
     })
 }
 
 fn photographed_without(browser: &Browser, _: &Set) -> Result<()> {
-    photographs(browser, "without", &["#main", "#recorded", "[data-case='rms_norm/length-33']"])
+    photographs(browser, "without", &["#main", "#recorded", "[data-case='rms_norm/length-33']", "#weights"])
 }
 
 fn without_adapter(browser: &Browser, set: &Set) -> Result<()> {
@@ -530,6 +681,26 @@ fn without_shaders(browser: &Browser, set: &Set) -> Result<()> {
              must('the card is not there', $('.missing')?.dataset.kind === 'shaders');
              const text = $('.missing').textContent;
              must(`it says ${text}`, text.includes('The shaders could not be loaded') && text.includes('shaders.json could not be fetched: the server says 404'));",
+        )
+        .map(drop)
+    })
+}
+
+fn without_the_second(browser: &Browser, set: &Set) -> Result<()> {
+    let script = "const fetched = window.fetch;
+        window.fetch = (what, ...how) => String(what?.url ?? what).includes('whole_bg.wasm')
+          ? Promise.resolve(new Response('gone', { status: 404, statusText: 'Not Found' })) : fetched(what, ...how);";
+    override_in_page(browser, script, || {
+        browser.open(&set.url(""))?;
+        act(
+            browser,
+            "await gristmill.ready;
+             press('Open the formats', $('#weights'));
+             const text = await until('the section says so', 20, () => $('#weights .trouble')?.textContent);
+             must('it cannot be tried again', $('#weights button').textContent === 'Try again' && !$('#weights button').disabled);
+             must('the cases do not say so', $('.absent .trouble').textContent === text);
+             press('Run', row('CASE'));
+             await until('the first goes on', 200, () => row('CASE').dataset.state === 'pass');",
         )
         .map(drop)
     })

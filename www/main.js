@@ -1,18 +1,19 @@
 // The page: opens the mill and mounts the sections, in order. A section is one module with
 // { id, title, lead, mount(body) }; mount may return false where it has nothing to show. A new one is one line in SECTIONS.
 import { fault, guard, h, say } from "./page/dom.js";
-import { open, runAll, state } from "./page/mill.js";
+import { loadWhole, open, runAll, state } from "./page/mill.js";
 import { mountControl } from "./sections/control.js";
 import device from "./sections/device.js";
 import roof from "./sections/roof.js";
+import weights from "./sections/weights.js";
 import cases from "./sections/cases.js";
 import fusion from "./sections/fusion.js";
 import recorded from "./sections/recorded.js";
 import results from "./sections/results.js";
 
-const SECTIONS = [device, roof, cases, fusion, results, recorded];
+const SECTIONS = [device, roof, weights, cases, fusion, results, recorded];
 // Without a device the recorded rows are the best thing to see: they come before the references.
-const WITHOUT = [device, recorded, cases];
+const WITHOUT = [device, recorded, weights, cases];
 
 addEventListener("error", (e) => fault(e.error ?? e.message));
 addEventListener("unhandledrejection", (e) => fault(e.reason));
@@ -41,4 +42,4 @@ const ready = open().then((got) => {
 });
 
 // For the browser test, and for anyone with a console.
-window.gristmill = { ready, cases: () => state.cases, runAll };
+window.gristmill = { ready, cases: () => state.cases, loadWhole, runAll };

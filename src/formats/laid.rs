@@ -465,6 +465,19 @@ impl Laid {
         }
     }
 
+    /// True where the rows of `w` can stand for all rows of this: what its rows share, such as scales, begins and ends with them.
+    pub fn repeats(&self, w: &Packed<'_>) -> bool {
+        let whole = |rows: u32| rows as usize >= w.n() || w.n().is_multiple_of(rows as usize);
+        w.n() == self.n as usize
+            || match self.body {
+                Body::Form(Form { scale: Scale::Nested(_), .. }) => false,
+                Body::Form(Form { place: Place::Block { rows, .. }, .. }) => whole(rows),
+                Body::Form(Form { place: Place::Flat(_) | Place::Wrapped(_), .. }) => false,
+                Body::Signs { group, .. } => self.n.is_multiple_of(group),
+                _ => true,
+            }
+    }
+
     /// The format.
     pub fn format(&self) -> Format {
         self.format
@@ -604,16 +617,23 @@ impl Laid {
                 }
                 out
             }
-            (Section::Scales, Body::Signs { .. }) => {
-                let alpha = w.get("alpha");
-                (0..alpha.elements()).map(|i| alpha.word(i)).collect()
+            (Section::Scales, Body::Signs { bits, group, cols }) => {
+                let (alpha, bits) = (w.get("alpha"), bits as usize);
+                let (tiles, groups, there) = (k / cols as usize, (self.n / group) as usize, w.n() / group as usize);
+                let first = (0..tiles).flat_map(|tile| (0..groups).map(move |g| (tile * there + g % there) * bits));
+                first.flat_map(|first| (first..first + bits).map(|i| alpha.word(i))).collect()
             }
             (Section::Scales, Body::Form(form)) => {
+                // Rows share a scale, so that there are fewer of these than of rows.
+                let of = match form.place {
+                    Place::Block { rows, .. } => w.n().div_ceil(rows as usize),
+                    _ => w.n(),
+                };
                 let places = self.scale_places(form, &rows);
                 let mut out = vec![0u32; words];
                 let bits = scale_bits(form.scale) as usize;
                 for (i, (row, g)) in places.enumerate() {
-                    let word = scale_word(form.scale, codec.scale(w, row % w.n(), g));
+                    let word = scale_word(form.scale, codec.scale(w, row % of, g));
                     let at = i * bits;
                     out[at / 32] |= (word as u32) << (at % 32);
                     if bits == 64 {

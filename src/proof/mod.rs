@@ -1,7 +1,7 @@
 //! Judging kernels: the case table, the check against the reference, the measurement. Nothing here is needed to use them.
 //!
 //! The problems that are tested, timed and shown on the page are one list, [`cases::all`]; what of it the
-//! page has is [`cases::page`].
+//! page has at once is [`cases::page`].
 
 mod attrs;
 pub mod cases;

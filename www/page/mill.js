@@ -3,7 +3,9 @@
 import { guard, words } from "./dom.js";
 
 export const state = {
-  mill: null,        // the wasm module
+  mill: null,        // the wasm module: the first, until the second takes over
+  later: [],         // ops whose cases are in the second
+  whole: null,       // of the second: "loading", "ready", or { error }
   device: null,
   missing: null,     // { kind, reason } where there is no device
   roof: null,
@@ -12,6 +14,7 @@ export const state = {
   active: null,      // "case" that is on the device now
   references: new Map(),
   fusion: new Map(), // storage → the comparison, or { error }
+  weights: null,     // what the section on weights has; see openWeights
   running: null,     // { what, done, total, failed, label, stop } while a run over many cases goes on
 };
 
@@ -44,21 +47,31 @@ async function fetchShaders() {
   return answer.json().catch((e) => { throw new Error(`${file} cannot be read: ${words(e)}`); });
 }
 
+const baseline = () => new URLSearchParams(location.search).get("caps") === "baseline";
+
+// Both wasms take them.
+let shaders;
+
+/** One of the two wasms, by the name of its files. Not a static import: a file that is missing must be a sentence on the page, not an empty page. */
+async function load(name) {
+  const mill = await import(`../${name}.js`);
+  await mill.default();
+  return mill;
+}
+
 /** Loads the wasm and the shaders and opens the device. Resolves to the device, or null with `state.missing` set. */
 export async function open() {
   const miss = (kind, reason) => { state.missing = { kind, reason: words(reason) }; return null; };
   // Both are on their way at once; a failure of the second is told where it is waited for.
-  const shaders = fetchShaders();
+  shaders = fetchShaders();
   shaders.catch(() => {});
   let kind = "wasm";
   try {
-    // Not a static import: a file that is missing must be a sentence on the page, not an empty page.
-    const mill = await import("../gristmill.js");
-    await mill.default();
+    const mill = await load("gristmill");
     kind = "shaders";
     mill.provide(await shaders);
     kind = "wasm";
-    state.cases = await mill.cases();
+    [state.cases, state.later] = [mill.cases(), mill.later()];
     state.mill = mill;
   } catch (e) {
     return miss(kind, e);
@@ -66,12 +79,40 @@ export async function open() {
   if (!isSecureContext) return miss("insecure", `${location.origin} is plain http, and browsers give WebGPU only to https and to localhost`);
   if (!navigator.gpu) return miss("api", "this browser has no navigator.gpu");
   try {
-    const baseline = new URLSearchParams(location.search).get("caps") === "baseline";
-    return (state.device = await state.mill.open({ baseline }));
+    return (state.device = await state.mill.open({ baseline: baseline() }));
   } catch (e) {
     const adapter = await navigator.gpu.requestAdapter().catch(() => null);
     return miss(adapter ? "device" : "adapter", e);
   }
+}
+
+let taken;
+
+/**
+ * Loads the second wasm, which has every case and the formats of weights; it takes over from the first, with a device of its own and
+ * the roof that was measured. Asked for again it is there already; after a failure it is tried again.
+ */
+export function loadWhole() {
+  if (taken) return taken;
+  // Said at once, though what runs now may have to end first.
+  tell("whole", (state.whole = "loading"));
+  return (taken = alone(async () => {
+    try {
+      const mill = await load("whole");
+      mill.provide(await shaders);
+      if (state.device) await mill.open({ baseline: baseline() });
+      if (state.roof?.copy) mill.keep_roof(state.roof);
+      const cases = mill.cases();
+      state.mill.close();
+      Object.assign(state, { mill, cases, later: [], whole: "ready" });
+    } catch (e) {
+      taken = null;
+      state.whole = { error: words(e) };
+      throw e;
+    } finally {
+      tell("whole");
+    }
+  }));
 }
 
 const keep = (row) => {
@@ -130,6 +171,51 @@ export const runReference = (c) => alone(async () => {
   tell("case", c.name);
 });
 
+/**
+ * The section on weights: loads what it needs, and writes the matrix in each format on the CPU. `formats` are by bits; `lost` has what each
+ * lost, by name, and `times` the row of its product.
+ */
+export async function openWeights() {
+  await loadWhole();
+  const w = await alone(() => ({ ...state.mill.formats(), matrix: state.mill.matrix(), lost: new Map(), times: new Map(), device: new Map() }));
+  tell("weights", (state.weights = w));
+  for (const { name } of w.formats) {
+    await alone(async () => {
+      if (!w.lost.has(name)) w.lost.set(name, await state.mill.quantized(name, false));
+    });
+    tell("weights", name);
+    await pause();
+  }
+}
+
+/** Decodes the matrix in a format on the device too, once. */
+export const decodeOnDevice = (name) => alone(async () => {
+  const w = state.weights;
+  if (!state.device || w.device.has(name)) return;
+  try {
+    const got = await state.mill.quantized(name, true);
+    w.lost.set(name, got);
+    w.device.set(name, { same: got.same, of: got.decoded.length });
+  } catch (e) { w.device.set(name, { error: words(e) }); }
+  tell("weights", name);
+});
+
+/** Multiplies by a weight in each of these formats, checked and timed. */
+export async function timeFormats(names) {
+  if (!state.roof?.copy) await measureRoof();
+  await long("run", names, async (name, r) => {
+    r.label = `one row times a weight in ${name}`;
+    tell("running");
+    await decodeOnDevice(name);
+    const row = await alone(async () => {
+      try { return await state.mill.multiply(name); } catch (e) { return { ok: false, thrown: true, message: words(e) }; }
+    });
+    state.weights.times.set(name, row);
+    if (!row.ok || state.weights.device.get(name)?.error) r.failed += 1;
+    tell("weights", name);
+  });
+}
+
 async function long(what, jobs, one) {
   if (state.running) throw new Error("a run is going on already: stop it first");
   const r = (state.running = { what, done: 0, total: jobs.length, failed: 0, label: "", stop: false, since: performance.now() });
@@ -149,8 +235,11 @@ async function long(what, jobs, one) {
   }
 }
 
+/** Layers of real models, which would take a processor minutes. Each can be run by itself. */
+export const tooMuch = (c) => c.heavy && (state.device?.kind ?? "CPU") === "CPU";
+
 /**
- * Every case × storage × plan, or the part of it that was asked for; the rows, in order.
+ * Every case × storage × plan that has been loaded, or the part of it that was asked for; the rows, in order.
  * `storages` is "all", "first", or a list of names; `real` true or false keeps one kind of case; `only` is a set of case names;
  * `fusion` adds the comparison at the end.
  */
@@ -158,7 +247,7 @@ export async function runAll({ timed = true, storages = "all", plans = "all", re
   if (!state.device) throw new Error(`no device: ${state.missing?.reason ?? "not open yet"}`);
   const jobs = [];
   for (const c of state.cases) {
-    if ((real !== undefined && c.real !== real) || (only && !only.has(c.name))) continue;
+    if ((real !== undefined && c.real !== real) || (only && !only.has(c.name)) || tooMuch(c)) continue;
     const some = storages === "first" ? c.storages.slice(0, 1) : c.storages.filter((s) => storages === "all" || storages.includes(s));
     for (const storage of some) {
       try {
@@ -183,7 +272,7 @@ export async function runAll({ timed = true, storages = "all", plans = "all", re
   return rows;
 }
 
-export const runReferences = (only) => long("reference", state.cases.filter((c) => !only || only.has(c.name)), async (c, r) => {
+export const runReferences = (only) => long("reference", state.cases.filter((c) => !tooMuch(c) && (!only || only.has(c.name))), async (c, r) => {
   r.label = c.name;
   tell("running");
   await runReference(c);
@@ -197,4 +286,7 @@ export const report = () => ({
   page: location.href, date: new Date().toISOString(), browser: navigator.userAgent,
   device: state.device, roof: state.roof?.copy ? state.roof : null,
   rows: allRows(), fusion: Object.fromEntries(state.fusion),
+  weights: state.weights?.formats.map(({ name, bits }) => ({
+    name, bits, error: state.weights.lost.get(name)?.error ?? null, decoded_on_device: state.weights.device.get(name) ?? null, product: state.weights.times.get(name) ?? null,
+  })),
 });

@@ -3,11 +3,14 @@ import { guard, h, swap, trouble } from "../page/dom.js";
 import { bytes, percent, plural, sig, time, tiny, whole } from "../page/show.js";
 import { cells, errorWords, heads, rowName, table, verdict, worstOf } from "../page/marks.js";
 import { code } from "../page/code.js";
-import { on, rowsOf, runAll, runCase, runReference, runReferences, state } from "../page/mill.js";
+import { loadWhole, on, rowsOf, runAll, runCase, runReference, runReferences, state, tooMuch } from "../page/mill.js";
 
 const radio = (name, value, checked, onchange, ...label) => h("label", h("input", { type: "radio", name, value, checked, onchange }), h("span", label));
 const complaint = (r) => `${r.storage} · ${r.plan}: ${r.message ?? `${errorWords(r)} in ${r.operand}`}`;
 const COLUMNS = ["Storage", "Plan", "Check", "Of roof", "Median", "p20 – p80", "GB/s", "GFLOP/s", "Host", "Error", "Bound", "Moved"];
+
+// A group of more cases scrolls in itself, or nobody would find what comes after it.
+const LONG = 200;
 
 // Without a device a run is a run of the reference.
 let verb = "Run";
@@ -107,32 +110,57 @@ const KINDS = [["all", "All"], ["real", "Real models"], ["hurts", "Shapes that h
 export default {
   id: "cases",
   title: "Cases",
-  lead: "The shapes of real models are checked and timed. The shapes that hurt (odd, empty, huge, ill-conditioned) are checked. A case passes when its error is within the bound derived for it. Linear layers are not on this page yet: they are checked and timed natively.",
+  lead: "The shapes of real models are checked and timed. The shapes that hurt (odd, empty, huge, ill-conditioned) are checked. A case passes when its error is within the bound derived for it.",
   mount(body) {
     if (!state.cases.length) return false;
     if (!state.device) verb = "Reference";
-    const all = state.cases.map((c) => new Row(c)), byName = new Map(all.map((r) => [r.c.name, r]));
-    const ops = [...new Set(state.cases.map((c) => c.op))];
+    const byName = new Map(), dirty = new Set();
+    let all, groups, ops;
     const visible = (rows) => rows.filter((r) => !r.element.hidden);
 
     const text = h("input", { type: "search", placeholder: "Model, shape, name…", "aria-label": "Filter by text", oninput: () => filter() });
-    const op = h("select", { "aria-label": "Filter by op", onchange: () => filter() }, h("option", { value: "" }, "Every op"), ops.map((o) => h("option", o)));
+    const op = h("select", { "aria-label": "Filter by op", onchange: () => filter() });
     const kind = h("fieldset.segments", h("legend.unseen", "Kind of case"), h("div", KINDS.map(([v, t], i) => radio("kind", v, !i, () => filter(), t))));
-    const count = h("span.quiet", { "aria-live": "polite" });
+    const count = h("span.quiet", { "aria-live": "polite" }), list = h("div");
 
-    const groups = ops.map((name) => {
+    const group = (name) => {
       const rows = all.filter((r) => r.c.op === name), tally = h("span.quiet");
       const go = () => {
         const only = new Set(visible(rows).map((r) => r.c.name));
         return state.device ? runAll({ storages: "first", plans: "best", only }) : runReferences(only);
       };
-      const section = h("section.group", heads(h("h3", name, " ", tally), h("button.small", { "aria-label": `Run group: ${name}`, onclick: go }, "Run group")), h("ul", rows.map((r) => r.element)));
+      const section = h("section.group", heads(h("h3", name, " ", tally), h("button.small", { "aria-label": `Run group: ${name}`, onclick: go }, "Run group")),
+        h(rows.length > LONG ? "ul.long" : "ul", rows.map((r) => r.element)));
       return { section, draw() {
-        const seen = visible(rows), n = (s) => seen.filter((r) => r.element.dataset.state === s).length;
+        const seen = visible(rows), n = (s) => seen.filter((r) => r.element.dataset.state === s).length, heavy = seen.filter((r) => tooMuch(r.c)).length;
         section.hidden = !seen.length;
-        tally.textContent = [plural(seen.length, "case"), n("pass") && `${n("pass")} pass`, n("fail") && `${n("fail")} fail`].filter(Boolean).join(", ");
+        tally.textContent = [plural(seen.length, "case"), n("pass") && `${n("pass")} pass`, n("fail") && `${n("fail")} fail`,
+          heavy && `${heavy} too much for this processor, run only one by one`].filter(Boolean).join(", ");
       } };
-    });
+    };
+
+    /** The ops whose cases are in the second wasm: one row for each, until they are there. */
+    const absent = () => {
+      const loading = state.whole === "loading", note = h("p.quiet", "These cases are in a second WebAssembly file, with the encoders and decoders of every weight format, which is loaded when it is asked for.");
+      const section = h("section.group.absent", { "aria-busy": loading && "true" },
+        h("div.card", h("div", h("h3", state.later.join(", ")), note),
+          h("button", { disabled: loading, onclick: loadWhole }, loading ? "Loading the cases…" : state.whole?.error ? "Try again" : "Load the cases")),
+        state.whole?.error && trouble(state.whole.error));
+      return { section, draw() { section.hidden = Boolean(op.value && !state.later.includes(op.value)); } };
+    };
+
+    const build = () => {
+      for (const c of state.cases) if (!byName.has(c.name)) byName.set(c.name, new Row(c));
+      all = state.cases.map((c) => byName.get(c.name));
+      ops = [...new Set(state.cases.map((c) => c.op))];
+      const chosen = op.value;
+      swap(op, h("option", { value: "" }, "Every op"), [...ops, ...state.later].map((o) => h("option", o)));
+      op.value = chosen;
+      groups = ops.map(group);
+      if (state.later.length) groups.push(absent());
+      swap(list, groups.map((g) => g.section));
+      filter();
+    };
 
     const filter = () => {
       const want = text.value.toLowerCase().split(/\s+/), k = kind.querySelector(":checked").value;
@@ -146,12 +174,12 @@ export default {
     };
 
     // Rows change many times a second in a long run; each is drawn at most once a frame.
-    const dirty = new Set();
     const flush = guard(() => { dirty.forEach((r) => r.draw()); dirty.clear(); groups.forEach((g) => g.draw()); });
     on("case", (name) => { if (!dirty.size) setTimeout(flush, 16); dirty.add(byName.get(name)); });
+    on("whole", build);
     on("show", (v) => { kind.querySelector(`[value=${v}]`).checked = true; text.value = op.value = ""; filter(); });
 
-    body.append(h("div.filters", { role: "search" }, text, op, kind, count), ...groups.map((g) => g.section));
-    filter();
+    body.append(h("div.filters", { role: "search" }, text, op, kind, count), list);
+    build();
   },
 };

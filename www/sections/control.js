@@ -1,7 +1,7 @@
 // The one prominent control, the readings below it, and the dock that shows a long run.
 import { h, say, swap } from "../page/dom.js";
 import { percent, plural, rate, sig, whole } from "../page/show.js";
-import { allRows, on, runAll, runReferences, state, stop, tell } from "../page/mill.js";
+import { allRows, loadWhole, on, runAll, runReferences, state, stop, tell, tooMuch } from "../page/mill.js";
 import { download } from "./results.js";
 
 const SCOPES = [
@@ -24,19 +24,30 @@ function readings() {
 export function mountControl(root) {
   mountDock(document.getElementById("dock"));
   if (!state.device) {
-    return swap(root, state.cases.length > 0 && h("p.buttons", h("button.main.big", { onclick: () => runReferences() }, `Run ${plural(state.cases.length, "reference")} on the CPU`),
-      h("span.quiet", "There is no GPU to run on here; below is what is missing.")));
+    const draw = () => {
+      const here = state.cases.filter((c) => !tooMuch(c)).length;
+      swap(root, here > 0 && h("p.buttons", h("button.main.big", { onclick: () => runReferences() }, `Run ${plural(here, "reference")} on the CPU`),
+        h("span.quiet", "There is no GPU to run on here; below is what is missing.")));
+    };
+    on("whole", draw);
+    return draw();
   }
   const scope = h("select", { "aria-label": "How much to run" }, SCOPES.map(([t], i) => h("option", { value: i }, t)));
-  const go = h("button.main.big", { id: "run-all", onclick: () => (state.running ? stop() : runAll({ ...SCOPES[scope.value][1], fusion: true })) });
+  const go = h("button.main.big", { id: "run-all", onclick: async () => {
+    if (state.running) return stop();
+    await loadWhole();
+    return runAll({ ...SCOPES[scope.value][1], fusion: true });
+  } });
   const dl = h("dl.readings");
   const draw = () => {
-    go.textContent = state.running ? "Stop" : `Run all ${plural(state.cases.length, "case")}`;
+    // How many there are is known when all are loaded.
+    go.textContent = state.running ? "Stop" : state.whole === "loading" ? "Loading…" : state.later.length ? "Run all cases" : `Run all ${plural(state.cases.length, "case")}`;
+    go.disabled = state.whole === "loading";
     swap(dl, readings());
   };
   swap(root, h("p.buttons", go, scope, h("span.quiet", "Measures the roof first. Nothing runs until you ask.")), dl);
   let due;
-  for (const event of ["case", "roof", "running", "ran"]) on(event, () => { due ??= setTimeout(() => { due = null; draw(); }, 150); });
+  for (const event of ["case", "roof", "running", "ran", "whole"]) on(event, () => { due ??= setTimeout(() => { due = null; draw(); }, 150); });
   draw();
 }
 

@@ -89,14 +89,14 @@ fn chips(caps: &Caps, int8_dot: bool) -> String {
         chip(
             "int8 dot",
             int8_dot,
-            "Four products of 8-bit integers in one instruction, for the int8 matmul to come.".into(),
-            "Products of 8-bit integers are taken one by one, which the int8 matmul to come will feel. The norms do not use it.",
+            "Four products of 8-bit integers in one instruction, for linear layers on int8 activations.".into(),
+            "Products of 8-bit integers are taken one by one, which linear layers on int8 activations feel. The norms do not use it.",
         ),
         chip(
             "matrix units",
             !caps.matrix.is_empty(),
             "Small matrices are multiplied in one instruction.".into(),
-            "No browser offers them yet outside of an experiment. The norms do not use them; a matmul over many rows will miss them.",
+            "No browser offers them yet outside of an experiment. The norms do not use them; a linear layer over many rows misses them.",
         ),
     ])
 }

@@ -1,10 +1,15 @@
 //! The page's side of the mill: what JavaScript may call. Everything that it does, it asks [`gristmill::proof`] for.
 //!
+//! It is built twice. The first wasm has the cases without weights and is there at once. The second, of the feature `whole`, has
+//! everything; the page loads it when somebody asks for more, and it takes over, with a device of its own.
+//!
 //! | export | gives |
 //! |---|---|
 //! | `provide(shaders)` | nothing: it takes the shaders, an object of texts by name, once and before anything else |
 //! | `open({ baseline })` | the device card; the device stays open for what follows |
-//! | `cases()` | the case table |
+//! | `close()` | nothing: it lets the device go |
+//! | `cases()` | the case table of this wasm |
+//! | `later()` | the ops of the whole table that are not in this wasm |
 //! | `plans(case, storage)` | the plans, best first; of the baseline where no device is open |
 //! | `shader(case, storage, plan)` | the composed WGSL of each step, as it runs |
 //! | `roof()` | what a copy and a chain of multiply-adds reach |
@@ -12,10 +17,25 @@
 //! | `fusion(storage)` | residual, norm and sum in one dispatch and in three |
 //! | `reference(case)` | the case by the f64 reference, which needs no device |
 //!
+//! And of the second alone:
+//!
+//! | export | gives |
+//! |---|---|
+//! | `keep_roof(roof)` | nothing: it takes the roof that the first has measured |
+//! | `formats()` | the formats that a weight can be written in, by bits |
+//! | `matrix()` | the weight that is shown |
+//! | `quantized(format, device)` | the same in a format: what is lost, and how much the device decodes bit for bit |
+//! | `multiply(format)` | a row, checked and timed: one row of activations times a large weight in the format |
+//!
 //! All give plain data. What fails rejects or throws an `Error` with the text of ours.
 
 mod card;
 mod json;
+// What links every codec is in the second wasm alone; it is compiled, linted and tested without one.
+#[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
+mod weights;
+#[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
+mod whole;
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -102,10 +122,29 @@ pub async fn open(choice: JsValue) -> Answer {
     data(&card)
 }
 
+/// Lets the device go: another wasm takes over.
+#[wasm_bindgen]
+pub fn close() {
+    let gpu = with(|mill| {
+        (mill.roof, mill.kept) = (None, None);
+        mill.gpu.take()
+    });
+    // Else its memory would be held until the browser collects it.
+    if let Some(gpu) = gpu {
+        gpu.device().destroy();
+    }
+}
+
 /// The case table.
 #[wasm_bindgen]
 pub fn cases() -> Answer {
     data(&list(all().iter().map(case_json)))
+}
+
+/// The ops whose cases are not in this wasm.
+#[wasm_bindgen]
+pub fn later() -> Answer {
+    data(&list(cases::ALL_OPS.iter().filter(|op| !cases::OPS.contains(op)).map(|op| text(op))))
 }
 
 /// The plans of a case in a storage.
@@ -175,7 +214,7 @@ pub fn reference(case: &str) -> Answer {
 fn all() -> Rc<Vec<Case>> {
     with(|mill| {
         if mill.cases.is_empty() {
-            mill.cases = Rc::new(cases::page());
+            mill.cases = Rc::new(cases::all());
         }
         mill.cases.clone()
     })
@@ -259,6 +298,7 @@ fn case_json(case: &Case) -> String {
         ("shape", text(&case.shape())),
         ("storages", list(case.storages.iter().map(|e| text(e.name())))),
         ("real", case.real.to_string()),
+        ("heavy", case.heavy().to_string()),
     ])
 }
 

@@ -77,7 +77,7 @@ fn source(steps: &mut Steps, workspace: &Workspace, quick: bool) {
     if !quick {
         steps.run("clippy for wasm", || {
             process::run(&mut cargo(
-                "clippy --package gristmill --package gristmill-www --lib \
+                "clippy --package gristmill --package gristmill-www --lib --features gristmill-www/whole \
                  --target wasm32-unknown-unknown -- --deny warnings",
             ))
         });

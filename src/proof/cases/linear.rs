@@ -363,6 +363,11 @@ pub(super) fn cases() -> Vec<Case> {
                 .hurts("rows of a tile that are not there"),
         );
     }
+    // Rows that share scales, where a few stand for all.
+    for name in ["group_ic", "bcq", "e4m3-block"] {
+        let made = Make::new(&format!("{name}-repeated"), 3, [256, 128], 128, format(name));
+        all.push(made.hurts("rows that are repeated"));
+    }
     let q4 = format("q4_0");
     let dense = Format::Dense;
     for m in [2, 3, 5, 8, 9, 33, 65, 128, 130] {

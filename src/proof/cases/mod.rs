@@ -1,8 +1,7 @@
 //! The case table: the problems that are tested, timed and shown on the page.
 //!
 //! A case names its op, attributes and operands; its reference's answer and bound are made from them. A new case in
-//! the list of its op is tested, benchmarked and on the page, with no further edit; but for what has weights, which is not on the
-//! page yet (see `PAGE`).
+//! the list of its op is tested, benchmarked and on the page, with no further edit.
 
 use std::collections::BTreeMap;
 
@@ -38,17 +37,24 @@ const LINEAR: Family =
 const ENCODE: Family =
     Family { ops: encode::OPS, cases: encode::cases, build: encode::build, expected: encode::expected };
 
-/// The families that the page has. Linear layers are tested and timed natively only, until the page has a section on weights: with
-/// them come the encoders and decoders of all formats, which would be two fifths of the wasm that it loads.
+/// Every family.
+const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE];
+
+/// The families that the page has at once. The others are in its second wasm, which it loads when they are asked for: the encoders
+/// and decoders of all formats alone are as much again as the first.
 const PAGE: &[Family] = &[NORM, QUANTIZE];
 
-/// In wasm the table is the page's, without weights: what is not in it is not linked.
-pub(super) const ONLY_PAGE: bool = cfg!(target_arch = "wasm32");
+/// The table is only what the page has at once, without weights, and what is not in it is not linked: the library is built without
+/// its feature `all-cases`.
+pub(super) const ONLY_PAGE: bool = !cfg!(feature = "all-cases");
 
-const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ENCODE] };
+const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { WHOLE };
 
-/// The ops of the table; in wasm, those of the [`page`].
+/// The ops of the table.
 pub const OPS: &[&str] = &joined::<{ count(FAMILIES) }>(FAMILIES);
+
+/// The ops of all families, those too that a table without the feature `all-cases` leaves out.
+pub const ALL_OPS: &[&str] = &joined::<{ count(WHOLE) }>(WHOLE);
 
 const fn count(families: &[Family]) -> usize {
     let (mut n, mut at) = (0, 0);
@@ -77,12 +83,12 @@ fn family(op: &str) -> &'static Family {
     FAMILIES.iter().find(|f| f.ops.contains(&op)).unwrap_or(&FAMILIES[0])
 }
 
-/// Every case; in wasm, every one that the [`page`] has.
+/// Every case; without the feature `all-cases`, every one of the [`page`].
 pub fn all() -> Vec<Case> {
     FAMILIES.iter().flat_map(|f| (f.cases)()).collect()
 }
 
-/// The cases that are on the page.
+/// The cases that the page has at once.
 pub fn page() -> Vec<Case> {
     PAGE.iter().flat_map(|f| (f.cases)()).collect()
 }
@@ -267,7 +273,7 @@ impl Case {
         Ok((hosts, expected))
     }
 
-    /// The weights that can be made: in wasm none, as no case there has any, and so that no codec is linked.
+    /// The weights that can be made: none in a table without weights, so that no codec is linked.
     pub(super) fn linked_weights(&self) -> &[WeightInput] {
         if ONLY_PAGE { &[] } else { &self.weights }
     }
@@ -320,10 +326,11 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
 }
 
 /// A small generator (splitmix64), seeded by a name: cases are the same on every machine.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn new(name: &str) -> Self {
+    /// The generator of a name.
+    pub fn new(name: &str) -> Self {
         // FNV-1a.
         Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)))
     }
@@ -336,12 +343,14 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn uniform(&mut self) -> f32 {
+    /// From 0 to 1, without 1.
+    pub fn uniform(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// The sum of twelve uniform numbers, less six: near enough to a normal one, and the same on every machine.
-    fn normal(&mut self) -> f32 {
+    /// Of mean 0 and deviation 1. The sum of twelve uniform numbers, less six: near enough to a normal one, and the same on every
+    /// machine.
+    pub fn normal(&mut self) -> f32 {
         let mut sum = -6.0;
         for _ in 0..4 {
             let bits = self.next();
@@ -357,14 +366,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_all_but_what_has_weights() {
+    fn the_page_has_at_once_what_has_no_weights() {
         let (all, page) = (all(), page());
         let there = |case: &&Case| page.iter().any(|p| p.name == case.name);
-        let natively = [linear::OPS, encode::OPS].concat();
-        assert!(all.iter().filter(there).all(|c| !natively.contains(&c.op) && c.weights.is_empty()));
-        assert!(all.iter().filter(|c| !there(c)).all(|c| natively.contains(&c.op)));
-        assert!(page.len() > 100 && page.len() < all.len());
-        let families = [norm::OPS, quantize::OPS, linear::OPS, encode::OPS].concat();
-        assert_eq!(OPS, families);
+        assert!(page.iter().all(|c| c.weights.is_empty()) && all.iter().any(|c| !c.weights.is_empty()));
+        assert!(page.len() > 100 && all.iter().filter(there).count() == page.len());
+        assert!(all.iter().all(|c| ALL_OPS.contains(&c.op)));
+        assert_eq!(OPS, ALL_OPS);
     }
 }

@@ -1,0 +1,102 @@
+//! The exports of the second wasm alone: one weight in every format.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use gristmill::proof::measure::{Roof, Timer};
+use js_sys::Reflect;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen::prelude::{JsError, JsValue, wasm_bindgen};
+
+use crate::weights::{self, Shown};
+use crate::{Answer, caps, data, device, get, measured_roof, told, with};
+
+/// The weight that is shown, and the formats that it can be written in.
+struct Weights {
+    values: Vec<f32>,
+    formats: Vec<Shown>,
+}
+
+thread_local! {
+    static WEIGHTS: RefCell<Option<Rc<Weights>>> = RefCell::default();
+}
+
+/// Takes a roof as [`roof`](crate::roof) gave it: it is the same device.
+#[wasm_bindgen]
+pub fn keep_roof(roof: JsValue) -> Result<(), JsError> {
+    let roof = roof_from(&roof).ok_or_else(|| told("what was given is no roof"))?;
+    with(|mill| mill.roof = Some(Rc::new(roof)));
+    Ok(())
+}
+
+/// The formats.
+#[wasm_bindgen]
+pub fn formats() -> Answer {
+    let weights = the_weights()?;
+    data(&weights::formats_json(&weights.formats, &caps()))
+}
+
+/// The weight: rows of numbers, one after the other.
+#[wasm_bindgen]
+pub fn matrix() -> Result<js_sys::Float32Array, JsError> {
+    Ok(the_weights()?.values.as_slice().into())
+}
+
+/// The weight in a format.
+#[wasm_bindgen]
+pub async fn quantized(format: &str, on_device: bool) -> Answer {
+    let (weights, format) = shown(format)?;
+    let packed = weights::encoded(&format, &weights.values).map_err(told)?;
+    let decoded = packed.decode();
+    let same = match with(|mill| mill.gpu.clone()) {
+        Some(gpu) if on_device => Some(weights::same_on_device(&gpu, &packed, &decoded).await.map_err(told)?),
+        _ => None,
+    };
+    let lost = weights::loss(&weights.values, &decoded);
+    let answer = data(&lost.json(&format.label, packed.bytes(), same))?;
+    let numbers = js_sys::Float32Array::from(decoded.as_slice());
+    Reflect::set(&answer, &"decoded".into(), &numbers).map_err(|_| told("the numbers could not be handed over"))?;
+    Ok(answer)
+}
+
+/// One row of activations times a large weight in a format. The roof is measured first, unless it has been.
+#[wasm_bindgen]
+pub async fn multiply(format: &str) -> Answer {
+    let (_, format) = shown(format)?;
+    let gpu = device()?;
+    let roof = match with(|mill| (mill.kept.take(), mill.roof.clone()).1) {
+        Some(roof) => roof,
+        None => measured_roof(&gpu).await.map_err(told)?,
+    };
+    data(&weights::multiply(&gpu, &format, &roof).await.map_err(told)?.json())
+}
+
+fn the_weights() -> Result<Rc<Weights>, JsError> {
+    if let Some(weights) = WEIGHTS.with_borrow(Clone::clone) {
+        return Ok(weights);
+    }
+    let weights = Rc::new(Weights { values: weights::matrix(), formats: weights::formats().map_err(told)? });
+    WEIGHTS.set(Some(weights.clone()));
+    Ok(weights)
+}
+
+fn shown(label: &str) -> Result<(Rc<Weights>, Shown), JsError> {
+    let weights = the_weights()?;
+    let shown = weights.formats.iter().find(|s| s.label == label).cloned();
+    Ok((weights, shown.ok_or_else(|| told(format!("there is no format {label}")))?))
+}
+
+fn roof_from(roof: &JsValue) -> Option<Roof> {
+    let value = |of: &JsValue, name| get(of, name)?.as_f64();
+    let copies = get(roof, "copy")?.dyn_into::<js_sys::Array>().ok()?;
+    let copies = copies.iter().map(|copy| Some((value(&copy, "bytes")? as u64, value(&copy, "gb_s")?)));
+    let timer = get(roof, "timer")?.as_string()?;
+    Some(Roof {
+        copies: copies.collect::<Option<_>>()?,
+        copy_gb_s: value(roof, "copy_gb_s")?,
+        fma_gflop_s: value(roof, "fma_gflop_s")?,
+        f16_gflop_s: value(roof, "f16_gflop_s"),
+        dot_gop_s: value(roof, "dot_gop_s"),
+        timer: [Timer::Timestamps, Timer::Slope].into_iter().find(|t| t.name() == timer)?,
+    })
+}
