@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::tensor::Tensor;
 
 pub mod linear;
+pub mod little;
 pub mod norm;
 pub mod params;
 pub mod quantize;
