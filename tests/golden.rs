@@ -105,6 +105,12 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     let weighed = matches!(op, "linear" | "dequantize");
     let (mut tensors, mut expects, mut parts) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let upload = |view: &TensorView<'_>| -> Result<Tensor, Failed> {
+        if view.dtype() == Dtype::I64 {
+            // Positions: what is wide in a file is narrow on a device.
+            let low = |c: &[u8]| c[..4].to_vec();
+            let bytes: Vec<u8> = view.data().chunks_exact(8).flat_map(low).collect();
+            return Ok(gpu.upload_bytes(&bytes, view.shape(), Elem::I32)?);
+        }
         Ok(gpu.upload_bytes(view.data(), view.shape(), elem_of(view.dtype())?)?)
     };
     for (role, view) in file.tensors() {

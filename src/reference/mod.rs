@@ -5,6 +5,7 @@
 mod linear;
 mod norm;
 mod quantize;
+mod rope;
 
 pub use linear::{Linear, activation, dequantize, linear, linear_epilogue, matmul};
 pub use norm::{
@@ -12,6 +13,7 @@ pub use norm::{
     power_norm, rms_norm, scaler, unified_norm,
 };
 pub use quantize::{Quantized, quantize_rows};
+pub use rope::{rope, rotate, table_row};
 
 /// A row-major array.
 #[derive(Clone, Debug, PartialEq)]
