@@ -40,7 +40,7 @@ params! {
         /// Its numbers.
         n: u32,
         /// Its first number in its binding.
-        from: u32,
+        start: u32,
         /// Nothing.
         pad: u32,
     }
@@ -141,9 +141,9 @@ impl Little {
                     continue;
                 };
                 step.fill(slot, filling(layout.elem));
-                let from = step.bind(i as u32 + 1, Part::whole(self.first + part, *layout), Access::Read);
+                let start = step.bind(i as u32 + 1, Part::whole(self.first + part, *layout), Access::Read);
                 at[*part] = params.end;
-                let place = GatherPart { to: params.end, n: layout.elements as u32, from, pad: 0 };
+                let place = GatherPart { to: params.end, n: layout.elements as u32, start, pad: 0 };
                 let places = [
                     &mut params.p0,
                     &mut params.p1,

@@ -1,8 +1,8 @@
 //! The case table: the problems that are tested, timed and shown on the page.
 //!
 //! A case names its op, attributes and operands; its reference's answer and bound are made from them. A new case in
-//! the list of its op is tested, benchmarked and on the page, with no further edit; but for linear layers, which are not on the
-//! page yet (see `PAGE`).
+//! the list of its op is tested, benchmarked and on the page, with no further edit; but for linear layers and attention, which
+//! are not on the page yet (see `PAGE`).
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,15 @@ use crate::reference::Array;
 use crate::tensor::Elem;
 use crate::weight::Weight;
 
+mod attention;
 mod codes;
+mod cover;
 mod linear;
 mod norm;
 mod quantize;
 mod rope;
+
+pub use cover::pairs;
 
 /// A family of ops: a file each.
 struct Family {
@@ -36,6 +40,8 @@ const LINEAR: Family =
     Family { ops: linear::OPS, cases: linear::cases, build: linear::build, expected: linear::expected };
 
 const ROPE: Family = Family { ops: rope::OPS, cases: rope::cases, build: rope::build, expected: rope::expected };
+const ATTENTION: Family =
+    Family { ops: attention::OPS, cases: attention::cases, build: attention::build, expected: attention::expected };
 
 /// The families that the page has. The others are not there yet: linear layers are tested and timed natively only, until the page has a section on weights: with
 /// them come the encoders and decoders of all formats, which would be two fifths of the wasm that it loads.
@@ -44,7 +50,7 @@ const PAGE: &[Family] = &[NORM, QUANTIZE];
 /// In wasm the table is the page's, without weights: what is not in it is not linked.
 pub(super) const ONLY_PAGE: bool = cfg!(target_arch = "wasm32");
 
-const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ROPE] };
+const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ROPE, ATTENTION] };
 
 /// The ops of the table; in wasm, those of the [`page`].
 pub const OPS: &[&str] = &joined::<{ count(FAMILIES) }>(FAMILIES);
@@ -110,6 +116,21 @@ pub enum Fill {
     Constant(f32),
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
+    /// Normally distributed; every third row (of the last dimension) has a NaN.
+    NanRows,
+    /// Normally distributed; in the dimension before the last, all from this index on is NaN.
+    NanFrom(usize),
+    /// Normally distributed; a third is −∞, and all of every fifth row (of the last dimension).
+    Hiding,
+    /// The whole numbers from 0 on, each once, in no order.
+    Shuffled,
+    /// Whole numbers in equal steps.
+    Steps {
+        /// The first.
+        first: f32,
+        /// From one to the next.
+        step: f32,
+    },
 }
 
 /// How an operand is stored when the case is run with activations in a given storage.
@@ -280,7 +301,7 @@ impl Case {
 
     /// Too much for a software device, which would take seconds over it: layers of real models, but the smallest.
     pub fn heavy(&self) -> bool {
-        self.real && !self.weights.is_empty() && self.flops > 10_000_000
+        self.real && (!self.weights.is_empty() || self.op == "attention") && self.flops > 10_000_000
     }
 
     /// The shape of its first input, as written in tables.
@@ -311,6 +332,33 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
             }
             values
         }
+        Fill::NanRows => {
+            let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
+            values
+                .chunks_mut(last)
+                .enumerate()
+                .filter(|(r, _)| r % 3 == 1)
+                .for_each(|(r, row)| row[r % last] = f32::NAN);
+            values
+        }
+        Fill::NanFrom(from) => {
+            let rows = shape.iter().rev().nth(1).copied().unwrap_or(1);
+            let value = |i: usize| if i / last % rows < from { random.normal() } else { f32::NAN };
+            (0..n).map(value).collect()
+        }
+        Fill::Hiding => {
+            let mut hide = |i: usize| {
+                let v = random.normal();
+                if i / last % 5 == 3 || random.uniform() < 0.33 { f32::NEG_INFINITY } else { v }
+            };
+            (0..n).map(&mut hide).collect()
+        }
+        Fill::Shuffled => {
+            let mut values: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            (1..n).rev().for_each(|i| values.swap(i, (random.next() % (i as u64 + 1)) as usize));
+            values
+        }
+        Fill::Steps { first, step } => (0..n).map(|i| first + step * i as f32).collect(),
     }
 }
 
@@ -352,14 +400,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_all_but_linear_layers() {
+    fn the_page_has_all_but_linear_layers_and_attention() {
         let (all, page) = (all(), page());
         let there = |case: &&Case| page.iter().any(|p| p.name == case.name);
-        let absent = [linear::OPS, rope::OPS].concat();
+        let absent = [linear::OPS, rope::OPS, attention::OPS].concat();
         assert!(all.iter().filter(there).all(|c| !absent.contains(&c.op) && c.weights.is_empty()));
         assert!(all.iter().filter(|c| !there(c)).all(|c| absent.contains(&c.op)));
         assert!(page.len() > 100 && page.len() < all.len());
-        let families = [norm::OPS, quantize::OPS, linear::OPS, rope::OPS].concat();
+        let families = [norm::OPS, quantize::OPS, linear::OPS, rope::OPS, attention::OPS].concat();
         assert_eq!(OPS, families);
     }
 }
