@@ -1,13 +1,13 @@
 //! Scaled dot-product attention.
 
-use crate::caps::Caps;
+use crate::caps::{Caps, DeviceKind};
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KEYS, KvAt, KvLayout, KvPlace, KvRows, Place, VALUES};
 use crate::ops::attention::Order;
 use crate::ops::little::{ABSENT, Little, Words};
 use crate::ops::norm::want_elem;
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part, grid};
+use crate::ops::step::{Builder, Loads, Means, Part, grid};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Const, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
@@ -242,6 +242,26 @@ params! {
         /// Nothing.
         pad4: u32,
     }
+}
+
+/// The lanes of a workgroup of `attention/split`.
+const SPLIT_LANES: u32 = 128;
+
+/// More rows that share keys go by other kernels: each tile reads the keys again.
+const SPLIT_ROWS_MOST: u64 = 32;
+
+/// Workgroups of `attention/split` that fill a device: 4 of 128 lanes on each of 64 cores.
+const SPLIT_FILLED: u64 = 256;
+
+/// The shape of `attention/split`, whose constants these are.
+#[derive(Clone, Copy)]
+struct SplitShape {
+    rows: u32,
+    quads: u32,
+    lanes: u32,
+    columns: u32,
+    lane_count: u32,
+    blocks: bool,
 }
 
 /// A mask, and its elements from one to the next in each dimension of `[B,H,L,S]`.
@@ -532,7 +552,9 @@ impl Problem for AttentionProblem {
             return Ok(vec![Plan { op: OP, name, why, steps: Vec::new(), scratch_bytes: Vec::new() }]);
         }
         self.fits(caps)?;
-        Ok(vec![self.naive(caps)?])
+        let mut plans = self.split_plans(caps)?;
+        plans.push(self.naive(caps)?);
+        Ok(plans)
     }
 }
 
@@ -677,6 +699,95 @@ impl AttentionProblem {
         let loads = Self::loads(self.y, self.v.width, native_f16);
         params.y0 = step.write_as("y", 5, Part::whole(Y, self.y), loads);
         params.lse0 = step.write("lse", 6, self.lse.map(|l| Part::whole(LSE, l)));
+    }
+
+    /// Rows that read the same keys: heads of a group, and the queries of each.
+    fn sharing(&self) -> u64 {
+        let heads = if self.told[KV_HEAD] { 1 } else { self.heads / self.kv_heads };
+        u64::from(heads) * u64::from(self.queries)
+    }
+
+    /// Some operand is f16, the device has it, and reading it as such is worth while.
+    fn native_f16(&self, caps: &Caps) -> bool {
+        let stored = [Some(self.q.elem), Some(self.y.elem), self.k.format.elem(), self.v.format.elem()];
+        caps.f16 && caps.kind != DeviceKind::Cpu && stored.contains(&Some(Elem::F16))
+    }
+
+    /// The shape of `attention/split`, where it takes this problem.
+    fn split_shape(&self, caps: &Caps) -> Option<SplitShape> {
+        let (quads, columns) = ((self.k.width.div_ceil(32) * 8) as u32, self.v.width.div_ceil(4) as u32);
+        let lane_count = SPLIT_LANES.min(caps.invocations);
+        let columns = columns.next_power_of_two();
+        if self.told[Q_STARTS] || self.sharing() > SPLIT_ROWS_MOST || columns > lane_count {
+            return None;
+        }
+        // A device stores quantised keys to read less of them: a lane that has a block loads its scale once.
+        let blocks = self.k.format.elem().is_none();
+        let lanes = if blocks { quads / 8 } else { quads }.next_power_of_two().min(8);
+        // Queries may take 8 KiB of the 16 that every device has.
+        let most = (512 / quads).min(lane_count / lanes).min(16);
+        let rows = (self.sharing() as u32).next_power_of_two().min(1 << most.checked_ilog2()?);
+        Some(SplitShape { rows, quads, lanes, columns, lane_count, blocks })
+    }
+
+    /// Plans for few queries.
+    fn split_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let Some(shape) = self.split_shape(caps) else { return Ok(Vec::new()) };
+        let mut all = Means::all(caps, self.native_f16(caps));
+        // Sums by the second best way are tried through words only.
+        let best = all.first().and_then(|means| means.subgroup);
+        all.retain(|means| !means.native_f16 || means.subgroup == best);
+        all.into_iter().map(|means| self.split(caps, means, shape)).collect()
+    }
+
+    fn split(&self, caps: &Caps, means: Means, shape: SplitShape) -> Result<Plan> {
+        let mut begun = self.begin(caps)?;
+        let SplitShape { rows, quads, lanes, columns, lane_count, blocks } = shape;
+        let groups = if self.told[KV_HEAD] { self.heads } else { self.kv_heads };
+        let tiles = u64::from(self.batch) * u64::from(groups) * self.sharing().div_ceil(u64::from(rows));
+        // Enough workgroups to fill a device; but each part has at least 64 keys.
+        let splits = SPLIT_FILLED.div_ceil(tiles).min(u64::from(self.keys).div_ceil(64)).clamp(1, 64);
+        let (mut step, mut params) = self.kernel("attention/split", &begun.words);
+        self.inputs(&mut step, &mut params, means.native_f16);
+        for (name, value) in
+            [("ROWS", rows), ("QUADS", quads), ("LANES", lanes), ("COLUMNS", columns), ("LANE_COUNT", lane_count)]
+        {
+            step.set(name, Const::U32(value));
+        }
+        step.set("BLOCKS", Const::Bool(blocks));
+        means.reduce(&mut step);
+        params.splits = splits as u32;
+        let parts_bytes = self.rows() * splits * (self.v.width.div_ceil(4) + 1) * 16;
+        let scratch = begun.scratch_bytes.len();
+        if splits == 1 {
+            step.fill("parts", "slot/parts/none");
+            self.outputs(&mut step, &mut params, means.native_f16);
+        } else {
+            step.fill("y", "slot/write/none");
+            step.fill("lse", "slot/write/none");
+            step.fill("parts", "slot/parts/write");
+            step.scratch(8, scratch, parts_bytes, Access::Write);
+            begun.scratch_bytes.push(parts_bytes);
+        }
+        let split_grid = grid(OP, caps, tiles * splits)?;
+        params.fold = split_grid[0];
+        begun.steps.push(step.step(&params, split_grid));
+        if splits > 1 {
+            let (mut step, mut params) = self.kernel("attention/merge", &begun.words);
+            step.fill("mask", "slot/read/zero");
+            params.splits = splits as u32;
+            params.values.width = self.v.width as u32;
+            self.outputs(&mut step, &mut params, means.native_f16);
+            step.scratch(8, scratch, parts_bytes, Access::Read);
+            let grid = grid(OP, caps, (self.rows() * self.v.width.div_ceil(4)).div_ceil(64))?;
+            params.fold = grid[0];
+            begun.steps.push(step.step(&params, grid));
+        }
+        Ok(Self::plan_of(
+            begun,
+            &means.name("split"),
+            "few queries: keys and values are streamed once for a group of heads",
+        ))
     }
 
     fn naive(&self, caps: &Caps) -> Result<Plan> {
