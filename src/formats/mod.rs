@@ -32,7 +32,7 @@
 pub mod awq;
 pub mod bcq;
 pub mod bitnet;
-mod bits;
+pub(crate) mod bits;
 pub mod bnb;
 mod codec;
 pub mod dense;

@@ -8,7 +8,9 @@ use crate::error::Result;
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 
+pub mod attention;
 pub mod linear;
+pub mod little;
 pub mod norm;
 pub mod params;
 pub mod quantize;

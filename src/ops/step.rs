@@ -85,8 +85,7 @@ impl Builder {
             self.fill(slot, "slot/write/none");
             return 0;
         };
-        self.fill(slot, write_filling(part.layout.elem, self.loads));
-        self.bind(binding, part, Access::Write)
+        self.write_as(slot, binding, part, self.loads)
     }
 
     /// Binds an operand that a filling or the kernel itself declares.
@@ -94,6 +93,17 @@ impl Builder {
         let (bind, head) = part.bind(binding, access);
         self.binds.push(bind);
         head
+    }
+
+    /// As [`Builder::write`] of an output that is there, with loads of its own.
+    pub fn write_as(&mut self, slot: &'static str, binding: u32, part: Part, loads: Loads) -> u32 {
+        self.fill(slot, write_filling(part.layout.elem, loads));
+        self.bind(binding, part, Access::Write)
+    }
+
+    /// Binds what has been worked out before.
+    pub fn bind_range(&mut self, bind: Bind) {
+        self.binds.push(bind);
     }
 
     /// Binds a scratch buffer of the plan.

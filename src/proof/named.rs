@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Attrs, cases};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::ops::attention::AttentionProblem;
+use crate::ops::attention::rope::RopeProblem;
 use crate::ops::linear::{DequantizeProblem, EncodeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
 use crate::ops::quantize::QuantizeProblem;
@@ -189,5 +191,7 @@ problems! {
     Quantize(QuantizeProblem) if true,
     Linear(LinearProblem) if !cases::ONLY_PAGE,
     Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
-    Encode(EncodeProblem) if !cases::ONLY_PAGE
+    Encode(EncodeProblem) if !cases::ONLY_PAGE,
+    Rope(RopeProblem) if !cases::ONLY_PAGE,
+    Attention(AttentionProblem) if !cases::ONLY_PAGE
 }

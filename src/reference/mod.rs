@@ -2,16 +2,20 @@
 //!
 //! If a kernel and its reference disagree, the kernel is wrong.
 
+mod attention;
 mod linear;
 mod norm;
 mod quantize;
+mod rope;
 
+pub use attention::{Attended, Attention, HeadMix, Seen, attention};
 pub use linear::{Linear, activation, dequantize, encode, linear, linear_epilogue, matmul};
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
     power_norm, rms_norm, scaler, unified_norm,
 };
 pub use quantize::{Quantized, quantize_rows};
+pub use rope::{rope, rotate, table_row};
 
 /// A row-major array.
 #[derive(Clone, Debug, PartialEq)]

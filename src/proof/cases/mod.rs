@@ -12,11 +12,16 @@ use crate::reference::Array;
 use crate::tensor::Elem;
 use crate::weight::Weight;
 
+mod attention;
 mod codes;
 mod encode;
+mod cover;
 mod linear;
 mod norm;
 mod quantize;
+mod rope;
+
+pub use cover::pairs;
 
 /// A family of ops: a file each.
 struct Family {
@@ -37,8 +42,12 @@ const LINEAR: Family =
 const ENCODE: Family =
     Family { ops: encode::OPS, cases: encode::cases, build: encode::build, expected: encode::expected };
 
+const ROPE: Family = Family { ops: rope::OPS, cases: rope::cases, build: rope::build, expected: rope::expected };
+const ATTENTION: Family =
+    Family { ops: attention::OPS, cases: attention::cases, build: attention::build, expected: attention::expected };
+
 /// Every family.
-const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE];
+const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, ATTENTION];
 
 /// The families that the page has at once. The others are in its second wasm, which it loads when they are asked for: the encoders
 /// and decoders of all formats alone are as much again as the first.
@@ -117,6 +126,21 @@ pub enum Fill {
     Constant(f32),
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
+    /// Normally distributed; every third row (of the last dimension) has a NaN.
+    NanRows,
+    /// Normally distributed; in the dimension before the last, all from this index on is NaN.
+    NanFrom(usize),
+    /// Normally distributed; a third is −∞, and all of every fifth row (of the last dimension).
+    Hiding,
+    /// The whole numbers from 0 on, each once, in no order.
+    Shuffled,
+    /// Whole numbers in equal steps.
+    Steps {
+        /// The first.
+        first: f32,
+        /// From one to the next.
+        step: f32,
+    },
 }
 
 /// How an operand is stored when the case is run with activations in a given storage.
@@ -291,7 +315,7 @@ impl Case {
 
     /// Too much for a software device, which would take seconds over it: layers of real models, but the smallest.
     pub fn heavy(&self) -> bool {
-        self.real && !self.weights.is_empty() && self.flops > 10_000_000
+        self.real && (!self.weights.is_empty() || self.op == "attention") && self.flops > 10_000_000
     }
 
     /// The shape of its first input, as written in tables.
@@ -322,6 +346,33 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
             }
             values
         }
+        Fill::NanRows => {
+            let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
+            values
+                .chunks_mut(last)
+                .enumerate()
+                .filter(|(r, _)| r % 3 == 1)
+                .for_each(|(r, row)| row[r % last] = f32::NAN);
+            values
+        }
+        Fill::NanFrom(from) => {
+            let rows = shape.iter().rev().nth(1).copied().unwrap_or(1);
+            let value = |i: usize| if i / last % rows < from { random.normal() } else { f32::NAN };
+            (0..n).map(value).collect()
+        }
+        Fill::Hiding => {
+            let mut hide = |i: usize| {
+                let v = random.normal();
+                if i / last % 5 == 3 || random.uniform() < 0.33 { f32::NEG_INFINITY } else { v }
+            };
+            (0..n).map(&mut hide).collect()
+        }
+        Fill::Shuffled => {
+            let mut values: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            (1..n).rev().for_each(|i| values.swap(i, (random.next() % (i as u64 + 1)) as usize));
+            values
+        }
+        Fill::Steps { first, step } => (0..n).map(|i| first + step * i as f32).collect(),
     }
 }
 

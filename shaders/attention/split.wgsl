@@ -1,0 +1,243 @@
+// attention/split: few queries against many keys, of which a workgroup takes one part for all heads of queries that share them.
+//
+//     part: top = max_j logit_j, sum = Σ_j exp(logit_j − top), values = Σ_j exp(logit_j − top)·v_j   over the keys j of the part
+//
+// A tile is ROWS rows: the heads of a group, and where there are several queries those too, so that each byte of a key and a value
+// is read once for the group. 32 keys go at a time. LANES lanes share a key: each takes every LANES-th quad of it, neighbours side by
+// side (of codes: a block of 32, whose scale and words are loaded once), for all rows at once, and their products are summed over lanes.
+// Then LANES lanes share a row: largest logit, and exp of the others. Then COLUMNS lanes share a value, a quad each, and the lanes
+// left over take other keys.
+// Good for decoding, where bytes of keys and values are all that counts. Wrong for many queries: each ROWS of them read the keys again, where
+// attention/tiled keeps a tile of keys for more.
+//
+// Bytes: keys and values once for each ROWS rows, and (E + 4)·4 for each row and part where the keys are parted. Keys are parted where the
+// tiles alone would not fill a device; attention/merge adds the parts.
+// Arithmetic for 32 keys of 128 numbers in f16, 16 KiB of memory: ROWS·8192 multiplications and 128 quads of workgroup memory a row for each
+// lane's share; for 8 rows an NVIDIA SM is at half of its arithmetic when 3 TB/s come in.
+// Barriers for 32 keys: 2, those of 64 / LANES·⌈ROWS / 4⌉ sums, and of a maximum; without subgroups that is what this waits for.
+// Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of logits, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
+// Registers: ROWS·4 of values, ROWS of products.
+#import attention
+#const ROWS = 4u
+#const QUADS = 32u       // of a query, rounded up to whole blocks
+#const LANES = 8u        // lanes that share a key, or a row
+#const COLUMNS = 32u     // lanes that share a value
+#const LANE_COUNT = 128u // lanes of a workgroup
+#const SUBGROUP = 4u
+#const BLOCKS = false    // keys go by blocks of 32
+#slot reduce
+#slot q @binding(1)      // [B, H, L, D]
+#slot keys @binding(2)   // [rows, D]
+#slot values @binding(3) // [rows, E]
+#slot y @binding(5)      // [B, H, L, E]
+#slot lse @binding(6)    // [B, H, L]
+#slot parts @binding(8)  // [rows, splits, ⌈E / 4⌉ + 1]
+const KEYS = 32u;
+const TEAMS = LANE_COUNT / LANES;
+const TURNS = (KEYS + TEAMS - 1u) / TEAMS;
+const SHARES = LANE_COUNT / COLUMNS; // keys whose values are added at the same time
+const HIDDEN = 0xff800000u;          // the logit of a key that a row does not see
+var<workgroup> tile_q: array<vec4<f32>, ROWS * QUADS>;
+var<workgroup> tile_row: array<attention_Row, ROWS>;
+var<workgroup> tile_key: array<u32, KEYS>;
+var<workgroup> tile_logit: array<f32, KEYS * ROWS>; // and later exp of it
+var<workgroup> tile_scale: array<vec2<f32>, ROWS>;  // what a row's sums shrink by; at the end its factor and lse
+var<workgroup> tile_sum: array<vec4<f32>, LANE_COUNT>;
+
+// Where quad i of row r of the queries stands: turned by its block, or lanes with a block each would ask one bank.
+fn place(r: u32, i: u32) -> u32 {
+    return r * QUADS + (i & ~7u) + ((i + i / 8u) & 7u);
+}
+
+// A logit as a number without sign in the same order; a NaN is above all.
+fn ordered(v: f32) -> u32 {
+    if (attention_is_nan(v)) { return 0xffffffffu; }
+    let bits = bitcast<u32>(v);
+    return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+}
+
+fn from_ordered(v: u32) -> f32 {
+    return bitcast<f32>(select(~v, v & 0x7fffffffu, v >= 0x80000000u));
+}
+
+fn products(lane_of_key: u32, key: u32) -> array<f32, ROWS> {
+    var sums: array<f32, ROWS>;
+    if (BLOCKS) {
+        for (var block = lane_of_key; block * 8u < QUADS; block += LANES) {
+            let v = keys_load32(attention_params.keys, key, block);
+            for (var i = 0u; i < 8u; i++) {
+                for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, block * 8u + i)], v[i]); }
+            }
+        }
+    } else {
+        for (var i = lane_of_key; i * 4u < attention_params.keys.width; i += LANES) {
+            let v = keys_load4(attention_params.keys, key, i * 4u);
+            for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, i)], v); }
+        }
+    }
+    return sums;
+}
+
+@compute @workgroup_size(LANE_COUNT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    // Heads whose keys are the same, and how many rows of them there are.
+    var group_heads = attention_params.heads / attention_params.kv_heads;
+    if (KV_HEAD) { group_heads = 1u; }
+    let rows = group_heads * attention_params.queries;
+    let tiles = (rows + ROWS - 1u) / ROWS;
+    let id = group.x + group.y * attention_params.fold;
+    let split = id % attention_params.splits;
+    let tile = id / attention_params.splits % tiles;
+    let heads = id / attention_params.splits / tiles; // a group of heads of an element of the batch
+    let groups = attention_params.heads / group_heads;
+    let b = heads / groups;
+    if (b >= attention_params.batch) { return; }
+    let head0 = heads % groups * group_heads;
+    let row0 = tile * ROWS;
+    let count = min(rows - row0, ROWS);
+    let d = attention_params.keys.width;
+    let e = attention_params.values.width;
+
+    // What is past the last row is the last row again, and stored by nobody.
+    let one = attention_row(b, head0 + row0 % group_heads, row0 / group_heads);
+    var first = one.position;
+    var last = one.position;
+    for (var r = 1u; r < count; r++) {
+        let position = attention_row(b, head0, (row0 + r) / group_heads).position;
+        first = min(first, position);
+        last = max(last, position);
+    }
+    if (lane < ROWS) {
+        let r = row0 + min(lane, count - 1u);
+        tile_row[lane] = attention_row(b, head0 + r % group_heads, r / group_heads);
+    }
+    for (var i = lane; i < ROWS * QUADS; i += LANE_COUNT) {
+        let r = row0 + min(i / QUADS, count - 1u);
+        let at = attention_row(b, head0 + r % group_heads, r / group_heads).at;
+        let quad = i % QUADS * 4u;
+        var v = vec4<f32>();
+        if (quad < d) { v = q_load4(attention_params.q0 + at * d + quad, min(d - quad, 4u)); }
+        // What is past the end of a query may be anything.
+        v = select(vec4<f32>(), v, vec4<u32>(quad, quad + 1u, quad + 2u, quad + 3u) < vec4<u32>(d));
+        tile_q[place(i / QUADS, i % QUADS)] = v;
+    }
+    workgroupBarrier();
+
+    let all = attention_range(b, one.keys, first, last);
+    let each = ((all.y - all.x + attention_params.splits - 1u) / attention_params.splits + KEYS - 1u) / KEYS * KEYS;
+    let from_key = min(all.x + split * each, all.y);
+    let to_key = min(from_key + each, all.y);
+
+    let team = lane / LANES;
+    let t = lane % LANES;
+    let own = min(team, ROWS - 1u); // the row of this lane, where it has one
+    let column = lane % COLUMNS;
+    var top = attention_LOWEST;
+    var sum = 0.0; // of this lane's logits
+    var wrong = false;
+    var values: array<vec4<f32>, ROWS>;
+    for (var key0 = from_key; key0 < to_key; key0 += KEYS) {
+        for (var turn = 0u; turn < TURNS; turn++) {
+            let place_of_key = turn * TEAMS + team;
+            let j = key0 + place_of_key;
+            var token = 0u;
+            var key = attention_NONE;
+            var sums: array<f32, ROWS>;
+            if (place_of_key < KEYS && j < to_key) {
+                token = attention_token(b, j);
+                if (!LISTED || token < attention_params.place.room) {
+                    key = attention_key(b, one.g, token);
+                    sums = products(t, key);
+                }
+            }
+            if (t == 0u && place_of_key < KEYS) { tile_key[place_of_key] = key; }
+            for (var r0 = 0u; r0 < ROWS; r0 += 4u) {
+                var four = vec4<f32>(sums[r0], 0.0, 0.0, 0.0);
+                if (ROWS > 1u) { four.y = sums[min(r0 + 1u, ROWS - 1u)]; }
+                if (ROWS > 2u) { four = vec4<f32>(four.xy, sums[min(r0 + 2u, ROWS - 1u)], sums[min(r0 + 3u, ROWS - 1u)]); }
+                four = reduce_sum4(four, lane);
+                // Rows are finished by different lanes.
+                for (var i = 0u; i < min(ROWS, 4u); i++) {
+                    let r = r0 + i;
+                    if (place_of_key < KEYS && r % LANES == t) {
+                        let row = tile_row[r];
+                        var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
+                        if (key != attention_NONE && attention_sees(row, j, token)) {
+                            logit = attention_logit(row, j, token, four[i]);
+                        }
+                        tile_logit[place_of_key * ROWS + r] = logit;
+                    }
+                }
+            }
+        }
+        workgroupBarrier();
+
+        var largest = 0u;
+        for (var j = t; j < KEYS; j += LANES) {
+            let logit = tile_logit[j * ROWS + own];
+            if (bitcast<u32>(logit) != HIDDEN) { largest = max(largest, ordered(logit)); }
+        }
+        largest = reduce_max(largest, lane);
+        wrong = wrong || largest == 0xffffffffu;
+        var next = top;
+        if (largest != 0u && !wrong) { next = max(top, from_ordered(largest)); }
+        let shrink = attention_exp(top - next);
+        top = next;
+        sum *= shrink;
+        if (team < ROWS) {
+            for (var j = t; j < KEYS; j += LANES) {
+                let logit = tile_logit[j * ROWS + own];
+                var weight = 0.0;
+                if (bitcast<u32>(logit) != HIDDEN && !wrong) { weight = attention_exp(logit - top); }
+                sum += weight;
+                tile_logit[j * ROWS + own] = weight;
+            }
+            if (t == 0u) { tile_scale[own] = vec2<f32>(shrink, 0.0); }
+        }
+        workgroupBarrier();
+
+        for (var r = 0u; r < ROWS; r++) { values[r] *= tile_scale[r].x; }
+        if (column * 4u < e) {
+            for (var j = lane / COLUMNS; j < KEYS; j += SHARES) {
+                let key = tile_key[j];
+                if (key == attention_NONE) { continue; }
+                let v = values_load4(attention_params.values, key, column * 4u);
+                for (var r = 0u; r < ROWS; r++) {
+                    let weight = tile_logit[j * ROWS + r];
+                    // A value that a row does not see may be NaN.
+                    if (weight > 0.0) { values[r] += weight * v; }
+                }
+            }
+        }
+        workgroupBarrier(); // the tiles are free again
+    }
+
+    let whole = reduce_sum2(vec2<f32>(sum, 0.0), lane).x;
+    let quads = (e + 3u) / 4u;
+    if (t == 0u && team < count) {
+        let row = tile_row[own];
+        if (parts_ON) {
+            let at = (row.at * attention_params.splits + split) * (quads + 1u) + quads;
+            parts_store4(at, vec4<f32>(top, whole, select(0.0, 1.0, wrong), 0.0));
+        } else {
+            let finish = attention_finish(row, top, whole, wrong);
+            tile_scale[own] = finish;
+            lse_store4(attention_params.lse0 + row.stat, vec4<f32>(finish.y), 1u);
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        tile_sum[lane] = values[r];
+        workgroupBarrier();
+        if (lane < COLUMNS && column < quads && r < count) {
+            var v = tile_sum[lane];
+            for (var share = 1u; share < SHARES; share++) { v += tile_sum[share * COLUMNS + lane]; }
+            let at = tile_row[r].at;
+            if (parts_ON) {
+                parts_store4((at * attention_params.splits + split) * (quads + 1u) + column, v);
+            } else {
+                y_store4(attention_params.y0 + at * e + column * 4u, v * tile_scale[r].x, min(e - column * 4u, 4u));
+            }
+        }
+        workgroupBarrier();
+    }
+}

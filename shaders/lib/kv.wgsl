@@ -1,0 +1,30 @@
+// Rows of keys or values as a cache stores them, and where the row of a token is. src/kv.rs has the layout and the Rust twins.
+
+// Where the sections of rows lie in their buffer.
+struct kv_At {
+    first: u32,  // numbers: the element at which row 0 begins; codes: the word, a multiple of 4
+    width: u32,  // numbers in a row
+    blocks: u32, // blocks of 32 in a row
+    scales: u32, // the word from which scales are: two f16 a word, whole words a row
+    scale: f32,  // e4m3: what all codes are multiplied by
+    pad0: u32,   // nothing
+    pad1: u32,   // nothing
+    pad2: u32,   // nothing
+}
+
+// Where the row of a token is.
+struct kv_Place {
+    batch_rows: u32, // rows from one element of the batch to the next; where there are pages, from one page to the next
+    head_rows: u32,  // from one head to the next
+    token_rows: u32, // from one token to the next
+    page: u32,       // tokens of a page; 2^32 - 1 where there are no pages
+    pages: u32,      // entries of a block table for one element of the batch; 0 where there are no pages
+    table: u32,      // the word at which the block tables begin
+    room: u32,       // tokens of one element of the batch at most
+    held: u32,       // pages that there are, or elements of the batch
+}
+
+// The row of token j, which is in element b of the batch, or on page `b`.
+fn kv_row(at: kv_Place, b: u32, g: u32, j: u32) -> u32 {
+    return b * at.batch_rows + g * at.head_rows + j % at.page * at.token_rows;
+}
