@@ -85,7 +85,12 @@ fn hurting(n: usize, k: usize) -> Vec<f32> {
     for row in 0..n {
         // A power of two from 2^-125 to 2^124.
         let scale = f32::from_bits((2 + random.bits() % 250) << 23);
+        // From 1 to 2, with few digits.
+        let mut peak = 1.0;
         for i in 0..k {
+            if i % 32 == 0 {
+                peak = 1.0 + random.below(4096) / 4096.0;
+            }
             let unit = random.unit();
             all.push(match row % 16 {
                 0 => 0.0,
@@ -132,8 +137,8 @@ fn hurting(n: usize, k: usize) -> Vec<f32> {
                         (random.below(65) - 32.0) * 0.125
                     }
                 }
-                // Few digits at any size: products and quotients next to ties.
-                13 => (random.below(65) - 32.0) * 0.25 * scale,
+                // Halves of steps, whose products with an inverse that is rounded are beside a tie on either side.
+                13 => peak * (random.below(65) - 32.0) / 32.0 * scale,
                 14 => unit * scale,
                 // A number and its negative are the largest.
                 _ => match i % 32 {

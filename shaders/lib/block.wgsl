@@ -100,7 +100,7 @@ fn block_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
         most = max(most, key);
         least = min(least, key);
     }
-    // Turning all bits turns the sign.
+    // Turning all bits of a key turns the sign of its number, which no device flushes by that.
     return vec2<u32>(max(max(most.x, most.y), max(most.z, most.w)), ~min(min(least.x, least.y), min(least.z, least.w)));
 }
 

@@ -10,7 +10,7 @@ fn slot_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
 
 fn slot_grid(range: vec2<u32>) -> block_Grid {
     let high = block_from_key(range.x);
-    let low = -block_from_key(range.y);
+    let low = block_from_key(~range.y);
     let sizes = bitcast<vec2<u32>>(vec2<f32>(high, low)) & vec2<u32>(0x7fffffffu);
     let span = block_span(high, low, max(sizes.x, sizes.y));
     // 1e-7, and a span that f32 cannot hold.

@@ -7,7 +7,7 @@ fn slot_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
 
 fn slot_grid(range: vec2<u32>) -> block_Grid {
     let high = block_from_key(range.x);
-    let low = -block_from_key(range.y);
+    let low = block_from_key(~range.y);
     let magnitude = max(bitcast<u32>(high) & 0x7fffffffu, bitcast<u32>(low) & 0x7fffffffu);
     let span = block_span(high, low, magnitude);
     // A range that f32 cannot hold leaves nothing but its least number.
