@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Attrs, cases};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::ops::depth::{CombineProblem, RouteProblem, SelectProblem};
 use crate::ops::linear::{DequantizeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
 use crate::ops::quantize::QuantizeProblem;
@@ -188,5 +189,8 @@ problems! {
     Hypersphere(HypersphereProblem) if true,
     Quantize(QuantizeProblem) if true,
     Linear(LinearProblem) if !cases::ONLY_PAGE,
-    Dequantize(DequantizeProblem) if !cases::ONLY_PAGE
+    Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
+    Route(RouteProblem) if !cases::ONLY_PAGE,
+    Select(SelectProblem) if !cases::ONLY_PAGE,
+    Combine(CombineProblem) if !cases::ONLY_PAGE
 }

@@ -1,7 +1,7 @@
 //! The case table: the problems that are tested, timed and shown on the page.
 //!
 //! A case names its op, attributes and operands; its reference's answer and bound are made from them. A new case in
-//! the list of its op is tested, benchmarked and on the page, with no further edit; but for linear layers, which are not on the
+//! the list of its op is tested, benchmarked and on the page, with no further edit; but for those families that are not on the
 //! page yet (see `PAGE`).
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use crate::tensor::Elem;
 use crate::weight::Weight;
 
 mod codes;
+mod depth;
 mod linear;
 mod norm;
 mod quantize;
@@ -34,6 +35,8 @@ const QUANTIZE: Family =
 const LINEAR: Family =
     Family { ops: linear::OPS, cases: linear::cases, build: linear::build, expected: linear::expected };
 
+const DEPTH: Family = Family { ops: depth::OPS, cases: depth::cases, build: depth::build, expected: depth::expected };
+
 /// The families that the page has. Linear layers are tested and timed natively only, until the page has a section on weights: with
 /// them come the encoders and decoders of all formats, which would be two fifths of the wasm that it loads.
 const PAGE: &[Family] = &[NORM, QUANTIZE];
@@ -41,7 +44,7 @@ const PAGE: &[Family] = &[NORM, QUANTIZE];
 /// In wasm the table is the page's, without weights: what is not in it is not linked.
 pub(super) const ONLY_PAGE: bool = cfg!(target_arch = "wasm32");
 
-const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR] };
+const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, DEPTH] };
 
 /// The ops of the table; in wasm, those of the [`page`].
 pub const OPS: &[&str] = &joined::<{ count(FAMILIES) }>(FAMILIES);
@@ -105,6 +108,8 @@ pub enum Fill {
     Uniform(f32, f32),
     /// All the same.
     Constant(f32),
+    /// Few different numbers, so that many are equal, and among them NaN, both infinities and both zeros.
+    Coarse,
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
 }
@@ -294,6 +299,10 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
         Fill::Normal { mean, deviation } => (0..n).map(|_| mean + deviation * random.normal()).collect(),
         Fill::Uniform(low, high) => (0..n).map(|_| low + (high - low) * random.uniform()).collect(),
         Fill::Constant(v) => vec![v; n],
+        Fill::Coarse => {
+            let some = [f32::NAN, f32::NEG_INFINITY, -1.5, -0.0, 0.0, 0.25, 2.0, f32::INFINITY];
+            (0..n).map(|_| some[random.next() as usize % some.len()]).collect()
+        }
         Fill::Special => {
             let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
             for (r, row) in values.chunks_mut(last).enumerate() {
@@ -349,13 +358,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_all_but_linear_layers() {
+    fn the_page_has_all_but_later_families() {
         let (all, page) = (all(), page());
         let there = |case: &&Case| page.iter().any(|p| p.name == case.name);
-        assert!(all.iter().filter(there).all(|c| !linear::OPS.contains(&c.op) && c.weights.is_empty()));
-        assert!(all.iter().filter(|c| !there(c)).all(|c| linear::OPS.contains(&c.op)));
+        let later = [linear::OPS, depth::OPS].concat();
+        assert!(all.iter().filter(there).all(|c| !later.contains(&c.op) && c.weights.is_empty()));
+        assert!(all.iter().filter(|c| !there(c)).all(|c| later.contains(&c.op)));
         assert!(page.len() > 100 && page.len() < all.len());
-        let families = [norm::OPS, quantize::OPS, linear::OPS].concat();
+        let families = [norm::OPS, quantize::OPS, linear::OPS, depth::OPS].concat();
         assert_eq!(OPS, families);
     }
 }
