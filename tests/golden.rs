@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use golden_file::{Compare, attrs_of, packed_of, part_of};
+use gristmill::ops::depth::{Curve, Layer, Schedule};
 use gristmill::ops::quantize::QuantizeRows;
 use gristmill::proof::{Attrs, Operands, Use, Value, build, is_known};
 use gristmill::{Dispatcher, Elem, Error, Op, Tensor, Weight};
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|(name, path)| {
             let op = name.split('/').next().unwrap_or_default();
-            let ignored = !is_known(op) || op == "attention" && waits(&path).unwrap_or(false);
+            let ignored = !is_known(op) && op != SCHEDULE || op == "attention" && waits(&path).unwrap_or(false);
             Trial::test(name, move || on_a_free_device(&path)).with_ignored_flag(ignored)
         })
         .collect();
@@ -57,6 +58,8 @@ fn waits(path: &Path) -> Result<bool, Failed> {
     let before = ["qk_norm", "rope"].iter().any(|name| attrs.0.contains_key(*name));
     Ok(before || file.names().iter().any(|name| name.starts_with("past_")))
 }
+/// Not an op: plain arithmetic on the host.
+const SCHEDULE: &str = "mod_schedule";
 
 /// Devices that no test has: a device compiles one kernel at a time, so that there is one for each test that runs at the same time.
 static FREE: Mutex<Vec<Dispatcher>> = Mutex::new(Vec::new());
@@ -94,6 +97,8 @@ fn home_of(op: &str, role: &str) -> Result<(&'static str, Option<usize>), Failed
         ("quantize_rows", "q") => ("q", None),
         ("quantize_rows", "scale") => ("scale", None),
         ("quantize_rows", "zero") => ("zero", None),
+        ("mod_select", "keep") => ("keep", None),
+        ("mod_select", "count") => ("count", None),
         (_, "y") | ("dequantize", "w") => ("y", None),
         (_, "sum") => ("sum", None),
         ("attention", "lse") => ("lse", None),
@@ -115,6 +120,9 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     let field = |name: &str| meta.get(name).map(String::as_str).ok_or_else(|| Failed::from(format!("no {name}")));
     let (op, attrs, compare) = (field("op")?, attrs_of(field("attrs")?)?, Compare::of(field("compare")?)?);
 
+    if op == SCHEDULE {
+        return schedule(&attrs, &file, &compare, meta.contains_key("expect_error"));
+    }
     let weighed = matches!(op, "linear" | "dequantize");
     let (mut tensors, mut expects, mut parts) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let upload = |view: &TensorView<'_>| -> Result<Tensor, Failed> {
@@ -159,6 +167,9 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
         let longest = pollster::block_on(kv_len.read())?.into_iter().fold(0.0, f32::max);
         own.0.insert("longest".to_owned(), Value::Number(f64::from(longest)));
     }
+    if op == "mod_select" {
+        own.0.insert("candidates".to_owned(), candidates(&file)?);
+    }
     let weights = || -> Result<BTreeMap<String, Weight>, Error> {
         if !weighed {
             return Ok(BTreeMap::new());
@@ -183,7 +194,10 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             Some(x) => (x.shape().dims().to_vec(), x.elem()),
             None => (vec![size("n"), size("k")], Elem::F32),
         };
-        if op == "quantize_rows" {
+        if op == "mod_select" {
+            let samples = file.tensor("score")?.shape().first().copied().unwrap_or_default();
+            tensors.insert("count".to_owned(), gpu.zeros([samples], Elem::I32)?);
+        } else if op == "quantize_rows" {
             tensors.insert("q".to_owned(), gpu.zeros(&shape, Elem::I8)?);
             tensors.insert("scale".to_owned(), gpu.zeros(&shape[..1], Elem::F32)?);
         } else {
@@ -213,6 +227,41 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// The candidates of each sample, as one who has made the flags can tell them: targets that are valid.
+fn candidates(file: &SafeTensors<'_>) -> Result<Value, Failed> {
+    let target = file.tensor("target")?;
+    let valid = file.tensor("valid").ok();
+    let tokens = target.shape().last().copied().unwrap_or_default().max(1);
+    let is = |i: usize| target.data()[i] != 0 && valid.as_ref().is_none_or(|v| v.data()[i] != 0);
+    let count = |sample: usize| (sample * tokens..(sample + 1) * tokens).filter(|i| is(*i)).count() as f64;
+    Ok(Value::List((0..target.data().len() / tokens).map(count).collect()))
+}
+
+/// The ratios of a model's layers, which need no device.
+fn schedule(attrs: &Attrs, file: &SafeTensors<'_>, compare: &Compare, is_error: bool) -> Result<(), Failed> {
+    let layers = || -> Result<Vec<Layer>, Error> {
+        let a = attrs.reader(SCHEDULE);
+        let base = Schedule::new(a.needed("layers")? as usize);
+        let schedule = Schedule {
+            curve: Curve::parse(a.text("kind", "shifted_cosine")?)?,
+            beta: a.number("beta", base.beta)?,
+            skip_above: a.number("skip_above", base.skip_above)?,
+            floor: a.number("floor", base.floor)?,
+            ..base
+        };
+        a.finish()?;
+        schedule.layers()
+    };
+    if is_error {
+        return layers().map_or(Ok(()), |_| Err("no error".into()));
+    }
+    let layers = layers()?;
+    let ratio: Vec<f32> = layers.iter().map(|l| l.ratio).collect();
+    compare.check("ratio", &ratio, &Elem::F32.decode(file.tensor("expect.ratio")?.data()))?;
+    let routed: Vec<f32> = layers.iter().map(|l| f32::from(u8::from(l.routed))).collect();
+    Compare::Exact.check("routed", &routed, &Elem::U8.decode(file.tensor("expect.routed")?.data()))
 }
 
 /// In the place of x its codes, and their scales beside them.

@@ -7,6 +7,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, LinearParams};
+use gristmill::ops::depth::{
+    Choose, Combine, CombineParams, GRIDS, Route, RouteParams, Select, SelectParams, SoftmaxParams,
+};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
@@ -97,6 +100,28 @@ fn layers() -> Vec<(String, Layer)> {
     all
 }
 
+/// Token skipping in Llama-3-8B and in a model that sees.
+fn skipping() -> gristmill::Result<Vec<(String, Asked)>> {
+    let outline = |dims: [usize; 2], elem| gristmill::Tensor::outline(dims, elem);
+    let mut all = Vec::new();
+    let (x, kept) = (outline([2048, 4096], Elem::F16)?, outline([1024, 4096], Elem::F16)?);
+    let (score, weight) = (outline([1, 2048], Elem::F32)?, outline([1, 4096], Elem::F16)?);
+    let place = outline([1, 2048], Elem::U32)?;
+    let route = Route { gate: Some(&score), ..Route::new(&x, &weight, &score) };
+    all.push(("Llama-3-8B, router: 2048 rows of 4096".to_owned(), Asked::of(&route)?));
+    let combine = Combine::new(&x, &kept, &kept, &score, &place, &x);
+    all.push(("Llama-3-8B, end of a layer: 1024 of 2048 rows of 4096".to_owned(), Asked::of(&combine)?));
+    for (samples, tokens) in [(1, 2048), (1, 65_536), (64, 131_072)] {
+        let (score, count) =
+            (outline([samples, tokens], Elem::F32)?, gristmill::Tensor::outline([samples], Elem::U32)?);
+        let (words, grids) = (outline([samples, tokens], Elem::U32)?, outline([GRIDS, 3], Elem::U32)?);
+        let select = Select::new(&score, Choose::Ratio(0.5), &count);
+        let select = Select { index: Some(&words), place: Some(&words), grids: Some(&grids), ..select };
+        all.push((format!("selection: {samples} × {tokens} tokens"), Asked::of(&select)?));
+    }
+    Ok(all)
+}
+
 /// The problems of the table, each with its title.
 fn titled() -> Vec<(String, Asked)> {
     let told = |title: String, asked: gristmill::Result<Asked>| match asked {
@@ -115,7 +140,8 @@ fn titled() -> Vec<(String, Asked)> {
         let w = sweep::weight(format, Elem::F32, 4096);
         told(format!("encode, 4096 by 4096 of {} into {format}", x.name()), sweep::encoded(&w, 4096, x))
     });
-    asks.chain(layers).chain(numbers).chain(weights).collect()
+    let skipping = skipping().unwrap_or_else(|e| panic!("token skipping: {e}"));
+    asks.chain(layers).chain(numbers).chain(weights).chain(skipping).collect()
 }
 
 fn table() -> String {
@@ -257,6 +283,26 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.q0].map(u64::from);
         return Work { fold, rows, len, slices: 1, y0, row0: (0, 1) };
     }
+    if step.key.kernel == "depth/route" {
+        let p: RouteParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len] = [p.fold, p.rows, p.len].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0: p.score0.into(), row0: (0, 1) };
+    }
+    if step.key.kernel == "depth/route_softmax" {
+        let p: SoftmaxParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len] = [p.fold, p.samples, p.tokens].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0: 0, row0: (0, 1) };
+    }
+    if step.key.kernel == "depth/combine" {
+        let p: CombineParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len] = [p.fold, p.rows, p.len].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0: p.y0.into(), row0: (0, 1) };
+    }
+    if step.key.kernel.starts_with("depth/select_") {
+        let p: SelectParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len, slices] = [p.fold, p.samples, p.tokens, p.tiles].map(u64::from);
+        return Work { fold, rows, len, slices, y0: 0, row0: (0, 1) };
+    }
     let p: NormParams = *bytemuck::from_bytes(&step.params);
     let [fold, rows, len, slices, y0] = [p.fold, p.rows, p.len, p.slices, p.y0].map(u64::from);
     Work { fold, rows, len, slices, y0, row0: (p.row0.into(), p.period.into()) }
@@ -269,7 +315,7 @@ fn groups(step: &Step) -> (u64, u64, u64) {
     let outputs = if of_layer { u64::from(linear(step).n1 - linear(step).n0) } else { 0 };
     let constant = |name| number(&step.key, name).unwrap_or_else(|| panic!("{} sets no {name}", step.key));
     let (jobs, each, invocations) = match step.key.kernel {
-        "norm/row" | "norm/row_again" | "norm/hypersphere" | "quantize/row" | "quantize/again" => {
+        "norm/row" | "norm/row_again" | "norm/hypersphere" | "quantize/row" | "quantize/again" | "depth/route" => {
             (rows, constant("ROWS"), constant("ROWS") * constant("LANES"))
         }
         "norm/naive" | "norm/hypersphere_naive" | "quantize/naive" => (rows, 64, 64),
@@ -293,6 +339,13 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
         // Scales, each of LANES lanes.
         "encode/blocks" => (rows * len, 64 / constant("LANES"), 64),
+        "depth/route_softmax" | "depth/select_one" => (rows, 1, 256),
+        "depth/combine" => (rows * len.div_ceil(4), 256, 256),
+        // A histogram for each digit.
+        "depth/select_clear" => (rows * 3, 1, 256),
+        "depth/select_count" | "depth/select_sum" | "depth/select_place" => (rows * slices, 1, 256),
+        "depth/select_naive" | "depth/select_naive_place" => (rows * len, 64, 64),
+        "depth/select_grids" => (1, 1, 64),
         other => panic!("how many workgroups {other} needs is not said here"),
     };
     (jobs.div_ceil(each), each, invocations)
@@ -403,19 +456,64 @@ fn check_encode(who: &str, asked: &Asked, plan: &Plan) {
     assert_eq!(row * k, (x.end - x.first) / x.size, "{who}: numbers written, and numbers of x");
 }
 
+/// The steps of a router take every row of x once, and each row's score is where the row is.
+fn check_route(who: &str, asked: &Asked, plan: &Plan) {
+    let mut seen = 0;
+    for step in plan.steps.iter().filter(|s| s.key.kernel == "depth/route") {
+        let p: RouteParams = *bytemuck::from_bytes(&step.params);
+        let (rows, len) = (u64::from(p.rows), u64::from(p.len));
+        assert_eq!(begins(asked, step, 1, p.x0), Some(seen * len), "{who}: x");
+        assert_eq!(begins(asked, step, 4, p.score0), Some(seen), "{who}: the scores");
+        assert_eq!(begins(asked, step, 5, p.gates0).unwrap_or(seen), seen, "{who}: the gates");
+        assert_eq!(begins(asked, step, 2, p.weight0), Some(0), "{who}: the weight");
+        seen += rows;
+    }
+    let score = asked.operands[3].unwrap_or_else(|| panic!("{who}: no scores"));
+    assert_eq!(seen, (score.end - score.first) / score.size, "{who}: rows, and scores");
+}
+
+/// The steps that end a layer take every token together with every kept row once, and what is not kept with one part of them.
+fn check_combine(who: &str, asked: &Asked, plan: &Plan) {
+    let (mut tokens, mut kept, mut pairs, mut of_rest, mut len) = (0, 0, 0, 0, 1);
+    for step in &plan.steps {
+        let p: CombineParams = *bytemuck::from_bytes(&step.params);
+        let [rows, first, end] = [p.rows, p.first, p.end].map(u64::from);
+        len = u64::from(p.len);
+        let row0 = begins(asked, step, 5, p.place0).unwrap_or_else(|| panic!("{who}: no places"));
+        for (name, binding, head, width) in [("x", 1, p.x0, len), ("gate", 4, p.gate0, 1), ("y", 6, p.y0, len)] {
+            let at = begins(asked, step, binding, head).unwrap_or(row0 * width);
+            assert_eq!(at, row0 * width, "{who}: places begin at row {row0}, {name} elsewhere");
+        }
+        for (name, binding, head) in [("h", 2, p.h0), ("m", 3, p.m0)] {
+            let at = begins(asked, step, binding, head).unwrap_or(first * len);
+            assert_eq!(at, first * len, "{who}: {name} does not begin at row {first}");
+        }
+        (tokens, kept) = (tokens.max(row0 + rows), kept.max(end));
+        pairs += rows * (end - first);
+        of_rest += if p.rest == 1 { rows } else { 0 };
+    }
+    let of = |i: usize| asked.operands[i].map_or(0, |o| (o.end - o.first) / o.size);
+    if plan.steps.is_empty() {
+        return assert_eq!(of(0), 0, "{who}: nothing is done");
+    }
+    assert_eq!((tokens, of_rest, kept), (of(4), of(4), of(1) / len), "{who}: tokens, those not kept, kept rows");
+    assert_eq!(pairs, tokens * kept, "{who}: tokens with kept rows");
+}
+
 /// Everything that holds of any plan for these caps.
 fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     let who = format!("{who} by {}", plan.name);
     for (i, bytes) in plan.scratch_bytes.iter().enumerate() {
         assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
     }
-    let apart = match plan.op {
-        "linear" => Some(check_layer as fn(&str, &Asked, &Plan)),
-        "encode" => Some(check_encode as _),
-        _ => None,
-    };
-    if let Some(check) = apart {
-        check(&who, asked, plan);
+    // Of these ops the rows are seen to apart.
+    let apart = ["linear", "encode"].contains(&plan.op) || plan.op.starts_with("mod_");
+    match plan.op {
+        "linear" => check_layer(&who, asked, plan),
+        "encode" => check_encode(&who, asked, plan),
+        "mod_route" => check_route(&who, asked, plan),
+        "mod_combine" => check_combine(&who, asked, plan),
+        _ => {}
     }
     let mut rows_seen = 0;
     for step in &plan.steps {
@@ -432,7 +530,10 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert!(invocations <= u64::from(caps.invocations), "{who}: {invocations} invocations");
 
         // Every number of a row is somebody's.
-        if let (Some(lanes), Some(chunks)) = (number(&step.key, "LANES"), number(&step.key, "CHUNKS")) {
+        // A router walks along a long row in turns.
+        let whole = step.key.kernel != "depth/route";
+        let of_row = (number(&step.key, "LANES"), number(&step.key, "CHUNKS"));
+        if let ((Some(lanes), Some(chunks)), true) = (of_row, whole) {
             assert!(lanes.is_power_of_two(), "{who}: {lanes} lanes");
             assert!(
                 lanes * chunks * 4 >= len && lanes * (chunks - 1) * 4 < len,
@@ -483,6 +584,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
 
         // Every row is written once: steps that write y take up where the last one left off.
         if apart.is_some() {
+        if apart {
             continue;
         }
         let y_binding = match step.key.kernel {
@@ -508,7 +610,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert_eq!(row0.0, rows_seen % row0.1, "{who}: the first row");
         rows_seen += rows;
     }
-    if apart.is_some() {
+    if apart {
         return;
     }
     let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
@@ -666,6 +768,40 @@ fn small_bindings_split_small_problems() {
                     let caps = Caps { storage_binding_bytes: kib << 10, ..Caps::intel() };
                     let who = format!("{ask:?} with bindings of {kib} KiB");
                     steps.extend(check_all(&who, &asked, &caps, &enabling).first().map(|p| p.steps.len()));
+                }
+            }
+        }
+    }
+    assert!(steps.len() > 10, "splits into {steps:?} steps only");
+}
+
+#[test]
+fn small_bindings_split_routers_and_ends_of_layers() {
+    let enabling = enabling();
+    let mut steps = BTreeSet::new();
+    for (tokens, kept, len) in [(1000, 600, 48), (333, 333, 1), (900, 0, 37), (70, 500, 250)] {
+        for kib in [1u64, 2, 3, 37, 64] {
+            for start in 0..5 {
+                for elem in sweep::FLOATS {
+                    let outline = |dims: &[usize], elem| {
+                        let all: usize = dims.iter().product();
+                        let all = gristmill::Tensor::outline([all + start], elem);
+                        all.and_then(|t| t.view(start, dims)).unwrap_or_else(|e| panic!("{e}"))
+                    };
+                    let (x, y, h) = (&[tokens, len], outline(&[tokens, len], Elem::F32), outline(&[kept, len], elem));
+                    let x = outline(x, elem);
+                    let (gate, place) = (outline(&[tokens], Elem::F32), outline(&[tokens], Elem::U32));
+                    let weight = outline(&[len], elem);
+                    let asked = [
+                        Asked::of(&Combine::new(&x, &h, &h, &gate, &place, &y)),
+                        Asked::of(&Route { gate: Some(&gate), ..Route::new(&x, &weight, &gate) }),
+                    ];
+                    let caps = Caps { storage_binding_bytes: kib << 10, ..Caps::intel() };
+                    for asked in asked {
+                        let asked = asked.unwrap_or_else(|e| panic!("{e}"));
+                        let who = format!("{tokens} tokens of {len}, {kept} kept, bindings of {kib} KiB");
+                        steps.extend(check_all(&who, &asked, &caps, &enabling).first().map(|p| p.steps.len()));
+                    }
                 }
             }
         }

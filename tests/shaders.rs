@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gristmill::dispatch::{ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
 use gristmill::ops::attention::rope::RopeParams;
+use gristmill::ops::depth::{CombineParams, RouteParams, SelectParams, SoftmaxParams};
 use gristmill::ops::linear::{DequantizeParams, EncodeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
@@ -32,7 +33,7 @@ mod sweep;
 /// A params struct, or a struct that stands in one, as Rust lays it out: its name in WGSL, its fields and their offsets, its size.
 type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usize);
 
-const PARAMS: [Layout; 10] = [
+const PARAMS: &[Layout] = &[
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
     ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
     ("encode_Params", EncodeParams::FIELDS, size_of::<EncodeParams>()),
@@ -40,6 +41,10 @@ const PARAMS: [Layout; 10] = [
     ("norm_Params", NormParams::FIELDS, size_of::<NormParams>()),
     ("hypersphere_Params", HypersphereParams::FIELDS, size_of::<HypersphereParams>()),
     ("rope_Params", RopeParams::FIELDS, size_of::<RopeParams>()),
+    ("route_Params", RouteParams::FIELDS, size_of::<RouteParams>()),
+    ("softmax_Params", SoftmaxParams::FIELDS, size_of::<SoftmaxParams>()),
+    ("select_Params", SelectParams::FIELDS, size_of::<SelectParams>()),
+    ("combine_Params", CombineParams::FIELDS, size_of::<CombineParams>()),
     ("quantize_Params", QuantizeParams::FIELDS, size_of::<QuantizeParams>()),
     ("roof_Params", RoofParams::FIELDS, size_of::<RoofParams>()),
     ("probe_Params", ProbeParams::FIELDS, size_of::<ProbeParams>()),

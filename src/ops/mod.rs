@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::tensor::Tensor;
 
 pub mod attention;
+pub mod depth;
 pub mod linear;
 pub mod little;
 pub mod norm;

@@ -222,7 +222,7 @@ pub(crate) fn write_filling(elem: Elem, loads: Loads) -> &'static str {
         (Elem::Bf16, false, _) => "slot/write/bf16_packed_any",
         (Elem::I8 | Elem::U8, true, _) => "slot/write/i8",
         (Elem::I8 | Elem::U8, false, _) => "slot/write/i8_any",
-        (Elem::I32, _, _) => "slot/write/i32_any",
+        (Elem::I32 | Elem::U32, _, _) => "slot/write/i32_any",
         (_, true, _) => "slot/write/f32",
         (_, false, _) => "slot/write/f32_any",
     }

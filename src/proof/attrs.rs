@@ -30,6 +30,12 @@ impl From<bool> for Value {
     }
 }
 
+impl From<Vec<f64>> for Value {
+    fn from(v: Vec<f64>) -> Self {
+        Self::List(v)
+    }
+}
+
 impl From<&str> for Value {
     fn from(v: &str) -> Self {
         Self::Text(v.to_owned())
@@ -111,6 +117,18 @@ impl Reader<'_> {
             None => Ok(absent),
             Some(Value::Text(v)) => Ok(v),
             Some(other) => Err(shape_error!(self.op, "attribute {name} = {other:?} is not a name")),
+        }
+    }
+
+    /// Numbers, where there are some.
+    ///
+    /// # Errors
+    /// It is not a list.
+    pub fn list(&self, name: &str) -> Result<Option<&[f64]>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::List(list)) => Ok(Some(list)),
+            Some(other) => Err(shape_error!(self.op, "attribute {name} = {other:?} is not a list")),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::attention::AttentionProblem;
 use crate::ops::attention::rope::RopeProblem;
+use crate::ops::depth::{CombineProblem, RouteProblem, SelectProblem};
 use crate::ops::linear::{DequantizeProblem, EncodeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
 use crate::ops::quantize::QuantizeProblem;
@@ -193,5 +194,8 @@ problems! {
     Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
     Encode(EncodeProblem) if !cases::ONLY_PAGE,
     Rope(RopeProblem) if !cases::ONLY_PAGE,
-    Attention(AttentionProblem) if !cases::ONLY_PAGE
+    Attention(AttentionProblem) if !cases::ONLY_PAGE,
+    Route(RouteProblem) if !cases::ONLY_PAGE,
+    Select(SelectProblem) if !cases::ONLY_PAGE,
+    Combine(CombineProblem) if !cases::ONLY_PAGE
 }

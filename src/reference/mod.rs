@@ -3,12 +3,14 @@
 //! If a kernel and its reference disagree, the kernel is wrong.
 
 mod attention;
+mod depth;
 mod linear;
 mod norm;
 mod quantize;
 mod rope;
 
 pub use attention::{Attended, Attention, HeadMix, Seen, attention};
+pub use depth::{Selected, gates, mod_combine, mod_route, mod_select};
 pub use linear::{Linear, activation, dequantize, encode, linear, linear_epilogue, matmul};
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,

@@ -1,4 +1,4 @@
-// Writes whole numbers as i32, at any alignment: four stores of 4 bytes.
+// Writes whole numbers as i32, or as u32 below 2^31, at any alignment: four stores of 4 bytes.
 @group(0) @binding(0) var<storage, read_write> slot_data: array<i32>; // [elements]
 
 fn slot_store1(i: u32, v: f32) {

@@ -14,8 +14,9 @@ use crate::weight::Weight;
 
 mod attention;
 mod codes;
-mod encode;
 mod cover;
+mod depth;
+mod encode;
 mod linear;
 mod norm;
 mod quantize;
@@ -46,8 +47,10 @@ const ROPE: Family = Family { ops: rope::OPS, cases: rope::cases, build: rope::b
 const ATTENTION: Family =
     Family { ops: attention::OPS, cases: attention::cases, build: attention::build, expected: attention::expected };
 
+const DEPTH: Family = Family { ops: depth::OPS, cases: depth::cases, build: depth::build, expected: depth::expected };
+
 /// Every family.
-const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, ATTENTION];
+const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, ATTENTION, DEPTH];
 
 /// The families that the page has at once. The others are in its second wasm, which it loads when they are asked for: the encoders
 /// and decoders of all formats alone are as much again as the first.
@@ -124,6 +127,8 @@ pub enum Fill {
     Uniform(f32, f32),
     /// All the same.
     Constant(f32),
+    /// Few different numbers, so that many are equal, and among them NaN, both infinities and both zeros.
+    Coarse,
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
     /// Normally distributed; every third row (of the last dimension) has a NaN.
@@ -332,6 +337,10 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
         Fill::Normal { mean, deviation } => (0..n).map(|_| mean + deviation * random.normal()).collect(),
         Fill::Uniform(low, high) => (0..n).map(|_| low + (high - low) * random.uniform()).collect(),
         Fill::Constant(v) => vec![v; n],
+        Fill::Coarse => {
+            let some = [f32::NAN, f32::NEG_INFINITY, -1.5, -0.0, 0.0, 0.25, 2.0, f32::INFINITY];
+            (0..n).map(|_| some[random.next() as usize % some.len()]).collect()
+        }
         Fill::Special => {
             let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
             for (r, row) in values.chunks_mut(last).enumerate() {

@@ -1,0 +1,4 @@
+// The score itself.
+fn slot_of(r: f32) -> f32 {
+    return r;
+}

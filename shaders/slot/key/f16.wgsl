@@ -1,0 +1,8 @@
+// The key of an f16 score, two to a word.
+#import order
+#import half
+@group(0) @binding(0) var<storage, read> slot_data: array<u32>; // [elements / 2]
+
+fn slot_at(i: u32) -> u32 {
+    return order_of(bitcast<u32>(half_f32_from_f16(slot_data[i >> 1u] >> ((i & 1u) * 16u))));
+}

@@ -1,0 +1,3 @@
+// The list is not wanted.
+fn slot_put(i: u32, word: u32) {
+}

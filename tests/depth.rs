@@ -1,0 +1,184 @@
+//! Token skipping: what holds whatever the numbers are, and what is told of bad input.
+
+#![allow(clippy::panic, reason = "a test fails by it")]
+
+use gristmill::ops::depth::{Choose, Combine, GateOn, Route, Select};
+use gristmill::{Dispatcher, Elem, Error, Tensor};
+use pollster::block_on;
+
+fn gpu() -> Dispatcher {
+    block_on(Dispatcher::request()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn read(tensor: &Tensor) -> Vec<f32> {
+    block_on(tensor.read()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn words(tensor: &Tensor) -> Vec<u32> {
+    block_on(tensor.read_words()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Numbers between −1 and 1, the same every time.
+fn noise(n: usize, seed: u32) -> Vec<f32> {
+    let of = |i: usize| (i as u32 ^ seed).wrapping_mul(0x9e37_79b9).rotate_left(13).wrapping_mul(0x85eb_ca6b) >> 8;
+    (0..n).map(|i| of(i) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+/// What a layer without attention does to a batch: routed, selected, its rows doubled with a third more as the MLP's, and ended.
+struct Skipped {
+    y: Vec<f32>,
+    index: Vec<u32>,
+    count: Vec<u32>,
+}
+
+fn skipped(gpu: &Dispatcher, [b, t, c]: [usize; 3], values: &[f32], target: &[f32], choose: Choose) -> Skipped {
+    let made = || -> gristmill::Result<Skipped> {
+        let x = gpu.upload(values, [b, t, c], Elem::F32)?;
+        let target = gpu.upload(target, [b, t], Elem::U8)?;
+        let weight = gpu.upload(&noise(c, 7), [c], Elem::F32)?;
+        let (score, gate) = (gpu.zeros([b, t], Elem::F32)?, gpu.zeros([b, t], Elem::F32)?);
+        let (count, index) = (gpu.zeros([b], Elem::U32)?, gpu.zeros([b, t], Elem::U32)?);
+        let place = gpu.zeros([b, t], Elem::U32)?;
+        let mut rec = gpu.record()?;
+        rec.run(Route { gate: Some(&gate), ..Route::new(&x, &weight, &score) })?;
+        let select = Select::new(&score, choose, &count);
+        rec.run(Select { target: Some(&target), index: Some(&index), place: Some(&place), ..select })?;
+        rec.submit()?;
+        let rows: Vec<usize> = words(&index).into_iter().map(|i| i as usize).collect();
+        let of = |scale: f32| rows.iter().flat_map(|r| values[r * c..][..c].iter().map(move |v| v * scale)).collect();
+        let (h, m): (Vec<f32>, Vec<f32>) = (of(2.0), of(0.34));
+        let (h, m) = (gpu.upload(&h, [b * t, c], Elem::F32)?, gpu.upload(&m, [b * t, c], Elem::F32)?);
+        let y = gpu.zeros([b, t, c], Elem::F32)?;
+        gpu.run(Combine::new(&x, &h, &m, &gate, &place, &y))?;
+        Ok(Skipped { y: read(&y), index: words(&index), count: words(&count) })
+    };
+    made().unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn permuting_skipped_tokens_changes_nothing_but_their_own_rows() {
+    let gpu = gpu();
+    for (t, c) in [(50, 20), (3000, 8)] {
+        let x = noise(2 * t * c, 1);
+        let target: Vec<f32> = noise(2 * t, 2).iter().map(|v| if *v > -0.5 { 1.0 } else { 0.0 }).collect();
+        let a = skipped(&gpu, [2, t, c], &x, &target, Choose::Ratio(0.4));
+        let kept = |b: usize, run: &Skipped| run.index[b * t..][..run.count[b] as usize].to_vec();
+        let all_kept: Vec<u32> = [kept(0, &a), kept(1, &a)].concat();
+        let skipped_of =
+            |b: usize| -> Vec<usize> { (b * t..(b + 1) * t).filter(|i| !all_kept.contains(&(*i as u32))).collect() };
+        // Each skipped token's row goes to the next one.
+        let (mut turned, mut from) = (x.clone(), (0..2 * t).collect::<Vec<_>>());
+        for b in 0..2 {
+            let some = skipped_of(b);
+            assert!(some.len() > 10, "{} skipped", some.len());
+            for (i, to) in some.iter().enumerate() {
+                from[*to] = some[(i + 1) % some.len()];
+                turned[to * c..][..c].copy_from_slice(&x[from[*to] * c..][..c]);
+            }
+        }
+        let b = skipped(&gpu, [2, t, c], &turned, &target, Choose::Ratio(0.4));
+        assert_eq!((&a.index, &a.count), (&b.index, &b.count));
+        for (i, from) in from.iter().enumerate() {
+            let bits = |y: &[f32], i: usize| y[i * c..][..c].iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&b.y, i), bits(&a.y, *from), "token {i}");
+        }
+    }
+}
+
+#[test]
+fn keeping_every_token_changes_nothing_but_by_the_gate() {
+    let gpu = gpu();
+    let (t, c) = (70, 12);
+    let x = noise(t * c, 3);
+    let no_target = skipped(&gpu, [1, t, c], &x, &vec![0.0; t], Choose::Ratio(0.3));
+    let want: Vec<u32> = x.iter().map(|v| (v * 2.0 + v * 0.34).to_bits()).collect();
+    assert_eq!(no_target.y.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), want);
+    for (choose, target) in [(Choose::Ratio(1.0), 1.0), (Choose::Count(t), 1.0), (Choose::Ratio(0.5), 0.0)] {
+        let all = skipped(&gpu, [1, t, c], &x, &vec![target; t], choose);
+        assert_eq!(all.index, (0..t as u32).collect::<Vec<_>>());
+        assert_eq!(all.count, [t as u32]);
+    }
+}
+
+/// The only operands of a selection that every caller has.
+fn selection(gpu: &Dispatcher, b: usize, t: usize) -> gristmill::Result<(Tensor, Tensor)> {
+    Ok((gpu.zeros([b, t], Elem::F32)?, gpu.zeros([b], Elem::U32)?))
+}
+
+#[test]
+fn bad_input_is_told() {
+    let gpu = gpu();
+    let (score, count) = selection(&gpu, 2, 12).unwrap_or_else(|e| panic!("{e}"));
+    let select = |choose| Select::new(&score, choose, &count);
+    let told = |select: Select<'_>| match gpu.run(select) {
+        Err(e) => e.to_string(),
+        Ok(()) => panic!("no error of {select:?}"),
+    };
+    assert_eq!(told(select(Choose::Count(13))), "mod_select: k = 13 of 12, but there must be as many tokens");
+    assert_eq!(
+        told(Select { candidates: Some(&[7, 5]), ..select(Choose::Count(6)) }),
+        "mod_select: k = 6 of 5, but no sample may have fewer candidates"
+    );
+    for ratio in [1.5, -0.1, f32::NAN, f32::INFINITY] {
+        let want = format!("mod_select: ratio = {ratio}, but it must be from 0 to 1");
+        assert_eq!(told(select(Choose::Ratio(ratio))), want);
+    }
+    assert_eq!(told(select(Choose::Above(f32::NAN))), "mod_select: threshold = NaN, but it must be a number");
+    assert!(told(Select { candidates: Some(&[7]), ..select(Choose::Count(6)) }).contains("told of 1 samples"));
+    assert!(told(Select { candidates: Some(&[7, 13]), ..select(Choose::Count(6)) }).contains("candidates = 13"));
+    let few = gpu.zeros([2, 9], Elem::U32).expect("index");
+    assert_eq!(
+        told(Select { index: Some(&few), ..select(Choose::Count(3)) }),
+        "mod_select: index has 9 places for a sample, but may need 12"
+    );
+    // 3 of 6 candidates and 6 others are 9.
+    gpu.run(Select { index: Some(&few), candidates: Some(&[6, 7]), ..select(Choose::Count(3)) }).expect("enough");
+    let flags = gpu.zeros([2, 12], Elem::F32).expect("flags");
+    assert!(matches!(gpu.run(Select { target: Some(&flags), ..select(Choose::Count(3)) }), Err(Error::Storage { .. })));
+
+    let x = gpu.zeros([2, 12, 8], Elem::F32).expect("x");
+    let narrow = gpu.zeros([7], Elem::F32).expect("a router");
+    let told = |r: gristmill::Result<()>| r.expect_err("bad input").to_string();
+    assert_eq!(told(gpu.run(Route::new(&x, &narrow, &score))), "mod_route: weight has shape [7], but x has 8 features");
+    let (h, y) = (gpu.zeros([20, 8], Elem::F32).expect("h"), gpu.zeros([2, 12, 8], Elem::F32).expect("y"));
+    let place = gpu.zeros([2, 12], Elem::U32).expect("places");
+    let combine = Combine::new(&x, &h, &h, &score, &place, &y);
+    gpu.run(combine).expect("good");
+    let ungated = Combine { gate: None, gate_on: GateOn::Layer, ..combine };
+    assert_eq!(told(gpu.run(ungated)), "mod_combine: gate is missing, but something is multiplied by it");
+    assert!(told(gpu.run(Combine { m: Some(&y), ..combine })).starts_with("mod_combine: m has shape"));
+}
+
+#[test]
+fn rows_wider_than_a_binding_are_split() {
+    let gpu = gpu();
+    // 10 tokens and 5 or 10 kept rows a binding.
+    let small = gpu.restricted(|caps| caps.storage_binding_bytes = 4400);
+    let run = |gpu: &Dispatcher| {
+        let made = || -> gristmill::Result<(Vec<f32>, Vec<f32>)> {
+            let (x, h) = (noise(70 * 100, 1), noise(40 * 100, 2));
+            let x = gpu.upload(&x, [70, 100], Elem::F32)?;
+            let h = gpu.upload(&h, [40, 100], Elem::F32)?;
+            let place: Vec<f32> = (0..70).map(|i| (i * 37 % 40 * 4 + i % 4) as f32).collect();
+            let place = gpu.upload(&place, [70], Elem::U32)?;
+            let weight = gpu.upload(&noise(100, 3), [100], Elem::F32)?;
+            let (score, gate, y) =
+                (gpu.zeros([70], Elem::F32)?, gpu.zeros([70], Elem::F32)?, gpu.zeros([70, 100], Elem::F32)?);
+            let mut rec = gpu.record()?;
+            rec.run(Route { gate: Some(&gate), ..Route::new(&x, &weight, &score) })?;
+            rec.run(Combine::new(&x, &h, &h, &gate, &place, &y))?;
+            rec.submit()?;
+            Ok((read(&gate), read(&y)))
+        };
+        made().unwrap_or_else(|e| panic!("{e}"))
+    };
+    // Few rows have more lanes each, which add in another order.
+    let ((gate, y), (of_small, y_small)) = (run(&gpu), run(&small));
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(close(&gate, &of_small) && close(&y, &y_small) && y.len() == y_small.len());
+    let x = small.zeros([70, 100], Elem::F32).expect("x");
+    let (score, place) = (small.zeros([70], Elem::F32).expect("score"), small.zeros([70], Elem::U32).expect("place"));
+    let y = small.zeros([70, 100], Elem::F32).expect("y");
+    let plans = small.plans(Combine::new(&x, &x, &x, &score, &place, &y)).expect("plans");
+    assert!(plans[0].steps.len() >= 49, "{}", plans[0]);
+}
