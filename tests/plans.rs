@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::linear::{Activation, DequantizeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::quantize::QuantizeParams;
@@ -111,7 +112,13 @@ fn titled() -> Vec<(String, Asked)> {
         let w = sweep::weight(format, Elem::F32, 4096);
         told(format!("dequantize, {n} by 4096 of {format}"), sweep::numbers(&w, n, Elem::F32))
     });
-    asks.chain(layers).chain(numbers).collect()
+    let merges = ["llama3-8b-q-lora-r16-q4_0", "llama3-8b-q-dora-r16-q4_0", "llama3-8b-q-bora-r16-f16", "mpo-5"];
+    let merges = merges.map(|name| {
+        let name = format!("adapter_merge/{name}");
+        let asked = sweep::case(&name, Elem::F16);
+        told(name, asked)
+    });
+    asks.chain(layers).chain(numbers).chain(merges).collect()
 }
 
 fn table() -> String {
@@ -224,6 +231,23 @@ fn work(step: &Step) -> Work {
         let [fold, from, to, len, y0] = [p.fold, p.n0, p.n1, p.k, p.y0].map(u64::from);
         return Work { fold, rows: to - from, len, slices: 1, y0, row0: (0, 1) };
     }
+    match step.key.kernel {
+        "adapter/factors" => {
+            let p: FactorsParams = *bytemuck::from_bytes(&step.params);
+            return Work { fold: p.fold.into(), rows: p.count.into(), len: 1, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        "adapter/contract" => {
+            let p: ContractParams = *bytemuck::from_bytes(&step.params);
+            let [fold, alpha, n, k, rest_n, rest_k] = [p.fold, p.alpha, p.n, p.k, p.rest_n, p.rest_k].map(u64::from);
+            return Work { fold, rows: alpha * n * rest_n, len: k * rest_k, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        kernel if kernel.starts_with("adapter/") => {
+            let p: AdapterParams = *bytemuck::from_bytes(&step.params);
+            let [fold, from, to, len, y0, slices] = [p.fold, p.n0, p.n1, p.k, p.y0, p.slices].map(u64::from);
+            return Work { fold, rows: to - from, len, slices, y0, row0: (0, 1) };
+        }
+        _ => {}
+    }
     if step.key.kernel.starts_with("linear/") {
         // What of y they write is seen to apart from this: `check_layer`.
         let p = linear(step);
@@ -274,6 +298,19 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols), 1, lanes)
         }
         "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
+        "adapter/factors" => (rows, 64, 64),
+        "adapter/contract" => (rows * len, 64, 64),
+        kernel @ ("adapter/merge" | "adapter/row_norms" | "adapter/col_norms") => {
+            let lanes = constant("LANE_COUNT");
+            // Tiles of 256 columns.
+            let (down, across) = (rows.div_ceil(lanes / 8 * constant("LANE_ROWS")), len.div_ceil(256));
+            let tiles = match kernel {
+                "adapter/merge" => down * across,
+                "adapter/row_norms" => down * slices,
+                _ => slices * across,
+            };
+            (tiles, 1, lanes)
+        }
         other => panic!("how many workgroups {other} needs is not said here"),
     };
     (jobs.div_ceil(each), each, invocations)
@@ -432,7 +469,9 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
             continue;
         }
         let y_binding = match step.key.kernel {
-            "linear/dequantize" => 5,
+            "linear/dequantize" | "adapter/merge" => 5,
+            // Sums and factors, which are scratch.
+            kernel if kernel.starts_with("adapter/") => continue,
             kernel if kernel.starts_with("quantize/") => 2,
             kernel if kernel.starts_with("norm/hypersphere") => 5,
             _ => 6,
@@ -589,6 +628,27 @@ fn wide_layers_are_split() {
         for (device, caps) in described() {
             let plans = check_all(&format!("{n} numbers on {device}"), &asked, &caps, &enabling);
             assert!(!plans.is_empty(), "{n} numbers on {device}: no plan");
+        }
+    }
+}
+
+#[test]
+fn wide_merges_are_split() {
+    let enabling = enabling();
+    for format in ["dense", "q4_0"] {
+        let w = sweep::weight(format, Elem::F32, 4096);
+        for (bora, y) in [(false, Elem::F32), (true, Elem::F32), (true, Elem::F16)] {
+            let asked = sweep::merge(&w, 128_256, bora, y).unwrap_or_else(|e| panic!("{format}: {e}"));
+            for (device, caps) in described() {
+                let who = format!("a merge into {format} on {device}");
+                let plans = check_all(&who, &asked, &caps, &enabling);
+                // Every part of the base has slices of its own, and the factors take all of them.
+                for step in plans.iter().flat_map(|p| &p.steps).filter(|s| s.key.kernel == "adapter/col_norms") {
+                    let p: AdapterParams = *bytemuck::from_bytes(&step.params);
+                    let bytes = step.binds.iter().find(|b| b.binding == 3).map_or(0, |b| b.size_bytes);
+                    assert!(u64::from(p.slice0 + p.slices) * 4096 * 4 <= bytes, "{who}: slices past the sums");
+                }
+            }
         }
     }
 }

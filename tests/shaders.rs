@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill::dispatch::{ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
+use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::linear::{DequantizeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
@@ -31,7 +32,10 @@ mod sweep;
 /// A params struct, or a struct that stands in one, as Rust lays it out: its name in WGSL, its fields and their offsets, its size.
 type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usize);
 
-const PARAMS: [Layout; 8] = [
+const PARAMS: [Layout; 11] = [
+    ("adapter_Params", AdapterParams::FIELDS, size_of::<AdapterParams>()),
+    ("factors_Params", FactorsParams::FIELDS, size_of::<FactorsParams>()),
+    ("contract_Params", ContractParams::FIELDS, size_of::<ContractParams>()),
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
     ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
     ("weight_At", WeightAt::FIELDS, size_of::<WeightAt>()),

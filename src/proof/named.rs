@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Attrs, cases};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::ops::adapter::AdapterMergeProblem;
 use crate::ops::linear::{DequantizeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
 use crate::ops::quantize::QuantizeProblem;
@@ -188,5 +189,6 @@ problems! {
     Hypersphere(HypersphereProblem) if true,
     Quantize(QuantizeProblem) if true,
     Linear(LinearProblem) if !cases::ONLY_PAGE,
-    Dequantize(DequantizeProblem) if !cases::ONLY_PAGE
+    Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
+    AdapterMerge(AdapterMergeProblem) if !cases::ONLY_PAGE
 }

@@ -2,10 +2,12 @@
 //!
 //! If a kernel and its reference disagree, the kernel is wrong.
 
+mod adapter;
 mod linear;
 mod norm;
 mod quantize;
 
+pub use adapter::{Adapter, Judged, adapter_merge, magnitudes};
 pub use linear::{Linear, activation, dequantize, linear, linear_epilogue, matmul};
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,

@@ -13,6 +13,7 @@ use crate::reference::Array;
 use crate::tensor::Elem;
 use crate::weight::Weight;
 
+mod adapter;
 mod codes;
 mod linear;
 mod norm;
@@ -33,15 +34,17 @@ const QUANTIZE: Family =
     Family { ops: quantize::OPS, cases: quantize::cases, build: quantize::build, expected: quantize::expected };
 const LINEAR: Family =
     Family { ops: linear::OPS, cases: linear::cases, build: linear::build, expected: linear::expected };
+const ADAPTER: Family =
+    Family { ops: adapter::OPS, cases: adapter::cases, build: adapter::build, expected: adapter::expected };
 
-/// The families that the page has. Linear layers are tested and timed natively only, until the page has a section on weights: with
+/// The families that the page has. What has weights is tested and timed natively only, until the page has a section on weights: with
 /// them come the encoders and decoders of all formats, which would be two fifths of the wasm that it loads.
 const PAGE: &[Family] = &[NORM, QUANTIZE];
 
 /// In wasm the table is the page's, without weights: what is not in it is not linked.
 pub(super) const ONLY_PAGE: bool = cfg!(target_arch = "wasm32");
 
-const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR] };
+const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ADAPTER] };
 
 /// The ops of the table; in wasm, those of the [`page`].
 pub const OPS: &[&str] = &joined::<{ count(FAMILIES) }>(FAMILIES);
@@ -349,13 +352,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_all_but_linear_layers() {
+    fn the_page_has_all_but_what_has_weights() {
         let (all, page) = (all(), page());
+        let weighted = [linear::OPS, adapter::OPS].concat();
         let there = |case: &&Case| page.iter().any(|p| p.name == case.name);
-        assert!(all.iter().filter(there).all(|c| !linear::OPS.contains(&c.op) && c.weights.is_empty()));
-        assert!(all.iter().filter(|c| !there(c)).all(|c| linear::OPS.contains(&c.op)));
+        assert!(all.iter().filter(there).all(|c| !weighted.contains(&c.op) && c.weights.is_empty()));
+        assert!(all.iter().filter(|c| !there(c)).all(|c| weighted.contains(&c.op)));
         assert!(page.len() > 100 && page.len() < all.len());
-        let families = [norm::OPS, quantize::OPS, linear::OPS].concat();
+        let families = [norm::OPS, quantize::OPS, linear::OPS, adapter::OPS].concat();
         assert_eq!(OPS, families);
     }
 }
