@@ -99,7 +99,7 @@ fn home_of(op: &str, role: &str) -> Result<(&'static str, Option<usize>), Failed
         ("quantize_rows", "zero") => ("zero", None),
         ("mod_select", "keep") => ("keep", None),
         ("mod_select", "count") => ("count", None),
-        (_, "y") | ("dequantize", "w") => ("y", None),
+        (_, "y") | ("dequantize" | "adapter_merge", "w") => ("y", None),
         (_, "sum") => ("sum", None),
         ("attention", "lse") => ("lse", None),
         (_, other) => return Err(format!("no output is called {other}").into()),
@@ -123,7 +123,12 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     if op == SCHEDULE {
         return schedule(&attrs, &file, &compare, meta.contains_key("expect_error"));
     }
-    let weighed = matches!(op, "linear" | "dequantize");
+    let weighed = matches!(op, "linear" | "dequantize" | "adapter_merge" | "adapter_linear");
+    let adapted = op.starts_with("adapter_");
+    // Tensors that are not the weight's.
+    let beside = |role: &str| {
+        role == "x" || adapted && ["lora_", "m_", "miss_", "hada_", "core."].iter().any(|start| role.starts_with(start))
+    };
     let (mut tensors, mut expects, mut parts) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let upload = |view: &TensorView<'_>| -> Result<Tensor, Failed> {
         if view.dtype() == Dtype::I64 {
@@ -139,9 +144,10 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             None if weighed && role == "b" => {
                 tensors.insert("bias".to_owned(), upload(&view)?);
             }
-            None if weighed && role != "x" => {
+            None if weighed && !beside(&role) => {
                 let part = part_of(&role, &view)?;
-                parts.insert(role, part);
+                // A base of numbers, which has no format, is dense.
+                parts.insert(if role == "w0" { "w".to_owned() } else { role }, part);
             }
             None => {
                 tensors.insert(role, upload(&view)?);
@@ -162,7 +168,7 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             }
         }
     }
-    let (mut own, of_weight) = split(&attrs, weighed);
+    let (mut own, mut of_weight) = split(&attrs, weighed);
     if let Some(kv_len) = tensors.get("kv_len") {
         let longest = pollster::block_on(kv_len.read())?.into_iter().fold(0.0, f32::max);
         own.0.insert("longest".to_owned(), Value::Number(f64::from(longest)));
@@ -170,15 +176,19 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     if op == "mod_select" {
         own.0.insert("candidates".to_owned(), candidates(&file)?);
     }
+    if let Some([n, k]) = parts.get("w").filter(|_| adapted).map(|w| w.shape.clone()).as_deref() {
+        of_weight = of_weight.with("format", "dense").with("n", *n as f64).with("k", *k as f64);
+    }
     let weights = || -> Result<BTreeMap<String, Weight>, Error> {
         if !weighed {
             return Ok(BTreeMap::new());
         }
-        Ok(BTreeMap::from([("w".to_owned(), gpu.weight(&packed_of(&of_weight, parts.clone())?)?)]))
+        let role = if adapted { "w0" } else { "w" };
+        Ok(BTreeMap::from([(role.to_owned(), gpu.weight(&packed_of(&of_weight, parts.clone())?)?)]))
     };
     if let Some(reason) = meta.get("expect_error") {
         // The output has the shape that the inputs give it, where the fault does not say otherwise.
-        let size = |name: &str| match attrs.0.get(name) {
+        let size = |name: &str| match of_weight.0.get(name) {
             Some(Value::Number(v)) => *v as usize,
             _ => 0,
         };
@@ -278,7 +288,7 @@ fn quantize(gpu: &Dispatcher, tensors: &mut BTreeMap<String, Tensor>, bits: f64)
 fn split(attrs: &Attrs, weighed: bool) -> (Attrs, Attrs) {
     let (mut own, mut of_weight) = (Attrs::default(), Attrs::default());
     for (name, value) in &attrs.0 {
-        let is_own = !weighed || ["activation", "act_bits"].contains(&name.as_str());
+        let is_own = !weighed || ["activation", "act_bits", "kind", "scale", "order"].contains(&name.as_str());
         let side = if is_own { &mut own } else { &mut of_weight };
         side.0.insert(name.clone(), value.clone());
     }

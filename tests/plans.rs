@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, LinearParams};
+use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::depth::{
     Choose, Combine, CombineParams, GRIDS, Route, RouteParams, Select, SelectParams, SoftmaxParams,
 };
+use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
@@ -141,7 +142,13 @@ fn titled() -> Vec<(String, Asked)> {
         told(format!("encode, 4096 by 4096 of {} into {format}", x.name()), sweep::encoded(&w, 4096, x))
     });
     let skipping = skipping().unwrap_or_else(|e| panic!("token skipping: {e}"));
-    asks.chain(layers).chain(numbers).chain(weights).chain(skipping).collect()
+    let merges = ["llama3-8b-q-lora-r16-q4_0", "llama3-8b-q-dora-r16-q4_0", "llama3-8b-q-bora-r16-f16", "mpo-5"];
+    let merges = merges.map(|name| {
+        let name = format!("adapter_merge/{name}");
+        let asked = sweep::case(&name, Elem::F16);
+        told(name, asked)
+    });
+    asks.chain(layers).chain(numbers).chain(weights).chain(skipping).chain(merges).collect()
 }
 
 fn table() -> String {
@@ -267,6 +274,23 @@ fn work(step: &Step) -> Work {
         let [fold, from, to, scales] = [p.fold, p.n0, p.n1, p.scales].map(u64::from);
         return Work { fold, rows: to - from, len: scales, slices: 1, y0: 0, row0: (0, 1) };
     }
+    match step.key.kernel {
+        "adapter/factors" => {
+            let p: FactorsParams = *bytemuck::from_bytes(&step.params);
+            return Work { fold: p.fold.into(), rows: p.count.into(), len: 1, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        "adapter/contract" => {
+            let p: ContractParams = *bytemuck::from_bytes(&step.params);
+            let [fold, alpha, n, k, rest_n, rest_k] = [p.fold, p.alpha, p.n, p.k, p.rest_n, p.rest_k].map(u64::from);
+            return Work { fold, rows: alpha * n * rest_n, len: k * rest_k, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        kernel if kernel.starts_with("adapter/") => {
+            let p: AdapterParams = *bytemuck::from_bytes(&step.params);
+            let [fold, from, to, len, y0, slices] = [p.fold, p.n0, p.n1, p.k, p.y0, p.slices].map(u64::from);
+            return Work { fold, rows: to - from, len, slices, y0, row0: (0, 1) };
+        }
+        _ => {}
+    }
     if step.key.kernel.starts_with("linear/") {
         // What of y they write is seen to apart from this: `check_layer`.
         let p = linear(step);
@@ -346,6 +370,19 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "depth/select_count" | "depth/select_sum" | "depth/select_place" => (rows * slices, 1, 256),
         "depth/select_naive" | "depth/select_naive_place" => (rows * len, 64, 64),
         "depth/select_grids" => (1, 1, 64),
+        "adapter/factors" => (rows, 64, 64),
+        "adapter/contract" => (rows * len, 64, 64),
+        kernel @ ("adapter/merge" | "adapter/row_norms" | "adapter/col_norms") => {
+            let lanes = constant("LANE_COUNT");
+            // Tiles of 256 columns.
+            let (down, across) = (rows.div_ceil(lanes / 8 * constant("LANE_ROWS")), len.div_ceil(256));
+            let tiles = match kernel {
+                "adapter/merge" => down * across,
+                "adapter/row_norms" => down * slices,
+                _ => slices * across,
+            };
+            (tiles, 1, lanes)
+        }
         other => panic!("how many workgroups {other} needs is not said here"),
     };
     (jobs.div_ceil(each), each, invocations)
@@ -583,12 +620,13 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         }
 
         // Every row is written once: steps that write y take up where the last one left off.
-        if apart.is_some() {
         if apart {
             continue;
         }
         let y_binding = match step.key.kernel {
-            "linear/dequantize" => 5,
+            "linear/dequantize" | "adapter/merge" => 5,
+            // Sums and factors, which are scratch.
+            kernel if kernel.starts_with("adapter/") => continue,
             kernel if kernel.starts_with("quantize/") => 2,
             kernel if kernel.starts_with("norm/hypersphere") => 5,
             _ => 6,
@@ -745,6 +783,27 @@ fn wide_layers_are_split() {
         for (device, caps) in described() {
             let plans = check_all(&format!("{n} numbers on {device}"), &asked, &caps, &enabling);
             assert!(!plans.is_empty(), "{n} numbers on {device}: no plan");
+        }
+    }
+}
+
+#[test]
+fn wide_merges_are_split() {
+    let enabling = enabling();
+    for format in ["dense", "q4_0"] {
+        let w = sweep::weight(format, Elem::F32, 4096);
+        for (bora, y) in [(false, Elem::F32), (true, Elem::F32), (true, Elem::F16)] {
+            let asked = sweep::merge(&w, 128_256, bora, y).unwrap_or_else(|e| panic!("{format}: {e}"));
+            for (device, caps) in described() {
+                let who = format!("a merge into {format} on {device}");
+                let plans = check_all(&who, &asked, &caps, &enabling);
+                // Every part of the base has slices of its own, and the factors take all of them.
+                for step in plans.iter().flat_map(|p| &p.steps).filter(|s| s.key.kernel == "adapter/col_norms") {
+                    let p: AdapterParams = *bytemuck::from_bytes(&step.params);
+                    let bytes = step.binds.iter().find(|b| b.binding == 3).map_or(0, |b| b.size_bytes);
+                    assert!(u64::from(p.slice0 + p.slices) * 4096 * 4 <= bytes, "{who}: slices past the sums");
+                }
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill::dispatch::{ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
+use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::attention::rope::RopeParams;
 use gristmill::ops::depth::{CombineParams, RouteParams, SelectParams, SoftmaxParams};
 use gristmill::ops::linear::{DequantizeParams, EncodeParams, LinearParams};
@@ -34,6 +35,9 @@ mod sweep;
 type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usize);
 
 const PARAMS: &[Layout] = &[
+    ("adapter_Params", AdapterParams::FIELDS, size_of::<AdapterParams>()),
+    ("factors_Params", FactorsParams::FIELDS, size_of::<FactorsParams>()),
+    ("contract_Params", ContractParams::FIELDS, size_of::<ContractParams>()),
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
     ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
     ("encode_Params", EncodeParams::FIELDS, size_of::<EncodeParams>()),

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 
+pub mod adapter;
 pub mod attention;
 pub mod depth;
 pub mod linear;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Attrs, cases};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::ops::adapter::AdapterMergeProblem;
 use crate::ops::attention::AttentionProblem;
 use crate::ops::attention::rope::RopeProblem;
 use crate::ops::depth::{CombineProblem, RouteProblem, SelectProblem};
@@ -197,5 +198,6 @@ problems! {
     Attention(AttentionProblem) if !cases::ONLY_PAGE,
     Route(RouteProblem) if !cases::ONLY_PAGE,
     Select(SelectProblem) if !cases::ONLY_PAGE,
-    Combine(CombineProblem) if !cases::ONLY_PAGE
+    Combine(CombineProblem) if !cases::ONLY_PAGE,
+    AdapterMerge(AdapterMergeProblem) if !cases::ONLY_PAGE
 }

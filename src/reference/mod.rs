@@ -2,6 +2,7 @@
 //!
 //! If a kernel and its reference disagree, the kernel is wrong.
 
+mod adapter;
 mod attention;
 mod depth;
 mod linear;
@@ -9,6 +10,7 @@ mod norm;
 mod quantize;
 mod rope;
 
+pub use adapter::{Adapter, Judged, adapter_merge, magnitudes};
 pub use attention::{Attended, Attention, HeadMix, Seen, attention};
 pub use depth::{Selected, gates, mod_combine, mod_route, mod_select};
 pub use linear::{Linear, activation, dequantize, encode, linear, linear_epilogue, matmul};

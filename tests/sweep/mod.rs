@@ -5,6 +5,7 @@
 #![allow(clippy::panic, reason = "a test fails by it")]
 
 use gristmill::formats::{Dtype, Format, Packed, Part};
+use gristmill::ops::adapter::{self, AdapterMerge};
 use gristmill::ops::linear::{Activation, Dequantize, Encode, Linear};
 use gristmill::ops::norm::{
     BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm,
@@ -142,6 +143,13 @@ impl Asked {
         }
         build(case.op, &case.attrs, &Operands { tensors, weights: case.outlines()? }, Asking)
     }
+}
+
+/// The problem of the case of this name.
+pub fn case(name: &str, storage: Elem) -> Result<Asked> {
+    let all = cases::all();
+    let case = all.iter().find(|c| c.name == name).unwrap_or_else(|| panic!("there is no case {name}"));
+    Asked::of_case(case, storage)
 }
 
 /// The problems of the case table in all their storages, and the sweeps, each with its name.
@@ -376,6 +384,18 @@ pub fn numbers(w: &Packed<'_>, n: usize, y: Elem) -> Result<Asked> {
 /// The weight of n rows in the format of a few, from numbers.
 pub fn encoded(w: &Packed<'_>, n: usize, x: Elem) -> Result<Asked> {
     Asked::of(&Encode { x: &Tensor::outline([n, w.k()], x)?, w: &Weight::outline(w, n)? })
+}
+
+/// DoRA or BoRA of rank 16 on a weight of n rows in the format of a few.
+pub fn merge(w: &Packed<'_>, n: usize, bora: bool, y: Elem) -> Result<Asked> {
+    let k = w.k();
+    let outline = |dims: &[usize]| Tensor::outline(dims, Elem::F16);
+    let (a, b, row, col) = (outline(&[16, k])?, outline(&[n, 16])?, outline(&[n])?, outline(&[k])?);
+    let kind = match bora {
+        false => adapter::Kind::Dora { a: &a, b: &b, magnitude: &row },
+        true => adapter::Kind::Bora { a: &a, b: &b, row: &row, col: &col, order: adapter::Order::default() },
+    };
+    Asked::of(&AdapterMerge::new(&Weight::outline(w, n)?, kind, 2.0, &Tensor::outline([n, k], y)?))
 }
 
 /// A few rows of k columns in the format of `dequantize/{name}` of the case table; dense numbers in this storage.

@@ -676,7 +676,7 @@ impl LinearProblem {
 }
 
 /// Fills a weight's slot and binds its part; where things are in it.
-fn weight(
+pub(crate) fn weight(
     step: &mut Builder,
     slot: Slot,
     laid: Option<&Arc<Laid>>,

@@ -295,7 +295,7 @@ pub(super) fn formats() -> Vec<(&'static str, Format, usize, usize)> {
     encodable.collect()
 }
 
-fn format(name: &str) -> Format {
+pub(super) fn format(name: &str) -> Format {
     formats().into_iter().find(|(n, ..)| *n == name).map_or(Format::Dense, |(_, format, ..)| format)
 }
 

@@ -12,6 +12,7 @@ use crate::reference::Array;
 use crate::tensor::Elem;
 use crate::weight::Weight;
 
+mod adapter;
 mod attention;
 mod codes;
 mod cover;
@@ -39,6 +40,8 @@ const QUANTIZE: Family =
     Family { ops: quantize::OPS, cases: quantize::cases, build: quantize::build, expected: quantize::expected };
 const LINEAR: Family =
     Family { ops: linear::OPS, cases: linear::cases, build: linear::build, expected: linear::expected };
+const ADAPTER: Family =
+    Family { ops: adapter::OPS, cases: adapter::cases, build: adapter::build, expected: adapter::expected };
 
 const ENCODE: Family =
     Family { ops: encode::OPS, cases: encode::cases, build: encode::build, expected: encode::expected };
@@ -50,7 +53,7 @@ const ATTENTION: Family =
 const DEPTH: Family = Family { ops: depth::OPS, cases: depth::cases, build: depth::build, expected: depth::expected };
 
 /// Every family.
-const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, ATTENTION, DEPTH];
+const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, ATTENTION, DEPTH, ADAPTER];
 
 /// The families that the page has at once. The others are in its second wasm, which it loads when they are asked for: the encoders
 /// and decoders of all formats alone are as much again as the first.

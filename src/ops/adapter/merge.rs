@@ -1,0 +1,517 @@
+//! Base and adapter as one weight.
+
+use std::sync::Arc;
+
+use super::{Adapted, Delta, Kind, Order};
+use crate::caps::Caps;
+use crate::error::{Error, Result, shape_error};
+use crate::formats::laid::{Laid, Slot, WeightAt};
+use crate::ops::linear::weight;
+use crate::ops::params::params;
+use crate::ops::step::{Builder, Loads, Part, grid, rows_at_once};
+use crate::ops::{Op, Operand, Problem};
+use crate::plan::{Access, BIND_ALIGN_BYTES, Const, Plan, Step};
+use crate::tensor::{Layout, Tensor, want_float};
+use crate::weight::Weight;
+
+/// The weight that a base and an adapter make together, `y[N,K]` (see [`Kind`]). The base may be in any format; it is decoded where it is
+/// added to, and left as it is.
+///
+/// The base is streamed once, and once more for each norm: DoRA reads it twice, BoRA three times.
+///
+/// Merging with `scale` and then with `−scale` gives the base again, but for roundings, for the kinds of which the delta is added:
+/// [`AdapterMerge::reversed`].
+///
+/// ```
+/// use gristmill::formats::{Format, Packed};
+/// use gristmill::ops::adapter::{AdapterMerge, Kind};
+/// use gristmill::{Caps, Elem, Op as _, Problem as _, Tensor, Weight};
+///
+/// let w0 = Weight::outline(&Packed::encode(Format::Q4_0, 4, 4096, &[0.5; 4 * 4096])?, 4096)?;
+/// let (a, b) = (Tensor::outline([16, 4096], Elem::F16)?, Tensor::outline([4096, 16], Elem::F16)?);
+/// let (magnitude, y) = (Tensor::outline([4096], Elem::F32)?, Tensor::outline([4096, 4096], Elem::F16)?);
+/// let dora = Kind::Dora { a: &a, b: &b, magnitude: &magnitude };
+/// // Sums of squares, factors of rows, merge.
+/// assert_eq!(AdapterMerge::new(&w0, dora, 2.0, &y).problem()?.plan(&Caps::baseline())?.steps.len(), 3);
+/// # Ok::<(), gristmill::Error>(())
+/// ```
+///
+/// # Errors
+/// A tensor of the adapter whose shape does not follow from the base and the other tensors, which the error names; a scale that is not
+/// finite, or is not 1 where the kind has none; y of another shape or storage than is said at it.
+#[derive(Clone, Copy, Debug)]
+pub struct AdapterMerge<'a> {
+    /// `[N,K]`.
+    pub w0: &'a Weight,
+    /// The adapter.
+    pub kind: Kind<'a>,
+    /// What the delta is multiplied with.
+    pub scale: f32,
+    /// F32, f16 or bf16, `[N,K]`.
+    pub y: &'a Tensor,
+}
+
+impl<'a> AdapterMerge<'a> {
+    /// An op from its operands.
+    pub fn new(w0: &'a Weight, kind: Kind<'a>, scale: f32, y: &'a Tensor) -> Self {
+        Self { w0, kind, scale, y }
+    }
+
+    /// The op that takes the adapter out of a weight into which it was merged.
+    ///
+    /// # Errors
+    /// A kind whose delta is not added: the norms of DoRA and BoRA are gone with the base, and BAT multiplies.
+    pub fn reversed(self) -> Result<Self> {
+        if self.kind.is_added() {
+            return Ok(Self { scale: -self.scale, ..self });
+        }
+        Err(shape_error!(OP, "an adapter that does more than add cannot be taken out again"))
+    }
+}
+
+params! {
+    /// The params of the kernels under `shaders/adapter/` that import `lib/adapter.wgsl`, where each is explained.
+    AdapterParams {
+        /// The base.
+        w: WeightAt,
+        /// The grid's x.
+        fold: u32,
+        /// Rows of the weight.
+        n: u32,
+        /// The first row of this dispatch.
+        n0: u32,
+        /// One past the last.
+        n1: u32,
+        /// Numbers in a row.
+        k: u32,
+        /// The row at which the binding of y begins.
+        first: u32,
+        /// Its first element there.
+        y0: u32,
+        /// Slices of rows or columns.
+        slices: u32,
+        /// The adapter's rank.
+        rank: u32,
+        /// Width of the blocks of MiSS, or outputs of an MPO's second core.
+        wide: u32,
+        /// Inputs of an MPO's second core.
+        deep: u32,
+        /// Inputs of its first core.
+        left: u32,
+        /// First element of the first tensor of the delta.
+        a0: u32,
+        /// Of the second.
+        b0: u32,
+        /// Of the third.
+        c0: u32,
+        /// Of the fourth.
+        d0: u32,
+        /// Of the delta.
+        scale: f32,
+        /// The first slice of this dispatch.
+        slice0: u32,
+        /// Nothing.
+        pad0: u32,
+        /// Nothing.
+        pad1: u32,
+    }
+}
+
+params! {
+    /// The params of `adapter/factors`, where each is explained.
+    FactorsParams {
+        /// The grid's x.
+        fold: u32,
+        /// Rows or columns.
+        count: u32,
+        /// Sums of each.
+        slices: u32,
+        /// First element of the magnitudes.
+        magnitude0: u32,
+    }
+}
+
+params! {
+    /// The params of `adapter/contract`, where each is explained.
+    ContractParams {
+        /// The grid's x.
+        fold: u32,
+        /// Left bond.
+        alpha: u32,
+        /// Outputs of the core.
+        n: u32,
+        /// Inputs of the core.
+        k: u32,
+        /// The bond between.
+        beta: u32,
+        /// Outputs of the rest.
+        rest_n: u32,
+        /// Inputs of the rest.
+        rest_k: u32,
+        /// First element of the core.
+        x0: u32,
+        /// First element of the rest.
+        rest0: u32,
+        /// Nothing.
+        pad0: u32,
+        /// Nothing.
+        pad1: u32,
+        /// Nothing.
+        pad2: u32,
+    }
+}
+
+const OP: &str = "adapter_merge";
+
+/// A merge with its numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AdapterMergeProblem {
+    w: Arc<Laid>,
+    adapted: Adapted,
+    y: Layout,
+}
+
+impl Op for AdapterMerge<'_> {
+    type Problem = AdapterMergeProblem;
+
+    fn problem(&self) -> Result<AdapterMergeProblem> {
+        let (n, k) = (self.w0.n(), self.w0.k());
+        let adapted = self.kind.adapted(OP, [n, k], self.scale)?;
+        want_float(OP, "y", self.y)?;
+        if self.y.shape().dims() != [n, k] {
+            return Err(shape_error!(OP, "y has shape {}, but w0 is [{n}, {k}]", self.y.shape()));
+        }
+        Ok(AdapterMergeProblem { w: Arc::clone(self.w0.laid()), adapted, y: self.y.layout() })
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        let mut list = vec![("y", Some(self.y))];
+        list.extend(self.kind.operands());
+        list.extend(self.w0.chunks().iter().map(|chunk| ("w0", Some(chunk))));
+        list
+    }
+}
+
+/// Lanes of a workgroup: 8 share a row.
+const LANE_COUNT: u64 = 128;
+
+/// Columns of a tile: 8 blocks of 32.
+const TILE_COLS: u64 = 256;
+
+/// Workgroups of a pass that only sums: four for each core of a large device, so that its memory always has something to do.
+const FILLED: u64 = 512;
+
+/// The most slices of a sum, which one lane adds.
+const SLICES: u64 = 16;
+
+/// A buffer of the plan that holds factors.
+#[derive(Clone, Copy)]
+struct Factors {
+    scratch: usize,
+    bytes: u64,
+}
+
+/// Where the delta comes from, once cores have been contracted.
+#[derive(Clone, Copy)]
+enum Origin {
+    Operand(usize, Layout),
+    Scratch(usize, u64),
+    /// A core of one number, which is 1.
+    One,
+}
+
+/// Steps and scratch in the making.
+#[derive(Default)]
+struct Making {
+    steps: Vec<Step>,
+    scratch_bytes: Vec<u64>,
+}
+
+impl Making {
+    /// A buffer of so many f32, whole quads of them.
+    fn scratch(&mut self, caps: &Caps, elements: u64) -> Result<(usize, u64)> {
+        let bytes = elements.next_multiple_of(4) * 4;
+        let have = caps.storage_binding_bytes.min(caps.buffer_bytes);
+        if bytes > have {
+            return Err(Error::Limit { op: OP, limit: "storage_binding_bytes", need: bytes, have });
+        }
+        self.scratch_bytes.push(bytes);
+        Ok((self.scratch_bytes.len() - 1, bytes))
+    }
+}
+
+impl Problem for AdapterMergeProblem {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let Adapted { row, col, order, ref tensors, .. } = self.adapted;
+        // Tensors of the adapter are bound as wholes.
+        for layout in tensors.iter().chain(&row).chain(&col) {
+            rows_at_once(OP, caps, 1, 1, layout.elements * layout.elem.bytes() as u64 + BIND_ALIGN_BYTES)?;
+        }
+        let mut making = Making::default();
+        let delta = self.contracted(caps, &mut making)?;
+        let (mut of_rows, mut of_cols) = (None, None);
+        let rows_first = order == Order::RowCol;
+        for rows in [rows_first, !rows_first] {
+            let Some(magnitude) = (if rows { row } else { col }) else { continue };
+            let factors = self.norms(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols))?;
+            *(if rows { &mut of_rows } else { &mut of_cols }) = Some(factors);
+        }
+        self.merge(caps, &mut making, &delta, (of_rows, of_cols))?;
+        let Making { steps, scratch_bytes } = making;
+        Ok(vec![Plan {
+            op: OP,
+            name: "tile".into(),
+            why: "the base is streamed once for each norm, and once to merge",
+            steps,
+            scratch_bytes,
+        }])
+    }
+}
+
+impl AdapterMergeProblem {
+    fn n(&self) -> u64 {
+        self.w.n() as u64
+    }
+
+    fn k(&self) -> u64 {
+        self.w.k() as u64
+    }
+
+    /// Rows of a lane: two, where registers allow it.
+    fn lane_rows(&self) -> u64 {
+        match self.adapted.delta {
+            Delta::Lora { .. } => 2,
+            _ => 1,
+        }
+    }
+
+    fn tile_rows(&self) -> u64 {
+        LANE_COUNT / 8 * self.lane_rows()
+    }
+
+    /// The place of the first part of the base among the operands.
+    fn w_operand(&self) -> usize {
+        1 + self.adapted.tensors.len()
+            + usize::from(self.adapted.row.is_some())
+            + usize::from(self.adapted.col.is_some())
+    }
+
+    /// The tensors of the delta; an MPO of more than two cores is contracted to two.
+    fn contracted(&self, caps: &Caps, making: &mut Making) -> Result<Vec<Origin>> {
+        let operand = |i: usize| Origin::Operand(1 + i, self.adapted.tensors[i]);
+        let Delta::Mpo { cores } = &self.adapted.delta else {
+            return Ok((0..self.adapted.tensors.len()).map(operand).collect());
+        };
+        if cores.len() == 1 {
+            return Ok(vec![Origin::One, operand(0)]);
+        }
+        let mut rest = operand(cores.len() - 1);
+        let (mut rest_n, mut rest_k) = (cores[cores.len() - 1][1], cores[cores.len() - 1][2]);
+        for at in (1..cores.len() - 1).rev() {
+            let [alpha, n, k, beta] = cores[at];
+            let outputs = alpha * n * rest_n * k * rest_k;
+            let (scratch, bytes) = making.scratch(caps, outputs)?;
+            let mut step = Builder::new("adapter/contract", ANY);
+            let mut params = ContractParams {
+                alpha: alpha as u32,
+                n: n as u32,
+                k: k as u32,
+                beta: beta as u32,
+                rest_n: rest_n as u32,
+                rest_k: rest_k as u32,
+                ..Default::default()
+            };
+            params.x0 = read(&mut step, "x", 1, operand(at), ANY);
+            params.rest0 = read(&mut step, "rest", 2, rest, ANY);
+            step.scratch(3, scratch, bytes, Access::Write);
+            let grid = grid(OP, caps, outputs.div_ceil(64))?;
+            params.fold = grid[0];
+            making.steps.push(step.step(&params, grid));
+            rest = Origin::Scratch(scratch, bytes);
+            (rest_n, rest_k) = (rest_n * n, rest_k * k);
+        }
+        Ok(vec![operand(0), rest])
+    }
+
+    /// A kernel that imports `lib/adapter.wgsl`, of rows `n0 … n1` in part `i` of the base: all but its output and the grid.
+    fn tile(
+        &self,
+        kernel: &'static str,
+        delta: &[Origin],
+        (rows, cols): (Option<Factors>, Option<Factors>),
+        (chunk, n0, n1): (usize, u64, u64),
+        loads: Loads,
+    ) -> (Builder, AdapterParams) {
+        let mut step = Builder::new(kernel, loads);
+        let mut params = AdapterParams {
+            n: self.n() as u32,
+            n0: n0 as u32,
+            n1: n1 as u32,
+            k: self.k() as u32,
+            first: n0 as u32,
+            scale: f32::from_bits(self.adapted.scale),
+            ..Default::default()
+        };
+        step.set("LANE_COUNT", Const::U32(LANE_COUNT as u32));
+        step.set("LANE_ROWS", Const::U32(self.lane_rows() as u32));
+        step.set("TAIL", Const::Bool(!self.k().is_multiple_of(32)));
+        for (slot, binding, factors) in [("row_factor", 1, rows), ("col_factor", 2, cols)] {
+            match factors {
+                None => step.fill(slot, "slot/read/one"),
+                Some(Factors { scratch, bytes }) => {
+                    step.fill(slot, "slot/read/f32");
+                    step.scratch(binding, scratch, bytes, Access::Read);
+                }
+            }
+        }
+        params.w = weight(&mut step, Slot::W, Some(&self.w), chunk, self.w_operand() + chunk, false);
+        let set = |params: &mut AdapterParams, rank: u64| params.rank = rank as u32;
+        // Rows of K numbers go by fours where they begin at fours.
+        let along_k = |i: usize| {
+            let Layout { elem, offset_bytes, .. } = self.adapted.tensors[i];
+            let even = (offset_bytes / elem.bytes() as u64).is_multiple_of(4);
+            Loads { quads: self.k().is_multiple_of(4) && even, native_f16: false }
+        };
+        match &self.adapted.delta {
+            Delta::Lora { rank } => {
+                set(&mut params, *rank);
+                step.fill("delta", "slot/delta/lora");
+                params.a0 = read(&mut step, "delta_a", 7, delta[0], along_k(0));
+                params.b0 = read(&mut step, "delta_b", 8, delta[1], ANY);
+            }
+            Delta::Loha { rank } => {
+                set(&mut params, *rank);
+                step.fill("delta", "slot/delta/loha");
+                params.a0 = read(&mut step, "delta_a1", 7, delta[0], ANY);
+                params.b0 = read(&mut step, "delta_b1", 8, delta[1], along_k(1));
+                params.c0 = read(&mut step, "delta_a2", 9, delta[2], ANY);
+                params.d0 = read(&mut step, "delta_b2", 10, delta[3], along_k(3));
+            }
+            Delta::Miss { rank, wide } => {
+                set(&mut params, *rank);
+                params.wide = *wide as u32;
+                step.fill("delta", "slot/delta/miss");
+                params.a0 = read(&mut step, "delta_a", 7, delta[0], ANY);
+            }
+            Delta::Bat { rank } => {
+                set(&mut params, *rank);
+                step.fill("delta", "slot/delta/bat");
+                params.a0 = read(&mut step, "delta_a", 7, delta[0], ANY);
+            }
+            Delta::Mpo { cores } => {
+                let [_, n0, k0, bond] = if cores.len() == 1 { [1; 4] } else { cores[0] };
+                set(&mut params, bond);
+                (params.wide, params.deep, params.left) = ((self.n() / n0) as u32, (self.k() / k0) as u32, k0 as u32);
+                step.fill("delta", "slot/delta/mpo");
+                params.a0 = read(&mut step, "delta_a", 7, delta[0], ANY);
+                params.b0 = read(&mut step, "delta_b", 8, delta[1], ANY);
+            }
+        }
+        (step, params)
+    }
+
+    /// The parts of the base, and the rows of each.
+    fn parts(&self) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
+        self.w.chunks().iter().enumerate().map(|(i, chunk)| (i, chunk.rows.0.into(), chunk.rows.1.into()))
+    }
+
+    /// The steps that make factors of rows, or of columns.
+    fn norms(
+        &self,
+        caps: &Caps,
+        making: &mut Making,
+        rows: bool,
+        magnitude: Layout,
+        delta: &[Origin],
+        factors: (Option<Factors>, Option<Factors>),
+    ) -> Result<Factors> {
+        let across = self.k().div_ceil(TILE_COLS);
+        let down = |n0: u64, n1: u64| (n1 - n0).div_ceil(self.tile_rows());
+        let all: u64 = self.parts().map(|(_, n0, n1)| down(n0, n1)).sum();
+        let count = if rows { self.n() } else { self.k() };
+        // Each part of the base has slices of columns of its own.
+        let (along, beside) = if rows { (across, all) } else { (all, across) };
+        let slices = FILLED.div_ceil(beside).min(along).clamp(1, SLICES);
+        let of_part = |tiles: u64| if rows { slices } else { (slices * tiles).div_ceil(all).min(tiles) };
+        let total = if rows { slices } else { self.parts().map(|(_, n0, n1)| of_part(down(n0, n1))).sum() };
+        let sums = making.scratch(caps, total * count)?;
+        let mut slice0 = 0;
+        for (chunk, n0, n1) in self.parts() {
+            let kernel = if rows { "adapter/row_norms" } else { "adapter/col_norms" };
+            let (mut step, mut params) = self.tile(kernel, delta, factors, (chunk, n0, n1), ANY);
+            let slices = of_part(down(n0, n1));
+            (params.slices, params.slice0) = (slices as u32, slice0 as u32);
+            step.scratch(3, sums.0, sums.1, Access::Write);
+            let grid = grid(OP, caps, slices * if rows { down(n0, n1) } else { across })?;
+            params.fold = grid[0];
+            making.steps.push(step.step(&params, grid));
+            slice0 += slices;
+        }
+        let factors = making.scratch(caps, count)?;
+        let mut step = Builder::new("adapter/factors", ANY);
+        let mut params = FactorsParams { count: count as u32, slices: total as u32, ..Default::default() };
+        let operand = self.w_operand()
+            - usize::from(self.adapted.col.is_some())
+            - usize::from(rows && self.adapted.row.is_some());
+        params.magnitude0 = read(&mut step, "magnitude", 1, Origin::Operand(operand, magnitude), ANY);
+        step.scratch(2, sums.0, sums.1, Access::Read);
+        step.scratch(3, factors.0, factors.1, Access::Write);
+        let grid = grid(OP, caps, count.div_ceil(64))?;
+        params.fold = grid[0];
+        making.steps.push(step.step(&params, grid));
+        Ok(Factors { scratch: factors.0, bytes: factors.1 })
+    }
+
+    /// The steps that write y.
+    fn merge(
+        &self,
+        caps: &Caps,
+        making: &mut Making,
+        delta: &[Origin],
+        factors: (Option<Factors>, Option<Factors>),
+    ) -> Result<()> {
+        let (k, size) = (self.k(), self.y.elem.bytes() as u64);
+        let most = rows_at_once(OP, caps, self.n(), 1, k * size)?;
+        let quads = k.is_multiple_of(4) && (self.y.offset_bytes / size).is_multiple_of(4);
+        for (chunk, from, to) in self.parts() {
+            for n0 in (from..to).step_by(most as usize) {
+                let n1 = to.min(n0 + most);
+                let loads = Loads { quads, native_f16: false };
+                let (mut step, mut params) = self.tile("adapter/merge", delta, factors, (chunk, n0, n1), loads);
+                step.fill("store", "slot/store/numbers");
+                let part = Part { operand: 0, layout: self.y, start: n0 * k, elements: (n1 - n0) * k };
+                params.y0 = step.write("store_y", 5, Some(part));
+                let tiles = (n1 - n0).div_ceil(self.tile_rows()) * k.div_ceil(TILE_COLS);
+                let grid = grid(OP, caps, tiles)?;
+                params.fold = grid[0];
+                making.steps.push(step.step(&params, grid));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Element by element, at any alignment.
+const ANY: Loads = Loads { quads: false, native_f16: false };
+
+/// Fills a read slot; the first element of what it reads.
+fn read(step: &mut Builder, slot: &'static str, binding: u32, from: Origin, loads: Loads) -> u32 {
+    match from {
+        Origin::Operand(operand, layout) => {
+            step.read_as(slot, binding, Some(Part::whole(operand, layout)), "slot/read/one", loads)
+        }
+        Origin::Scratch(number, bytes) => {
+            step.fill(slot, "slot/read/f32_any");
+            step.scratch(binding, number, bytes, Access::Read);
+            0
+        }
+        Origin::One => {
+            step.fill(slot, "slot/read/one");
+            0
+        }
+    }
+}
