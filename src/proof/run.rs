@@ -147,6 +147,7 @@ impl Prepared {
                 recorder.submit()
             }
         }
+        let operands = self.plans()?.into_iter().find(|p| p.name == plan).and_then(|p| p.operands);
         for all in self.whole.values() {
             all.write_bytes(&vec![POISON; all.bytes() as usize])?;
         }
@@ -154,7 +155,7 @@ impl Prepared {
         let mut verdict = Verdict { outcomes: Vec::new(), spilled: Vec::new() };
         for expected in &self.expected {
             let tensor = &self.operands.tensors[expected.role];
-            let outcome = compare(expected, &tensor.read().await?, tensor.elem());
+            let outcome = compare(expected, operands, &tensor.read().await?, tensor.elem());
             let place = verdict.outcomes.partition_point(|o| o.worst >= outcome.worst);
             verdict.outcomes.insert(place, outcome);
         }

@@ -105,6 +105,8 @@ pub enum Fill {
     Uniform(f32, f32),
     /// All the same.
     Constant(f32),
+    /// Normally distributed, times `2^(⌊k/8⌋ − 10)` for number k of a row: each row outgrows whatever fitted its first numbers.
+    Growing,
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
 }
@@ -294,6 +296,7 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
         Fill::Normal { mean, deviation } => (0..n).map(|_| mean + deviation * random.normal()).collect(),
         Fill::Uniform(low, high) => (0..n).map(|_| low + (high - low) * random.uniform()).collect(),
         Fill::Constant(v) => vec![v; n],
+        Fill::Growing => (0..n).map(|i| random.normal() * 2f32.powi((i % last / 8) as i32 - 10)).collect(),
         Fill::Special => {
             let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
             for (r, row) in values.chunks_mut(last).enumerate() {
