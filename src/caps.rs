@@ -147,6 +147,16 @@ impl Caps {
         }
     }
 
+    /// The size of the matrix units that take f16 and sum in f32, the larger where there are two, in subgroups that are always as large.
+    /// The latter is the subgroups' size. Units that sum in f16 are no use to us.
+    pub fn matrix_units(&self) -> Option<(u32, u32)> {
+        let size =
+            self.matrix.iter().filter(|shape| shape.f16_operands && shape.f32_accumulates).map(|shape| shape.size);
+        let size = size.filter(|size| [8, 16].contains(size)).max().filter(|_| self.f16)?;
+        let subgroup = self.subgroups.filter(|s| s.min == s.max && s.min.is_power_of_two() && s.min >= 8)?;
+        Some((size, subgroup.min))
+    }
+
     /// These caps with everything beyond [`Caps::baseline`] taken away: the same device, acting as
     /// the least one. `kind` and `target` stay.
     pub fn narrowed(&self) -> Self {

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::tensor::Elem;
+
 /// A value that a plan gives to a `#const`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Const {
@@ -107,6 +109,9 @@ pub struct Plan {
     pub name: String,
     /// Why one would choose it, in a phrase.
     pub why: &'static str,
+    /// What numbers are rounded to before they are multiplied, where that may be less than they are stored in. No plan but those by matrix
+    /// units does it. Whoever judges its results must allow for it.
+    pub operands: Option<Elem>,
     /// The dispatches; none where there is nothing to compute.
     pub steps: Vec<Step>,
     /// The bytes of each scratch buffer that the steps use.

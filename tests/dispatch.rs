@@ -68,7 +68,7 @@ fn a_caller_keeps_the_device_the_encoder_and_the_submission() {
     // A device without a single feature, at the default limits.
     let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).expect("a device");
     let gpu = Dispatcher::new(&adapter, device.clone(), queue.clone());
-    assert!(!gpu.caps().f16 && gpu.caps().subgroups.is_none());
+    assert!(!gpu.caps().f16 && gpu.caps().subgroups.is_none() && gpu.caps().matrix.is_empty());
 
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
     let buffer =

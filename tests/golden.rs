@@ -225,7 +225,8 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     }
     let tensors = &operands.tensors;
     let plans = build(op, &own, &operands, Plans(gpu))?;
-    for plan in plans {
+    for (plan, operands_as) in plans {
+        let compare = if operands_as.is_some() { compare.of_rounded_operands() } else { compare };
         build(op, &own, &operands, Run(gpu, Some(&plan)))?;
         for expect in &expects {
             let got = pollster::block_on(tensors[expect.home.0].read())?;
@@ -295,14 +296,14 @@ fn split(attrs: &Attrs, weighed: bool) -> (Attrs, Attrs) {
     (own, of_weight)
 }
 
-/// The names of the plans of an op.
+/// The names of the plans of an op, and what each rounds operands to.
 struct Plans<'a>(&'a Dispatcher);
 
 impl Use for Plans<'_> {
-    type Out = Vec<String>;
+    type Out = Vec<(String, Option<Elem>)>;
 
-    fn with(self, op: &impl Op) -> Result<Vec<String>, Error> {
-        Ok(self.0.plans(op)?.into_iter().map(|p| p.name).collect())
+    fn with(self, op: &impl Op) -> Result<Self::Out, Error> {
+        Ok(self.0.plans(op)?.into_iter().map(|p| (p.name, p.operands)).collect())
     }
 }
 

@@ -376,6 +376,15 @@ fn law_8_f32_accumulates() {
     // A kernel of ours that needs less than f32 would be a plan that nobody gets without asking; there is none.
     for file in shaders() {
         let storage = ["shaders/slot/read/", "shaders/slot/write/"].iter().any(|s| file.path.starts_with(s));
+        // Operands of matrix units, each rounded once. What they are summed in, role C, is f32.
+        if file.path.starts_with("shaders/slot/matrix/") {
+            for (number, line) in file.lines().filter(|(_, line)| wgsl(line).contains("coop_mat")) {
+                if wgsl(line).contains(", C>") == names(wgsl(line)).any(|(name, _)| name == "f16") {
+                    breaches.add(&file, number, format!("`{}`: sums are f32, operands f16", wgsl(line).trim()));
+                }
+            }
+            continue;
+        }
         // What roof/fma computes in, to measure the rate of f16. No op has the slot.
         if file.path == "shaders/slot/number/f16.wgsl" {
             continue;

@@ -360,6 +360,12 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             let lanes = constant("COLS") / 8 * constant("ROWS") / constant("LANE_ROWS");
             (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols), 1, lanes)
         }
+        "linear/tiled_coop" => {
+            let gated = step.key.consts.contains(&("GATED", Const::Bool(true)));
+            let cols = constant("COLS") / if gated { 2 } else { 1 };
+            let lanes = constant("ROWS") / constant("SUB_ROWS") * constant("COLS") / 32 * constant("SUBGROUP");
+            (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols), 1, lanes)
+        }
         "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
         // Scales, each of LANES lanes.
         "encode/blocks" => (rows * len, 64 / constant("LANES"), 64),
@@ -678,6 +684,15 @@ fn check_all(who: &str, asked: &Asked, caps: &Caps, enabling: &BTreeSet<&str>) -
             assert!(!needs || caps.f16 || !filling.contains("f16"), "{who} by {}: {slot} is {filling}", plan.name);
             assert!(
                 !needs || caps.subgroups.is_some() || !filling.contains("subgroup"),
+                "{who} by {}: {filling}",
+                plan.name
+            );
+            let size = plan.keys().find_map(|key| number(key, "SUBGROUP"));
+            assert!(
+                !filling.contains("/matrix/")
+                    || caps.matrix_units().is_some_and(|(unit, lanes)| {
+                        filling.ends_with(&format!("/m{unit}")) && size == Some(lanes.into())
+                    }),
                 "{who} by {}: {filling}",
                 plan.name
             );

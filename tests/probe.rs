@@ -1,4 +1,4 @@
-//! The probe of subgroups: true where the driver promises them, false where it is told a size that the device does not have.
+//! The probes of subgroups and matrix units: true where the driver promises them, false where it is told a size that the device does not have.
 
 #![allow(clippy::print_stdout, reason = "a device may have nothing to prove, and says so")]
 
@@ -29,4 +29,17 @@ fn a_size_that_the_device_does_not_have_is_found_out() {
     assert_eq!(pollster::block_on(gpu.proves(too_large)), Ok(false), "{too_large:?} on {}", gpu.info().name);
     let no_size = Subgroups { min: 0, max: 0 };
     assert_eq!(pollster::block_on(gpu.proves(no_size)), Ok(false));
+}
+
+/// On the newest lavapipe, where they must be there, `GRISTMILL_MATRIX=must` is set.
+#[test]
+fn matrix_units_compute_matrices() {
+    let gpu = device();
+    let units = gpu.caps().matrix_units();
+    let must = std::env::var("GRISTMILL_MATRIX").is_ok_and(|v| v == "must");
+    assert!(units.is_some() || !must, "{} must have matrix units, but has {:?}", gpu.info().name, gpu.caps());
+    if units.is_none() {
+        println!("{} has no matrix units", gpu.info().name);
+    }
+    assert_eq!(pollster::block_on(gpu.proves_matrices()), Ok(units.is_some()), "{units:?} on {}", gpu.info().name);
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gristmill::dispatch::{ProbeParams, SubgroupProbe};
+use gristmill::dispatch::{MatrixProbe, ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
 use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::attention::rope::RopeParams;
@@ -338,6 +338,7 @@ struct Reflection {
     invocations: u32,
     f16: bool,
     subgroups: bool,
+    matrices: bool,
 }
 
 /// A type of WGSL as the field of a params struct has it in Rust: `weight_At` is `WeightAt` there.
@@ -372,6 +373,7 @@ fn examine(key: &PipelineKey) -> Result<Reflection, String> {
         return Err(tell("web text", format!("`{line}` does not stand first")));
     }
     let (f16, subgroups) = (enables.contains(&"enable f16;"), enables.contains(&"enable subgroups;"));
+    let matrices = enables.contains(&"enable wgpu_cooperative_matrix;");
     let builtins = words(&bare(&web.text)).any(|(w, _)| w.starts_with("subgroup") && w != "subgroups");
     if builtins != subgroups {
         return Err(tell("web text", "`enable subgroups;` stands where it is not needed, or not where it is".into()));
@@ -390,21 +392,31 @@ fn examine(key: &PipelineKey) -> Result<Reflection, String> {
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::SHADER_FLOAT16, f16);
     capabilities.set(Capabilities::SUBGROUP, subgroups);
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, matrices);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| tell("naga", e.emit_to_string(&native.text)))?;
-    write_all(&module, &info, f16 || subgroups).map_err(|e| tell("naga", e))?;
-    reflect(&module, &info, f16, subgroups).map_err(|e| tell("reflection", e))
+    write_all(&module, &info, f16 || subgroups, matrices).map_err(|e| tell("naga", e))?;
+    let reflection = reflect(&module, &info, f16, subgroups);
+    reflection.map(|r| Reflection { matrices, ..r }).map_err(|e| tell("reflection", e))
 }
 
-/// For SPIR-V 1.3, Metal and DX12; a shader without extensions also for the old compiler of DX12.
-fn write_all(module: &naga::Module, info: &naga::valid::ModuleInfo, extensions: bool) -> Result<(), String> {
+/// For SPIR-V 1.3, Metal and DX12, which has no matrices; a shader without extensions also for the old compiler of DX12.
+fn write_all(
+    module: &naga::Module,
+    info: &naga::valid::ModuleInfo,
+    extensions: bool,
+    matrices: bool,
+) -> Result<(), String> {
     use naga::back::{hlsl, msl, spv};
     let options = spv::Options { lang_version: (1, 3), ..Default::default() };
     let spirv = spv::write_vec(module, info, &options, None).map_err(|e| format!("SPIR-V: {e}"))?;
     let options = msl::Options { lang_version: if extensions { (2, 4) } else { (2, 0) }, ..Default::default() };
     let (metal, _) =
         msl::write_string(module, info, &options, &msl::PipelineOptions::default()).map_err(|e| format!("MSL: {e}"))?;
+    if matrices {
+        return if spirv.is_empty() || metal.is_empty() { Err("an empty shader was written".into()) } else { Ok(()) };
+    }
     let shader_model = if extensions { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V5_1 };
     let options = hlsl::Options { shader_model, ..Default::default() };
     let mut text = String::new();
@@ -484,6 +496,7 @@ fn reflect(
         invocations: entry.workgroup_size.iter().product(),
         f16,
         subgroups,
+        matrices: false,
     })
 }
 
@@ -550,6 +563,10 @@ fn tools() -> Vec<Tool> {
     for (lanes, size) in [(8, 8), (256, 8), (4, 8), (64, 64), (256, 64), (32, 64), (2, 4), (128, 128)] {
         let probe = SubgroupProbe { sums: &sums, lanes, size, seed: 1 };
         tools.push(tool(format!("{probe:?}"), sweep::Asked::of(&probe), |caps| caps.subgroups.is_some()));
+    }
+    for size in [8, 16] {
+        let probe = MatrixProbe { sums: &tensor(Elem::F32), size, subgroup: 32, seed: 1 };
+        tools.push(tool(format!("{probe:?}"), sweep::Asked::of(&probe), |caps| caps.matrix_units().is_some()));
     }
     for (number, on) in [(Number::F32, everywhere), (Number::F16, on_f16), (Number::Dot, everywhere)] {
         let rate = Rate { number, rounds: 16, y: &tensor(Elem::F32) };
@@ -822,6 +839,7 @@ fn pipelines_stay_within_the_caps_they_are_planned_for() {
             assert!(bytes <= caps.workgroup_bytes, "{bytes} bytes of workgroup memory for {who}: {key}");
             assert!(invocations <= caps.invocations, "{invocations} invocations for {who}: {key}");
             assert!(!reflection.f16 || caps.f16, "f16 for {who}: {key}");
+            assert!(!reflection.matrices || caps.matrix_units().is_some(), "matrices for {who}: {key}");
             assert!(!reflection.subgroups || caps.subgroups.is_some(), "subgroups for {who}: {key}");
         };
         for (device, (caps, plan)) in &wanted.by {

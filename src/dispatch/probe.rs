@@ -1,10 +1,11 @@
-//! Finding out whether subgroups are what `slot/reduce/subgroup.wgsl` takes them for, by using them.
+//! Finding out whether subgroups are what `slot/reduce/subgroup.wgsl` takes them for, and matrix units what `linear/tiled_coop.wgsl` takes them
+//! for, by using them.
 
 use crate::caps::{Caps, Subgroups};
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part};
+use crate::ops::step::{Builder, Loads, Part, matrix_filling};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Const, Plan};
 use crate::tensor::{Elem, Layout, Tensor};
@@ -27,8 +28,21 @@ pub struct SubgroupProbe<'a> {
     pub seed: u32,
 }
 
+/// Products of matrices of whole numbers that tell places apart, one for each subgroup.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixProbe<'a> {
+    /// F32, `[workgroups, 4, size, size]`: what each place got.
+    pub sums: &'a Tensor,
+    /// Rows and columns of a matrix: 8 or 16.
+    pub size: u32,
+    /// The lanes of a subgroup.
+    pub subgroup: u32,
+    /// Makes the numbers different from one run to the next.
+    pub seed: u32,
+}
+
 params! {
-    /// The params of `shaders/probe/subgroup.wgsl`.
+    /// The params of `shaders/probe/subgroup.wgsl` and `shaders/probe/matrix.wgsl`.
     ProbeParams {
         /// As in the op.
         seed: u32,
@@ -82,8 +96,82 @@ impl Problem for ProbeProblem {
         step.bind(1, Part::whole(0, self.sums), Access::Write);
         let step = step.step(&ProbeParams { seed: self.seed }, [self.workgroups, 1, 1]);
         let why = "it is the only one";
-        Ok(vec![Plan { op: OP, name: "probe".into(), why, steps: vec![step], scratch_bytes: Vec::new() }])
+        Ok(vec![Plan {
+            op: OP,
+            name: "probe".into(),
+            why,
+            operands: None,
+            steps: vec![step],
+            scratch_bytes: Vec::new(),
+        }])
     }
+}
+
+/// The probe with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MatrixProbeProblem {
+    sums: Layout,
+    workgroups: u32,
+    size: u32,
+    subgroup: u32,
+    seed: u32,
+}
+
+const MATRIX_OP: &str = "matrix_probe";
+/// Subgroups of a workgroup.
+const SUBGROUPS: u32 = 4;
+
+impl Op for MatrixProbe<'_> {
+    type Problem = MatrixProbeProblem;
+
+    fn problem(&self) -> Result<MatrixProbeProblem> {
+        let wrong = |name, value: u32, rule| Error::Value { op: MATRIX_OP, name, value: value.to_string(), rule };
+        if ![8, 16].contains(&self.size) {
+            return Err(wrong("size", self.size, "it must be 8 or 16"));
+        }
+        if !self.subgroup.is_power_of_two() || self.subgroup > 128 {
+            return Err(wrong("subgroup", self.subgroup, "it must be a power of two, at most 128"));
+        }
+        let workgroups = (self.sums.elements() / (SUBGROUPS * self.size * self.size) as usize) as u32;
+        let (size, subgroup, seed) = (self.size, self.subgroup, self.seed);
+        Ok(MatrixProbeProblem { sums: self.sums.layout(), workgroups, size, subgroup, seed })
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        vec![("sums", Some(self.sums))]
+    }
+}
+
+impl Problem for MatrixProbeProblem {
+    fn op(&self) -> &'static str {
+        MATRIX_OP
+    }
+
+    /// One plan, whatever the caps say: it is there to find out what they may say.
+    fn plans(&self, _: &Caps) -> Result<Vec<Plan>> {
+        let mut step = Builder::new("probe/matrix", Loads { quads: false, native_f16: false });
+        step.set("SUBGROUP", Const::U32(self.subgroup));
+        step.set("SUBGROUPS", Const::U32(SUBGROUPS));
+        step.fill("matrix", matrix_filling(self.size));
+        step.bind(1, Part::whole(0, self.sums), Access::Write);
+        let step = step.step(&ProbeParams { seed: self.seed }, [self.workgroups, 1, 1]);
+        let (name, why) = ("probe".into(), "it is the only one");
+        Ok(vec![Plan { op: MATRIX_OP, name, why, operands: None, steps: vec![step], scratch_bytes: Vec::new() }])
+    }
+}
+
+/// What each place must get: the shader's formula.
+fn wanted_sums(probe: &MatrixProbe<'_>, places: usize) -> Vec<f32> {
+    let size = probe.size as usize;
+    let number = |at: usize| (at as u32 + 1).wrapping_mul(0x9e37_79b1) ^ probe.seed;
+    let a = |at| i64::from(number(at) >> 24) - 128;
+    let b = |at| i64::from(number(at) >> 16 & 255) - 128;
+    let of = |place: usize| {
+        let (row, col) = (place / size, place / size / size * size + place % size);
+        let products: i64 = (0..size).map(|k| a(row * size + k) * b(col * size + k)).sum();
+        (products + i64::from(number(place) & 0xf_ffff)) as f32
+    };
+    (0..places).map(of).collect()
 }
 
 /// What each lane must get: the shader's formula.
@@ -123,5 +211,22 @@ impl Dispatcher {
             }
         }
         Ok(true)
+    }
+
+    /// True where the matrix units of [`Caps::matrix_units`] do on this device what our kernels take for granted: operands and sums lie
+    /// in memory as they are said to, for each subgroup by itself, and sums are f32. It compiles a kernel, runs it, and compares every
+    /// number. False where there are none.
+    ///
+    /// [`Dispatcher::request`] asks, and takes the units away from a device that fails; it is public for those who own a device.
+    ///
+    /// # Errors
+    /// A shader that the device rejects; no memory; a lost device.
+    pub async fn proves_matrices(&self) -> Result<bool> {
+        let Some((size, subgroup)) = self.caps().matrix_units() else { return Ok(false) };
+        let sums = self.zeros([WORKGROUPS as usize, (SUBGROUPS * size * size) as usize], Elem::F32)?;
+        let probe = MatrixProbe { sums: &sums, size, subgroup, seed: 0x5bd1_e995 };
+        self.run(probe)?;
+        let got = sums.read().await?;
+        Ok(got == wanted_sums(&probe, got.len()))
     }
 }

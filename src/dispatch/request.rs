@@ -29,6 +29,19 @@ fn wanted() -> wgpu::Features {
         | wgpu::Features::SUBGROUP
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::PIPELINE_CACHE
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+}
+
+/// wgpu wants to be told that one knows of an experiment that one asks for.
+#[allow(unsafe_code, reason = "the one token that needs it, justified below")]
+fn experiments(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
+    if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        // SAFETY: matrices are loaded from and stored to workgroup memory only, at places that are constants of the shader and within its
+        // arrays, by whole subgroups; and the plans that do it are only chosen for devices that say they can.
+        unsafe { wgpu::ExperimentalFeatures::enabled() }
+    } else {
+        wgpu::ExperimentalFeatures::disabled()
+    }
 }
 
 impl Dispatcher {
@@ -56,9 +69,11 @@ impl Dispatcher {
             ..wgpu::InstanceDescriptor::new_without_display_handle()
         });
         let adapter = adapter(&instance, name.as_deref()).await?;
+        let features = adapter.features() & wanted();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gristmill"),
-            required_features: adapter.features() & wanted(),
+            required_features: features,
+            experimental_features: experiments(features),
             required_limits: adapter.limits(),
             ..Default::default()
         };
@@ -75,7 +90,23 @@ impl Dispatcher {
         if !baseline {
             return super::web::with_proved_subgroups(gpu, subgroups).await;
         }
+        #[cfg(not(target_arch = "wasm32"))]
+        let gpu = with_proved_matrices(gpu).await?;
         Ok(gpu)
+    }
+}
+
+/// `gpu`, without its matrix units if they do not prove to compute: they are an experiment of drivers and wgpu alike.
+#[cfg(not(target_arch = "wasm32"))]
+async fn with_proved_matrices(gpu: Dispatcher) -> Result<Dispatcher> {
+    if gpu.caps().matrix_units().is_none() {
+        return Ok(gpu);
+    }
+    // Asked of another, so that this one holds nothing of it.
+    match gpu.restricted(|_| ()).proves_matrices().await {
+        Ok(true) => Ok(gpu),
+        Err(lost @ Error::Lost { .. }) => Err(lost),
+        Ok(false) | Err(_) => Ok(gpu.restricted(|caps| caps.matrix.clear())),
     }
 }
 

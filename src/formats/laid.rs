@@ -498,6 +498,11 @@ impl Laid {
         self.integers
     }
 
+    /// Its numbers are f32 as they are, and may use all 24 bits.
+    pub(crate) fn is_f32(&self) -> bool {
+        matches!(self.body, Body::Dense(Elem::F32) | Body::Sparse24(Elem::F32))
+    }
+
     /// Something is added to some row.
     pub fn has_side(&self) -> bool {
         self.side

@@ -11,6 +11,15 @@ pub struct Expected {
     pub want: Vec<f64>,
     /// How far each may be off by the arithmetic; the rounding to the storage comes on top.
     pub bound: Vec<f64>,
+    /// The same for a plan that rounds operands to f16 ([`Plan::operands`](crate::Plan::operands)); empty where no plan does.
+    pub rounded: Vec<f64>,
+}
+
+impl Expected {
+    /// The bounds that a plan is judged by which rounds operands to this.
+    pub fn bounds(&self, operands: Option<Elem>) -> &[f64] {
+        if operands.is_some() { &self.rounded } else { &self.bound }
+    }
 }
 
 /// The worst element of an output.
@@ -55,8 +64,9 @@ fn stored_bound(want: f64, bound: f64, elem: Elem) -> f64 {
     bound + elem.unit_roundoff() * (want.abs() + bound) + smallest
 }
 
-/// Compares an output with what it must be. NaN and infinities must match in place.
-pub fn compare(expected: &Expected, got: &[f32], elem: Elem) -> Outcome {
+/// Compares an output, of a plan that rounds operands to `operands`, with what it must be. NaN and infinities must match in place.
+pub fn compare(expected: &Expected, operands: Option<Elem>, got: &[f32], elem: Elem) -> Outcome {
+    let bounds = expected.bounds(operands);
     let mut out = Outcome {
         role: expected.role.to_owned(),
         worst: 0.0,
@@ -65,10 +75,10 @@ pub fn compare(expected: &Expected, got: &[f32], elem: Elem) -> Outcome {
         index: 0,
         got: f64::NAN,
         want: f64::NAN,
-        wrong: usize::from(got.len() != expected.want.len()),
+        wrong: usize::from(got.len() != expected.want.len() || bounds.len() != expected.want.len()),
         compared: got.len(),
     };
-    for (index, ((got, want), bound)) in got.iter().zip(&expected.want).zip(&expected.bound).enumerate() {
+    for (index, ((got, want), bound)) in got.iter().zip(&expected.want).zip(bounds).enumerate() {
         let (got, want) = (f64::from(*got), *want);
         let bound = stored_bound(want, *bound, elem);
         let same = (got.is_nan() && want.is_nan()) || got == want || (!got.is_nan() && got == elem.round(want));
@@ -96,33 +106,43 @@ mod tests {
     use super::*;
 
     fn expected(want: &[f64], bound: f64) -> Expected {
-        Expected { role: "y", want: want.to_vec(), bound: vec![bound; want.len()] }
+        let (bound, rounded) = (vec![bound; want.len()], vec![10.0 * bound; want.len()]);
+        Expected { role: "y", want: want.to_vec(), bound, rounded }
     }
 
     #[test]
     fn an_error_within_the_bound_passes_and_one_beyond_fails() {
-        assert!(compare(&expected(&[1.0], 1e-3), &[1.0005], Elem::F32).ok());
-        let out = compare(&expected(&[1.0, 2.0], 1e-3), &[1.0, 2.01], Elem::F32);
+        assert!(compare(&expected(&[1.0], 1e-3), None, &[1.0005], Elem::F32).ok());
+        let out = compare(&expected(&[1.0, 2.0], 1e-3), None, &[1.0, 2.01], Elem::F32);
         assert_eq!((out.ok(), out.wrong, out.index), (false, 1, 1));
+    }
+
+    #[test]
+    fn a_plan_that_rounds_operands_has_bounds_of_its_own() {
+        let of = |operands| compare(&expected(&[1.0], 1e-3), operands, &[1.005], Elem::F32).ok();
+        assert!(!of(None) && of(Some(Elem::F16)));
+        // Without such bounds it has not been judged.
+        let none = Expected { rounded: Vec::new(), ..expected(&[1.0], 1e-3) };
+        assert!(!compare(&none, Some(Elem::F16), &[1.0], Elem::F32).ok());
     }
 
     #[test]
     fn nan_and_infinity_must_match_in_place() {
         let want = [f64::NAN, f64::INFINITY, 1.0];
-        assert!(compare(&expected(&want, 1.0), &[f32::NAN, f32::INFINITY, 1.0], Elem::F32).ok());
-        assert!(!compare(&expected(&want, 1.0), &[f32::NAN, f32::NEG_INFINITY, 1.0], Elem::F32).ok());
-        assert!(!compare(&expected(&want, 1.0), &[1.0, f32::INFINITY, 1.0], Elem::F32).ok());
-        assert!(!compare(&expected(&[1.0], 1e9), &[f32::NAN], Elem::F32).ok());
+        assert!(compare(&expected(&want, 1.0), None, &[f32::NAN, f32::INFINITY, 1.0], Elem::F32).ok());
+        assert!(!compare(&expected(&want, 1.0), None, &[f32::NAN, f32::NEG_INFINITY, 1.0], Elem::F32).ok());
+        assert!(!compare(&expected(&want, 1.0), None, &[1.0, f32::INFINITY, 1.0], Elem::F32).ok());
+        assert!(!compare(&expected(&[1.0], 1e9), None, &[f32::NAN], Elem::F32).ok());
     }
 
     #[test]
     fn a_missing_element_fails() {
-        assert!(!compare(&expected(&[1.0, 1.0], 1.0), &[1.0], Elem::F32).ok());
+        assert!(!compare(&expected(&[1.0, 1.0], 1.0), None, &[1.0], Elem::F32).ok());
     }
 
     #[test]
     fn an_overflow_of_the_storage_is_what_the_storage_says() {
-        assert!(compare(&expected(&[70000.0], 1.0), &[f32::INFINITY], Elem::F16).ok());
-        assert!(!compare(&expected(&[70000.0], 1.0), &[65504.0], Elem::F16).ok());
+        assert!(compare(&expected(&[70000.0], 1.0), None, &[f32::INFINITY], Elem::F16).ok());
+        assert!(!compare(&expected(&[70000.0], 1.0), None, &[65504.0], Elem::F16).ok());
     }
 }

@@ -154,6 +154,7 @@ impl Prepared {
                 recorder.submit()
             }
         }
+        let operands = self.plans()?.into_iter().find(|p| p.name == plan).and_then(|p| p.operands);
         for all in self.whole.values() {
             all.write_bytes(&vec![POISON; all.bytes() as usize])?;
         }
@@ -164,12 +165,12 @@ impl Prepared {
         let mut verdict = Verdict { outcomes: Vec::new(), spilled: Vec::new() };
         for expected in &self.expected {
             let outcome = match self.operands.tensors.get(expected.role) {
-                Some(tensor) => compare(expected, &tensor.read().await?, tensor.elem()),
+                Some(tensor) => compare(expected, operands, &tensor.read().await?, tensor.elem()),
                 // Of a weight, its bytes on the device.
                 None => {
                     let words = self.operands.weights[expected.role].read_words().await?;
                     let bytes: Vec<f32> = words.iter().flat_map(|word| word.to_le_bytes()).map(f32::from).collect();
-                    compare(expected, &bytes, Elem::U8)
+                    compare(expected, operands, &bytes, Elem::U8)
                 }
             };
             let place = verdict.outcomes.partition_point(|o| o.worst >= outcome.worst);

@@ -543,6 +543,7 @@ pub fn devices() -> Vec<(&'static str, Caps)> {
         ("nvidia", Caps::nvidia()),
         ("adreno", Caps::adreno()),
         ("intel", Caps::intel()),
+        ("lavapipe, new", Caps { matrix: Caps::apple_m().matrix, workgroup_bytes: 32 << 10, ..lavapipe.clone() }),
         ("lavapipe", Caps { invocations: 1024, storage_buffers: 64, ..lavapipe.clone() }),
         ("swiftshader", Caps { subgroups: subgroups(4, 4), f16: false, storage_buffers: 10, ..lavapipe }),
         ("chrome", Caps { f16: true, subgroups: subgroups(32, 32), ..web.clone() }),

@@ -26,10 +26,11 @@ cargo xtask: set-up, benchmarks, tests and the page of Gristmill
   cargo xtask describe FILE
       Lists what a checkpoint holds: a GGUF or safetensors file, an index of shards, or a directory with one of these.
 
-  cargo xtask setup [driver | web | browser | checks | all]
+  cargo xtask setup [driver | web | browser | checks | lavapipe | all]
       Installs what is missing, and only that; the commands above do this themselves.
       driver: a Vulkan driver       web: the wasm target and wasm-bindgen       browser: Chromium and ChromeDriver
-      checks: rustfmt and clippy    all: these four (the default)
+      checks: rustfmt and clippy    lavapipe: the newest software driver, which has matrix units, in a root of its own
+      all: these five (the default)
 ";
 
 /// A command with its options.
@@ -58,6 +59,7 @@ pub enum Piece {
     Web,
     Browser,
     Checks,
+    Lavapipe,
     All,
 }
 
@@ -90,8 +92,9 @@ pub fn parse(args: &[String]) -> Result<Command, String> {
             Some("web") => Piece::Web,
             Some("browser") => Piece::Browser,
             Some("checks") => Piece::Checks,
+            Some("lavapipe") => Piece::Lavapipe,
             Some(other) => {
-                return Err(wrong(format!("setup: `{other}` is none of driver, web, browser, checks, all")));
+                return Err(wrong(format!("setup: `{other}` is none of driver, web, browser, checks, lavapipe, all")));
             }
         }),
         "test" => {

@@ -1,11 +1,13 @@
 //! The devices on which the tests run: the matrix.
 //!
 //! On Linux these are two software drivers that everyone can have, chosen because they differ: lavapipe has f16 and subgroups
-//! of 8, SwiftShader has no f16, subgroups of 4 and small limits. A person's own GPU comes last.
+//! of 8, SwiftShader has no f16, subgroups of 4 and small limits. A person's own GPU comes last. The newest lavapipe, which has matrix
+//! units, is apart: on it only those plans are tested that the others have not.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::forky::Root;
 use crate::setup::Browser;
 use crate::vulkan::{self, Libraries};
 
@@ -17,6 +19,8 @@ pub struct Device {
     icds: Vec<PathBuf>,
     /// A part of the adapter's name, for `GRISTMILL_ADAPTER`.
     adapter: Option<&'static str>,
+    /// What runs a test on it, with arguments; none where tests run by themselves.
+    runner: Vec<String>,
 }
 
 impl Device {
@@ -31,6 +35,11 @@ impl Device {
             // Loaders before 1.3.207 know only the second name.
             command.env("VK_DRIVER_FILES", &list).env("VK_ICD_FILENAMES", &list);
         }
+        if !self.runner.is_empty() {
+            // Cargo's variable is named for the target, which is this program's own.
+            let name = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
+            command.env(name, self.runner.join(" "));
+        }
         Ok(())
     }
 }
@@ -43,11 +52,16 @@ pub fn hide_all(command: &mut Command) {
     }
 }
 
+/// The newest lavapipe.
+pub fn newest_lavapipe(root: Root) -> Device {
+    Device { name: "newest lavapipe", icds: vec![root.icd], adapter: Some("llvmpipe"), runner: root.runner }
+}
+
 /// The matrix of this machine. An element is an error when a device that must be there is not.
 pub fn matrix(browser: Option<&Browser>) -> Vec<(&'static str, Result<Device, String>)> {
     if !cfg!(target_os = "linux") {
         let name = "this machine's GPU";
-        return vec![(name, Ok(Device { name, icds: Vec::new(), adapter: None }))];
+        return vec![(name, Ok(Device { name, icds: Vec::new(), adapter: None, runner: Vec::new() }))];
     }
     let found = vulkan::find();
     let mut devices = vec![
@@ -70,7 +84,7 @@ pub fn matrix(browser: Option<&Browser>) -> Vec<(&'static str, Result<Device, St
             eprintln!("not in the matrix: {name}, which has no Vulkan driver here");
             continue;
         }
-        devices.push((name, Ok(Device { name, icds, adapter: None })));
+        devices.push((name, Ok(Device { name, icds, adapter: None, runner: Vec::new() })));
     }
     devices
 }
@@ -79,7 +93,7 @@ fn software(name: &'static str, adapter: &'static str, icds: Vec<PathBuf>) -> (&
     let device = if icds.is_empty() {
         Err(format!("{name} is not installed: no ICD file of it was found"))
     } else {
-        Ok(Device { name, icds, adapter: Some(adapter) })
+        Ok(Device { name, icds, adapter: Some(adapter), runner: Vec::new() })
     };
     (name, device)
 }
@@ -146,6 +160,15 @@ mod tests {
         );
         let (_, missing) = software("SwiftShader", "SwiftShader", Vec::new());
         assert!(missing.is_err_and(|reason| reason.contains("SwiftShader is not installed")));
+        let root = Root {
+            runner: vec!["/root/ld.so".into(), "--library-path".into(), "/root/lib".into()],
+            icd: "/c.json".into(),
+        };
+        let mut command = Command::new("cargo");
+        newest_lavapipe(root).choose(&mut command).expect("the paths can be joined");
+        let shown = process::shown(&command);
+        assert!(shown.contains("_UNKNOWN_LINUX_GNU_RUNNER='/root/ld.so --library-path /root/lib'"), "{shown}");
+        assert!(shown.contains("VK_DRIVER_FILES=/c.json"), "{shown}");
     }
 
     #[test]

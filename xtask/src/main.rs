@@ -14,6 +14,7 @@ mod args;
 mod bench;
 mod chart;
 mod describe;
+mod forky;
 mod process;
 mod report;
 mod setup;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::args::Piece;
 use crate::workspace::{self, Workspace};
-use crate::{process, vulkan};
+use crate::{forky, process, vulkan};
 
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -23,6 +23,13 @@ pub fn run(workspace: &Workspace, piece: Piece) -> Result<(), String> {
     }
     if all || piece == Piece::Browser {
         browser()?;
+    }
+    if all || piece == Piece::Lavapipe {
+        match forky::missing() {
+            None => drop(forky::root()?),
+            Some(reason) if all => eprintln!("no newest lavapipe: {reason}"),
+            Some(reason) => return Err(format!("no newest lavapipe: {reason}")),
+        }
     }
     Ok(())
 }
@@ -237,12 +244,12 @@ fn is_ubuntu(os_release: &str) -> bool {
     os_release.lines().any(|line| matches!(line.trim(), "ID=ubuntu" | "ID=\"ubuntu\""))
 }
 
-fn has_apt() -> bool {
+pub(crate) fn has_apt() -> bool {
     cfg!(target_os = "linux") && process::on_path("apt-get").is_some()
 }
 
 /// Installs packages of Debian or Ubuntu, after a line that says why.
-fn apt_install(packages: &[&str], why: &str) -> Result<(), String> {
+pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<(), String> {
     eprintln!("{why}: installing {} with apt", packages.join(" and "));
     install(as_root("apt-get")?.arg("update"))?;
     let mut apt = as_root("apt-get")?;
@@ -251,15 +258,19 @@ fn apt_install(packages: &[&str], why: &str) -> Result<(), String> {
 }
 
 /// Runs an installer. What it prints goes to the error output: `cargo xtask bench --json > file` may be the first command.
-fn install(command: &mut Command) -> Result<(), String> {
+pub(crate) fn install(command: &mut Command) -> Result<(), String> {
     process::run(command.stdout(std::io::stderr()))
 }
 
+/// Whether we are root.
+pub(crate) fn is_root() -> bool {
+    process::read(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
 /// A command for which one must be root: through sudo, unless we are.
-fn as_root(program: &str) -> Result<Command, String> {
+pub(crate) fn as_root(program: &str) -> Result<Command, String> {
     const ASK_NOTHING: (&str, &str) = ("DEBIAN_FRONTEND", "noninteractive");
-    let id = process::read(Command::new("id").arg("-u"))?;
-    if id.trim() == "0" {
+    if is_root() {
         let mut command = Command::new(program);
         command.env(ASK_NOTHING.0, ASK_NOTHING.1);
         return Ok(command);

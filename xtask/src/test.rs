@@ -8,7 +8,7 @@ use crate::serve::Server;
 use crate::setup::{self, Browser};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{process, web};
+use crate::{forky, process, web};
 
 /// Need no device, and are run where none can be found.
 const WITHOUT_GPU: [&str; 5] = ["laws", "shaders", "plans", "formats", "checkpoint"];
@@ -16,6 +16,9 @@ const WITHOUT_GPU: [&str; 5] = ["laws", "shaders", "plans", "formats", "checkpoi
 const WITH_EACH_CAPS: [&str; 2] = ["correctness", "golden"];
 /// Run on a device with full capabilities; so does every integration test that is named nowhere here.
 const WITH_FULL_CAPS: [&str; 1] = ["dispatch"];
+/// Run on the newest lavapipe, the only device of the matrix with matrix units: the plans that need them, by a part of their names, the golden
+/// cases of their op, among whose plans they are, and that the device has such units at all.
+const WITH_MATRIX_UNITS: [(&str, &str); 3] = [("probe", "matri"), ("correctness", "tiled_coop"), ("golden", "linear/")];
 /// Needs the page, served.
 const BROWSER: &str = "browser";
 
@@ -56,6 +59,8 @@ pub fn run(workspace: &Workspace, quick: bool) -> Result<(), String> {
             }
         }
     }
+
+    newest_lavapipe(&mut steps, workspace, quick);
 
     if quick {
         steps.leave_out("page", "--quick");
@@ -126,6 +131,32 @@ fn on_device(steps: &mut Steps, workspace: &Workspace, groups: &Groups, device: 
             let mut test = cargo_test(workspace, &groups.with_each_caps);
             device.choose(&mut test)?;
             process::run(test.env("GRISTMILL_CAPS", "baseline"))
+        });
+    }
+}
+
+fn newest_lavapipe(steps: &mut Steps, workspace: &Workspace, quick: bool) {
+    const NAME: &str = "newest lavapipe, matrix units";
+    if quick {
+        return steps.leave_out(NAME, "--quick");
+    }
+    if std::env::var("GRISTMILL_ADAPTER").is_ok_and(|name| name == "none") {
+        return steps.leave_out(NAME, "GRISTMILL_ADAPTER=none");
+    }
+    if let Some(reason) = forky::missing() {
+        return steps.leave_out(NAME, &reason);
+    }
+    let Some(root) = steps.run("set-up: newest lavapipe", forky::root) else {
+        return steps.leave_out(NAME, "it could not be made");
+    };
+    let device = devices::newest_lavapipe(root);
+    for (test, filter) in WITH_MATRIX_UNITS {
+        steps.run(&format!("{NAME}: {test}"), || {
+            let mut command = cargo_test(workspace, &[test.to_owned()]);
+            device.choose(&mut command)?;
+            // A filter that finds nothing fails nothing: so the first of these must find the units.
+            command.env("GRISTMILL_MATRIX", "must").env_remove("GRISTMILL_CAPS").args(["--", filter]);
+            process::run(&mut command)
         });
     }
 }

@@ -7,6 +7,11 @@
 //! | [`Encode`] | the weight of numbers |
 //!
 //! Sums are f32, whatever the storage. A weight is decoded where it is multiplied, and its packed bytes are all that is read of it.
+//!
+//! Matrix units take f16. Where x and the weight are stored in 16 bits or less (f16, bf16 and int8 pass exactly, a weight's decoded numbers are
+//! rounded by 2^-11 of themselves) and a device has such units, they are used for many rows; a power of two for each row keeps numbers in
+//! the range of f16. Where x or a dense weight is f32 they are used by the plan's name only: `GRISTMILL_PLAN=linear=tiled_coop/64x64`, or
+//! [`Recorder::run_plan`](crate::dispatch::Recorder::run_plan).
 
 use std::sync::Arc;
 
@@ -15,7 +20,7 @@ use crate::error::{Result, shape_error};
 use crate::formats::laid::{Integers, Laid, Slot, WeightAt};
 use crate::ops::norm::want_elem;
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, matrix_filling, rows_at_once};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Const, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
@@ -327,6 +332,42 @@ const TILES: [Tile; 4] = [
 /// The shape of `linear/tiled_dot`.
 const DOT_TILE: Tile = Tile { name: "tiled_dot/64x64", rows: 64, cols: 64, lane_rows: 4 };
 
+/// A shape of `linear/tiled_coop`.
+struct Matrices {
+    name: &'static str,
+    /// Rows of x.
+    rows: u64,
+    /// Rows of the weight.
+    cols: u64,
+    /// Rows of x of a subgroup.
+    sub_rows: u64,
+}
+
+/// The largest first.
+const MATRICES: [Matrices; 3] = [
+    Matrices { name: "tiled_coop/128x128", rows: 128, cols: 128, sub_rows: 64 },
+    Matrices { name: "tiled_coop/64x64", rows: 64, cols: 64, sub_rows: 32 },
+    Matrices { name: "tiled_coop/32x64", rows: 32, cols: 64, sub_rows: 16 },
+];
+
+impl Matrices {
+    /// `size` is that of the units.
+    fn fits(&self, caps: &Caps, (size, subgroup): (u32, u32)) -> bool {
+        let (size, subgroup) = (u64::from(size), u64::from(subgroup));
+        let lanes = self.rows / self.sub_rows * (self.cols / 32) * subgroup;
+        // Operands, powers, a band of sums, and what the reduce filling has.
+        let bytes = (self.rows + self.cols) * 88 + self.rows / self.sub_rows * size * (self.cols + 4) * 4 + 16;
+        bytes + lanes / 8 * 28 + 32 <= u64::from(caps.workgroup_bytes)
+            && lanes <= u64::from(caps.invocations)
+            && (self.rows * 8).is_multiple_of(lanes)
+    }
+
+    /// Rows of the weight, or of each of two.
+    fn outputs(&self, gated: bool) -> u64 {
+        if gated { self.cols / 2 } else { self.cols }
+    }
+}
+
 /// Workgroups that fill a device: 4 of 64 lanes on each of 32 cores. Larger devices want more, and lose the less the more there are.
 const FILLED: u64 = 128;
 
@@ -369,6 +410,7 @@ impl Problem for LinearProblem {
                 op: "linear",
                 name: "none".into(),
                 why: "there are no rows",
+                operands: None,
                 steps: Vec::new(),
                 scratch_bytes: Vec::new(),
             });
@@ -387,7 +429,11 @@ impl Problem for LinearProblem {
         if plans.is_empty() || !cpu {
             plans.extend(self.few_rows(caps, None)?);
         }
+        let (matrices, at) = (self.matrices(caps)?, plans.len());
         plans.extend(self.tiles(caps)?);
+        // The last runs everywhere.
+        let at = if self.is_for_matrices() { at } else { plans.len() - 1 };
+        plans.splice(at..at, matrices);
         if self.k.div_ceil(32) <= NAIVE_BLOCKS {
             let together = if cpu && self.m > 1 { 4 } else { 1 };
             let steps = self.each(caps, together, |range, rows| self.naive(caps, together, range, rows))?;
@@ -401,7 +447,7 @@ impl Problem for LinearProblem {
 
 impl LinearProblem {
     fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
-        Plan { op: "linear", name, why, steps, scratch_bytes }
+        Plan { op: "linear", name, why, operands: None, steps, scratch_bytes }
     }
 
     /// Some operand is f16, the device has it, and reading it as such is worth while: a software device takes longer over it than over
@@ -460,6 +506,37 @@ impl LinearProblem {
             }
         }
         Ok(plans)
+    }
+
+    /// Whether matrix units may be chosen for the caller: they make both operands f16. What is stored in 16 bits or less passes as it is, and what
+    /// is decoded from a few bits loses less than it has lost; who has f32 wants f32.
+    fn is_for_matrices(&self) -> bool {
+        self.x.elem != Elem::F32 && !self.w.is_f32() && self.up.as_ref().is_none_or(|up| !up.is_f32())
+    }
+
+    /// Plans by matrix units, the best first. Where nobody gets them without asking, one is enough.
+    fn matrices(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let Some(units) = caps.matrix_units().filter(|_| self.m > FEW_ROWS) else { return Ok(Vec::new()) };
+        let cpu = caps.kind == DeviceKind::Cpu;
+        let mut shapes: Vec<_> = MATRICES.iter().filter(|shape| shape.fits(caps, units)).collect();
+        // The larger a tile, the less is loaded and decoded; but its rows should be there, and there should be one for each core.
+        let gated = self.up.is_some();
+        let good = |shape: &&Matrices| {
+            let tiles = self.m.div_ceil(shape.rows) * self.n.div_ceil(shape.outputs(gated));
+            self.m * 2 > shape.rows && (cpu || tiles >= FILLED)
+        };
+        let best = shapes.iter().position(good).unwrap_or(shapes.len().saturating_sub(1));
+        shapes.rotate_left(best);
+        if cpu || !self.is_for_matrices() {
+            shapes.truncate(1);
+        }
+        let means = Means { subgroup: Some(units.1), native_f16: self.native_f16(caps) };
+        let plan = |shape: &Matrices| {
+            let steps = self.each(caps, shape.rows, |range, rows| self.coop(caps, means, units, shape, range, rows))?;
+            let why = "many rows: f16 operands, by matrix units";
+            Ok(Plan { operands: Some(Elem::F16), ..self.plan_of(shape.name.into(), why, steps, Vec::new()) })
+        };
+        shapes.into_iter().map(plan).collect()
     }
 
     /// The parts of the outputs, by the borders of the parts of both weights.
@@ -610,6 +687,30 @@ impl LinearProblem {
         }
         let tiles =
             u64::from(range.n1 - range.n0).div_ceil(tile.outputs(self.up.is_some())) * rows.m.div_ceil(tile.rows);
+        let grid = grid("linear", caps, tiles)?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
+    /// By tiles and matrix units.
+    fn coop(
+        &self,
+        caps: &Caps,
+        means: Means,
+        (size, _): (u32, u32),
+        shape: &Matrices,
+        range: Range,
+        rows: Rows,
+    ) -> Result<Step> {
+        let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, true);
+        self.weights(&mut step, &mut params, range, false, |_| true);
+        step.set("ROWS", Const::U32(shape.rows as u32));
+        step.set("COLS", Const::U32(shape.cols as u32));
+        step.set("SUB_ROWS", Const::U32(shape.sub_rows as u32));
+        step.fill("matrix", matrix_filling(size));
+        means.reduce(&mut step);
+        let tiles =
+            u64::from(range.n1 - range.n0).div_ceil(shape.outputs(self.up.is_some())) * rows.m.div_ceil(shape.rows);
         let grid = grid("linear", caps, tiles)?;
         params.fold = grid[0];
         Ok(step.step(&params, grid))

@@ -577,7 +577,7 @@ impl Problem for NormProblem {
 
 impl NormProblem {
     fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
-        Plan { op: self.op, name, why, steps, scratch_bytes }
+        Plan { op: self.op, name, why, operands: None, steps, scratch_bytes }
     }
 
     fn layouts(&self) -> impl Iterator<Item = Layout> {

@@ -44,11 +44,11 @@ pub(super) fn codes(q: &'static str, x: &Array, bound: &[f64], len: usize, codin
         code_bound.extend(row.iter().zip(bound).map(|(v, b)| 0.5 + moved + b / scale + (v / scale).abs() * relative));
     }
     let mut out = vec![
-        Expected { role: "scale", want: quantized.scale, bound: scale_bound },
-        Expected { role: q, want: quantized.codes.data, bound: code_bound },
+        Expected { role: "scale", want: quantized.scale, bound: scale_bound, rounded: Vec::new() },
+        Expected { role: q, want: quantized.codes.data, bound: code_bound, rounded: Vec::new() },
     ];
     if !symmetric {
-        out.push(Expected { role: "zero", want: quantized.zero, bound: zero_bound });
+        out.push(Expected { role: "zero", want: quantized.zero, bound: zero_bound, rounded: Vec::new() });
     }
     out
 }

@@ -40,13 +40,16 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
 /// The relative error of one f32 operation.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
 
+/// The relative error of a number that is made f16: a device may cut off what does not fit.
+const U16: f64 = 1.0 / 1024.0;
+
 /// How many roundings the sum of a row pays for at worst. Kernels add products of a block of 32 and then the blocks of a lane; the
 /// naive lane has all blocks, one after the other. 4 more are those of the weight and of the product, and 16 the sums of lanes.
 fn roundings(k: usize) -> f64 {
     32.0 + k.div_ceil(32) as f64 + 20.0
 }
 
-pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
+pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> {
     let nothing = Array { shape: vec![0, 1], data: Vec::new() };
     let get = |role: &str| arrays.get(role).unwrap_or(&nothing);
     let w = get("w");
@@ -54,68 +57,114 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
     if case.op == "dequantize" {
         // The host's numbers, bit for bit.
         let want = reference::dequantize(w, n);
-        return Ok(vec![Expected { role: "y", bound: vec![0.0; want.len()], want }]);
+        return Ok(vec![Expected { role: "y", bound: vec![0.0; want.len()], rounded: Vec::new(), want }]);
     }
     let name = match case.attrs.0.get("activation") {
         Some(Value::Text(name)) => name.as_str(),
         _ => "none",
     };
-    let r = roundings(k);
-    let (sums, sizes) = reference::matmul(get("x"), w, n);
-    let up = arrays.get("up").map(|up| reference::matmul(get("x"), up, n));
-    let x_scale = arrays.get("x_scale");
-    let (bias, residual, row_scale) = (arrays.get("bias"), arrays.get("residual"), arrays.get("row_scale"));
-    let largest = |values: &[f64]| values.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-    let rows = |w: &Array| w.data.chunks(k).map(largest).collect::<Vec<_>>();
-    let mut reach = rows(w);
-    if let Some(up) = arrays.get("up") {
-        reach.iter_mut().zip(rows(up)).for_each(|(reach, up)| *reach = reach.max(up));
-    }
-    let magnitudes: Vec<f64> = get("x").data.chunks(k).map(|x| x.iter().map(|v| v.abs()).sum()).collect();
+    let x = get("x");
+    let (r, x_scale) = (roundings(k), arrays.get("x_scale"));
+    let rows = |of: &Array| of.data.chunks(k).map(Row::of).collect::<Vec<_>>();
+    let x_rows = rows(x);
+    let weights: Vec<_> = ["w", "up"].into_iter().filter_map(|role| arrays.get(role)).collect();
+    let weight_rows: Vec<_> = weights.iter().map(|w| rows(w)).collect();
+    let products: Vec<_> = weights.iter().map(|w| reference::matmul(x, w, n)).collect();
     let layer = reference::Linear {
-        x: get("x"),
+        x,
         x_scale,
         w,
         up: arrays.get("up"),
         n,
-        bias,
-        residual,
-        row_scale,
+        bias: arrays.get("bias"),
+        residual: arrays.get("residual"),
+        row_scale: arrays.get("row_scale"),
         activation: name,
     };
     // As `reference::linear`, whose products are at hand.
-    let want = reference::linear_epilogue(&layer, &sums, up.as_ref().map(|(sums, _)| sums.as_slice()));
-    let mut bound = Vec::new();
-    for (i, (sum, size)) in sums.into_iter().zip(sizes).enumerate() {
-        let (m, n) = (i / n, i % n);
-        let scale = x_scale.map_or(1.0, |s| s.data[m]);
-        let before = sum * scale + bias.map_or(0.0, |b| b.data[n]);
-        // Products of codes are added apart from those of a zero or bias, neither of which is larger than the row's numbers reach.
-        let apart = if x_scale.is_some() { 4.0 * reach[n % w.shape[0]] * magnitudes[m] } else { 0.0 };
-        let mut error = (r * U * size + 4.0 * U * apart) * scale.abs() + U * (before.abs() + (sum * scale).abs());
-        let mut v = reference::activation(name, before);
-        if name != "none" {
+    let want = match products.as_slice() {
+        [] => Vec::new(),
+        [(sums, _), rest @ ..] => {
+            reference::linear_epilogue(&layer, sums, rest.first().map(|(sums, _)| sums.as_slice()))
+        }
+    };
+    // How far sum i of a matrix may be off, by plans that take operands as they are stored.
+    let stored = |matrix: usize, i: usize| {
+        let size = products[matrix].1[i];
+        // Products of codes are added apart from those of a zero or bias, neither of which is larger than the rows' numbers reach.
+        let reach = weight_rows.iter().map(|rows| rows[i % n % rows.len()].largest).fold(0.0, f64::max);
+        let apart = if x_scale.is_some() { 4.0 * reach * x_rows[i / n].sum } else { 0.0 };
+        r * U * size + 4.0 * U * apart
+    };
+    // And by those that make them f16, with a power of two for each row: what is stored in 16 bits or less passes as it is, other numbers are
+    // rounded. What is below 2^-23 of the largest of its row may be lost. Additions are in any order, and may cut off.
+    let exact = |elem: Elem| elem != Elem::F32;
+    let x_elem = case.inputs.iter().find(|input| input.role == "x").map_or(storage, |input| input.stored.elem(storage));
+    let halved = |matrix: usize, i: usize| {
+        let weight = &case.weights[matrix];
+        let x_error = if exact(x_elem) { 0.0 } else { U16 };
+        let w_error = if weight.format == Format::Dense && exact(weight.dense) { 0.0 } else { U16 };
+        let (x, w) = (x_rows[i / n], &weight_rows[matrix]);
+        let w = w[i % n % w.len()];
+        let lost = 2f64.powi(-23) * (x.largest * w.sum + w.largest * x.sum);
+        products[matrix].1[i] * (x_error + w_error + x_error * w_error + 2.0 * U * (k as f64 + 20.0)) + lost
+    };
+    let bound = bounds(&layer, &products, stored);
+    let rounded = bounds(&layer, &products, halved);
+    Ok(vec![Expected { role: "y", want, bound, rounded }])
+}
+
+/// Of a row.
+#[derive(Clone, Copy)]
+struct Row {
+    /// The largest magnitude.
+    largest: f64,
+    /// The sum of magnitudes.
+    sum: f64,
+}
+
+impl Row {
+    fn of(row: &[f64]) -> Self {
+        let largest = row.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+        Self { largest, sum: row.iter().map(|v| v.abs()).sum() }
+    }
+}
+
+/// The bounds of a layer whose sums may be off by `wrong(matrix, i)`; `products`: of each matrix the sums and their sizes.
+fn bounds(
+    layer: &reference::Linear<'_>,
+    products: &[(Vec<f64>, Vec<f64>)],
+    wrong: impl Fn(usize, usize) -> f64,
+) -> Vec<f64> {
+    let n = layer.n;
+    let of = |i: usize| {
+        let (m, sum) = (i / n, products[0].0[i]);
+        let scale = layer.x_scale.map_or(1.0, |s| s.data[m]);
+        let before = sum * scale + layer.bias.map_or(0.0, |b| b.data[i % n]);
+        let mut error = wrong(0, i) * scale.abs() + U * (before.abs() + (sum * scale).abs());
+        let mut v = reference::activation(layer.activation, before);
+        if layer.activation != "none" {
             // No activation is steeper than 1.13; exp has 3 + 2|v| ulp by the specification of WGSL, and what it goes into falls off
             // as quickly; a quotient has 2.5, and the fit of erfc 1.2e-7.
             error = 1.13 * error + U * (24.0 + 4.0 * before.abs().min(20.0)) * before.abs().min(v.abs() + 1.0);
         }
-        if let Some((sums, sizes)) = &up {
-            let (up, wrong) = (sums[i] * scale, (r * U * sizes[i] + 4.0 * U * apart) * scale.abs());
+        if let Some((sums, _)) = products.get(1) {
+            let (up, wrong) = (sums[i] * scale, wrong(1, i) * scale.abs());
             error = error * (up.abs() + wrong) + v.abs() * (wrong + U * up.abs());
             v *= up;
             error += U * v.abs();
         }
-        if let Some(scale) = row_scale {
+        if let Some(scale) = layer.row_scale {
             v *= scale.data[m];
             error = error * scale.data[m].abs() + U * v.abs();
         }
-        if let Some(residual) = residual {
+        if let Some(residual) = layer.residual {
             v += residual.data[i];
             error += U * (v.abs() + residual.data[i].abs());
         }
-        bound.push(error);
-    }
-    Ok(vec![Expected { role: "y", want, bound }])
+        error
+    };
+    (0..products.first().map_or(0, |(sums, _)| sums.len())).map(of).collect()
 }
 
 /// Every storage of activations.
@@ -444,6 +493,13 @@ pub(super) fn cases() -> Vec<Case> {
         let mut made = Make::new(&format!("special-weight-m{m}"), m, [39, 45], 39, dense).dense(Elem::Bf16);
         made.0.weights[0].fill = Fill::Special;
         all.push(made.hurts("NaN, infinities, zeros in a weight, each in its row"));
+    }
+    // What f16 cannot hold, though the sums are numbers: large, small, and larger all the time.
+    let normal = |deviation| Fill::Normal { mean: 0.0, deviation };
+    for (name, k, of) in [("huge", 4096, normal(1e4)), ("tiny", 128, normal(1e-6)), ("growing", 160, Fill::Growing)] {
+        let mut made = Make::new(&format!("{name}-m20"), 20, [9, k], 9, dense).fill(of).storages(FLOATS);
+        made.0.weights[0].fill = of;
+        all.push(made.hurts("numbers past the range of f16"));
     }
     all.push(Make::new("no-rows", 0, [64, 64], 64, q4).hurts("nothing to do"));
     all.push(Make::new("one-number", 1, [1, 1], 1, dense).hurts("one number"));

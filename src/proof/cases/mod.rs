@@ -132,6 +132,8 @@ pub enum Fill {
     Constant(f32),
     /// Few different numbers, so that many are equal, and among them NaN, both infinities and both zeros.
     Coarse,
+    /// Normally distributed, times `2^(⌊k/8⌋ − 10)` for number k of a row: each row outgrows whatever fitted its first numbers.
+    Growing,
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
     /// Normally distributed; every third row (of the last dimension) has a NaN.
@@ -344,6 +346,7 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
             let some = [f32::NAN, f32::NEG_INFINITY, -1.5, -0.0, 0.0, 0.25, 2.0, f32::INFINITY];
             (0..n).map(|_| some[random.next() as usize % some.len()]).collect()
         }
+        Fill::Growing => (0..n).map(|i| random.normal() * 2f32.powi((i % last / 8) as i32 - 10)).collect(),
         Fill::Special => {
             let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
             for (r, row) in values.chunks_mut(last).enumerate() {

@@ -1,0 +1,211 @@
+// linear/tiled_coop: a tile of ROWS rows of x by COLS rows of the weight, multiplied by matrix units: f16 operands, f32 sums.
+//
+//     y[m, n] = Σ over k of f16(x[m, k]·2^s[m]) · f16(w[n, k]·2^t[n]) · 2^(−s[m] − t[n]), and then as linear/tiled
+//
+// Both operands are rounded to f16 in the tile. Each row has a power of two of its own, so that its numbers fit whatever their size: its
+// largest so far lies between 2^9 and 2^15, and what is below 2^-23 of it may be lost. It is found as online softmax finds its
+// maximum: when a row outgrows its power, it gets another, and the sums, which are in the units of both powers, are brought down once
+// through workgroup memory. The first numbers of a row leave 2^6 of room, so that this is rare. What is stored in f16, bf16 or int8
+// passes exactly; other numbers lose what f16 loses. Sums are f32, in what order is the device's.
+// Good for prefill on a device with matrix units. Wrong for few rows, and for f32 operands whose last bits matter.
+// SUB_ROWS × SUB_COLS outputs are a subgroup's. It loads SUB_ROWS + SUB_COLS rows to multiply SUB_ROWS · SUB_COLS of them: at 32 × 32 a
+// 16 × 16 operand serves 2 products, at 64 × 32 it serves 2.7. A row of a tile takes STRIDE numbers, 16 bytes more than it has, so
+// that 8 rows lie in different banks. Stores into tiles are of single f16: a matrix is loaded from an array of scalars, as Metal
+// wants it. Sums go out through workgroup memory by bands of SIZE rows of each subgroup.
+// Bytes: as linear/tiled. Barriers: 3 for each 32 inputs, and 3 for each band.
+// Workgroup memory: (ROWS + COLS)·88 bytes, and ROWS / SUB_ROWS · SIZE · (COLS + 4)·4: 20 or 15 KiB for 64 × 64, 39 or 30 KiB for 128 × 128.
+// Registers: SUB_ROWS · SUB_COLS sums a subgroup, 32 or 64 a lane of 32; 32 of weights while they are decoded.
+// Tried without powers of two: x of 1e4 in f32 times a weight of 10 is past f16 as soon as x is past 65504, and numbers of 1e-5 are lost.
+enable subgroups;
+#import matmul
+#const SUB_ROWS = 32u // of a subgroup
+#const SUBGROUP = 32u // lanes of a subgroup, always as many
+const SUB_COLS = 32u;
+const LANES = 8u; // which load a row of x
+const LANE_COUNT = (ROWS / SUB_ROWS) * (COLS / SUB_COLS) * SUBGROUP;
+#slot matrix
+#slot reduce
+const STRIDE = 40u;
+const DOWN = SUB_ROWS / matrix_SIZE;   // matrices of sums of a subgroup
+const ACROSS = SUB_COLS / matrix_SIZE;
+const BAND = ROWS / SUB_ROWS * matrix_SIZE; // rows of a band
+const BAND_STRIDE = COLS + 4u;
+const X_TURNS = ROWS * 8u / LANE_COUNT;
+const W_TURNS = (COLS + LANE_COUNT - 1u) / LANE_COUNT;
+const MOST = 126; // the largest power of two that a row has, and the first
+var<workgroup> tile_x: array<matrix_number, ROWS * STRIDE>;
+var<workgroup> tile_w: array<matrix_number, COLS * STRIDE>;
+var<workgroup> tile_sums: array<f32, BAND * BAND_STRIDE>;
+var<workgroup> tile_power: array<i32, ROWS + COLS>; // of rows of x, then of the weight
+var<workgroup> tile_less: array<i32, ROWS + COLS>;  // by how much a power has become less in this block
+var<workgroup> tile_outgrown: atomic<u32>;          // 1 where one has
+
+// 2^n, as far as a normal f32 can be that.
+fn power_of_two(n: i32) -> f32 {
+    return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u);
+}
+
+fn largest4(v: vec4<f32>) -> u32 {
+    let bits = bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu);
+    return max(max(bits.x, bits.y), max(bits.z, bits.w));
+}
+
+// The power for a row that has had this one, and now has numbers up to these bits.
+fn fitting(power: i32, largest: u32) -> i32 {
+    let top = i32(largest >> 23u) - 127; // below 2^(top + 1)
+    return select(power, 9 - top, top + power > 14);
+}
+
+// Notes the power of a row; what has been summed in units of the last one must be brought down.
+fn note(row: u32, was: i32, power: i32, block: u32) {
+    if (power == was) { return; }
+    tile_power[row] = power;
+    if (block > 0u) {
+        tile_less[row] = was - power;
+        atomicStore(&tile_outgrown, 1u);
+    }
+}
+
+fn keep4_x(at: u32, v: matrix_number4) {
+    tile_x[at] = v.x;
+    tile_x[at + 1u] = v.y;
+    tile_x[at + 2u] = v.z;
+    tile_x[at + 3u] = v.w;
+}
+
+fn keep4_w(at: u32, v: matrix_number4) {
+    tile_w[at] = v.x;
+    tile_w[at + 1u] = v.y;
+    tile_w[at + 2u] = v.z;
+    tile_w[at + 3u] = v.w;
+}
+
+// The row of the tile of a row of a band.
+fn row_of(band: u32, row: u32) -> u32 {
+    return row / matrix_SIZE * SUB_ROWS + band * matrix_SIZE + row % matrix_SIZE;
+}
+
+// Four sums of a row of a band, without the powers.
+fn sums4(band: u32, row: u32, col: u32) -> vec4<f32> {
+    let at = row * BAND_STRIDE + col;
+    let w = ROWS + col;
+    let powers = tile_power[row_of(band, row)] + vec4<i32>(tile_power[w], tile_power[w + 1u], tile_power[w + 2u], tile_power[w + 3u]);
+    var v = vec4<f32>(tile_sums[at], tile_sums[at + 1u], tile_sums[at + 2u], tile_sums[at + 3u]);
+    // In two halves, either of which is a number.
+    for (var i = 0u; i < 4u; i++) { v[i] *= power_of_two(-(powers[i] / 2)); }
+    for (var i = 0u; i < 4u; i++) { v[i] *= power_of_two(powers[i] / 2 - powers[i]); }
+    return v;
+}
+
+@compute @workgroup_size(LANE_COUNT)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    let origin = matmul_origin(group.x + group.y * linear_params.fold);
+    let sub_y = subgroup / (COLS / SUB_COLS);
+    let sub_col = subgroup % (COLS / SUB_COLS) * SUB_COLS;
+    let band_at = sub_y * matrix_SIZE * BAND_STRIDE + sub_col; // of this subgroup's first matrix in a band
+
+    var x_powers: array<i32, X_TURNS>;
+    var w_powers: array<i32, W_TURNS>;
+    for (var t = 0u; t < X_TURNS; t++) { x_powers[t] = MOST; }
+    for (var t = 0u; t < W_TURNS; t++) { w_powers[t] = MOST; }
+    for (var row = lane; row < ROWS + COLS; row += LANE_COUNT) {
+        tile_power[row] = 0; // a row of zeros keeps it
+        tile_less[row] = 0;
+    }
+    if (lane == 0u) { atomicStore(&tile_outgrown, 0u); }
+    // Sums begin as zeros that are loaded: that a matrix begins as zeros is not said of every device.
+    for (var at = lane; at < BAND * BAND_STRIDE; at += LANE_COUNT) { tile_sums[at] = 0.0; }
+    workgroupBarrier();
+    var sums: array<matrix_sum, DOWN * ACROSS>;
+    for (var i = 0u; i < DOWN * ACROSS; i++) { sums[i] = coopLoadT<matrix_sum>(&tile_sums[band_at], BAND_STRIDE); }
+
+    let blocks = (linear_params.k + 31u) / 32u;
+    for (var block = 0u; block < blocks; block++) {
+        for (var t = 0u; t < X_TURNS; t++) {
+            let v = t * LANE_COUNT + lane;
+            let row = v / 8u;
+            let x = linear_x4(min(origin.x + row, linear_params.m - 1u), block * 32u + v % 8u * 4u);
+            let was = x_powers[t];
+            let power = fitting(was, reduce_max(largest4(x), lane));
+            x_powers[t] = power;
+            if (v % 8u == 0u) { note(row, was, power, block); }
+            keep4_x(row * STRIDE + v % 8u * 4u, matrix_of4(x * power_of_two(power)));
+        }
+        for (var t = 0u; t < W_TURNS; t++) {
+            let row = t * LANE_COUNT + lane;
+            if (row >= COLS) { continue; }
+            var w: array<vec4<f32>, 8>;
+            if (GATED && row >= matmul_HALF) {
+                w = up_load32(linear_params.up, matmul_output(origin, row), block);
+            } else {
+                w = w_load32(linear_params.w, matmul_output(origin, row), block);
+            }
+            var largest = 0u;
+            for (var i = 0u; i < 8u; i++) {
+                w[i] = linear_keep4(w[i], block * 32u + i * 4u);
+                largest = max(largest, largest4(w[i]));
+            }
+            let was = w_powers[t];
+            let power = fitting(was, largest);
+            w_powers[t] = power;
+            note(ROWS + row, was, power, block);
+            for (var i = 0u; i < 8u; i++) { keep4_w(row * STRIDE + i * 4u, matrix_of4(w[i] * power_of_two(power))); }
+        }
+        if (workgroupUniformLoad(&tile_outgrown) != 0u) { // and the tiles are whole
+            for (var band = 0u; band < DOWN; band++) {
+                for (var c = 0u; c < ACROSS; c++) {
+                    coopStoreT(sums[band * ACROSS + c], &tile_sums[band_at + c * matrix_SIZE], BAND_STRIDE);
+                }
+                workgroupBarrier();
+                for (var v = lane; v < BAND * COLS; v += LANE_COUNT) {
+                    let row = v / COLS;
+                    let col = v % COLS;
+                    let at = row * BAND_STRIDE + col;
+                    // One after the other, since both together may be 0, and a sum infinite.
+                    tile_sums[at] *= power_of_two(-tile_less[row_of(band, row)]);
+                    tile_sums[at] *= power_of_two(-tile_less[ROWS + col]);
+                }
+                workgroupBarrier();
+                for (var c = 0u; c < ACROSS; c++) {
+                    sums[band * ACROSS + c] = coopLoadT<matrix_sum>(&tile_sums[band_at + c * matrix_SIZE], BAND_STRIDE);
+                }
+                workgroupBarrier();
+            }
+            for (var row = lane; row < ROWS + COLS; row += LANE_COUNT) { tile_less[row] = 0; }
+            if (lane == 0u) { atomicStore(&tile_outgrown, 0u); }
+        }
+        for (var k = 0u; k < 32u; k += matrix_SIZE) {
+            var b: array<matrix_b, ACROSS>;
+            for (var c = 0u; c < ACROSS; c++) {
+                b[c] = coopLoad<matrix_b>(&tile_w[(sub_col + c * matrix_SIZE) * STRIDE + k], STRIDE);
+            }
+            for (var r = 0u; r < DOWN; r++) {
+                let a = coopLoadT<matrix_a>(&tile_x[(sub_y * SUB_ROWS + r * matrix_SIZE) * STRIDE + k], STRIDE);
+                for (var c = 0u; c < ACROSS; c++) { sums[r * ACROSS + c] = coopMultiplyAdd(a, b[c], sums[r * ACROSS + c]); }
+            }
+        }
+        workgroupBarrier();
+    }
+
+    for (var band = 0u; band < DOWN; band++) {
+        for (var c = 0u; c < ACROSS; c++) {
+            coopStoreT(sums[band * ACROSS + c], &tile_sums[band_at + c * matrix_SIZE], BAND_STRIDE);
+        }
+        workgroupBarrier();
+        for (var v = lane; v < BAND * (matmul_OUTPUTS / 4u); v += LANE_COUNT) {
+            let row = v / (matmul_OUTPUTS / 4u);
+            let col = v % (matmul_OUTPUTS / 4u) * 4u;
+            let m = origin.x + row_of(band, row);
+            if (GATED) {
+                linear_store4(m, origin.y + col, sums4(band, row, col), sums4(band, row, col + matmul_HALF));
+            } else {
+                linear_store4(m, origin.y + col, sums4(band, row, col), vec4<f32>());
+            }
+        }
+        workgroupBarrier();
+    }
+}

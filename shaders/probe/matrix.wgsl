@@ -1,0 +1,56 @@
+// probe/matrix: what linear/tiled_coop takes for granted of matrix units, shown by doing it.
+//
+//   sums[r, c] = Σ over k of a[r, k] · b[k, c] + d[r, c], whole numbers that differ from place to place
+//
+// Good for the dispatcher, before it believes in the matrix units of a device: a is loaded by rows, b by columns, sums are loaded and
+// stored by rows, each at a place of its own for each subgroup. No operand is symmetric, so that rows taken for columns show. Sums
+// reach 2^21, where f16 is infinite, and an f32 is exact. Wrong for anything else. Costs 4 bytes a number, 3 barriers, and for each
+// subgroup 3 KiB of workgroup memory where a matrix is 16 × 16.
+enable subgroups;
+#const SUBGROUP = 32u
+#const SUBGROUPS = 4u // of a workgroup
+#slot matrix
+const LANE_COUNT = SUBGROUP * SUBGROUPS;
+const STRIDE = matrix_SIZE + 8u; // as tiles are: rows at multiples of 16 bytes, and not one after the other
+const ROWS = SUBGROUPS * matrix_SIZE;
+var<workgroup> tile_a: array<matrix_number, ROWS * STRIDE>;
+var<workgroup> tile_b: array<matrix_number, ROWS * STRIDE>;
+var<workgroup> tile_sums: array<f32, ROWS * STRIDE>;
+
+struct probe_Params {
+    seed: u32,
+}
+@group(0) @binding(0) var<uniform> probe_params: probe_Params;
+@group(0) @binding(1) var<storage, read_write> probe_sums: array<f32>; // [workgroups, SUBGROUPS, SIZE, SIZE]
+
+fn number(at: u32) -> u32 {
+    return ((at + 1u) * 0x9e3779b1u) ^ probe_params.seed;
+}
+
+@compute @workgroup_size(LANE_COUNT)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    let first = group.x * ROWS * matrix_SIZE;
+    for (var i = lane; i < ROWS * matrix_SIZE; i += LANE_COUNT) {
+        let at = i / matrix_SIZE * STRIDE + i % matrix_SIZE;
+        let x = number(first + i);
+        let numbers = matrix_of4(vec4<f32>(f32(x >> 24u), f32((x >> 16u) & 255u), 0.0, 0.0) - 128.0);
+        tile_a[at] = numbers.x;
+        tile_b[at] = numbers.y;
+        tile_sums[at] = f32(x & 0xfffffu);
+    }
+    workgroupBarrier();
+    let at = subgroup * matrix_SIZE * STRIDE;
+    let a = coopLoadT<matrix_a>(&tile_a[at], STRIDE);
+    let b = coopLoad<matrix_b>(&tile_b[at], STRIDE);
+    let sums = coopLoadT<matrix_sum>(&tile_sums[at], STRIDE);
+    workgroupBarrier();
+    coopStoreT(coopMultiplyAdd(a, b, sums), &tile_sums[at], STRIDE);
+    workgroupBarrier();
+    for (var i = lane; i < ROWS * matrix_SIZE; i += LANE_COUNT) {
+        probe_sums[first + i] = tile_sums[i / matrix_SIZE * STRIDE + i % matrix_SIZE];
+    }
+}

@@ -1,0 +1,13 @@
+// Matrix units of 16 × 16: NVIDIA's and AMD's. Operands are f16, sums f32.
+enable f16;
+enable wgpu_cooperative_matrix;
+const slot_SIZE = 16u;
+alias slot_a = coop_mat16x16<f16, A>;
+alias slot_b = coop_mat16x16<f16, B>;
+alias slot_sum = coop_mat16x16<f32, C>;
+alias slot_number = f16;
+alias slot_number4 = vec4<f16>;
+
+fn slot_of4(v: vec4<f32>) -> slot_number4 {
+    return slot_number4(v);
+}
