@@ -18,6 +18,7 @@ use gristmill::formats::WeightAt;
 use gristmill::ops::linear::{DequantizeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
+use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, Const, PipelineKey};
 use gristmill::proof::measure::{Add, Copy, Number, Rate, RoofParams};
@@ -31,12 +32,13 @@ mod sweep;
 /// A params struct, or a struct that stands in one, as Rust lays it out: its name in WGSL, its fields and their offsets, its size.
 type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usize);
 
-const PARAMS: [Layout; 8] = [
+const PARAMS: [Layout; 9] = [
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
     ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
     ("weight_At", WeightAt::FIELDS, size_of::<WeightAt>()),
     ("norm_Params", NormParams::FIELDS, size_of::<NormParams>()),
     ("hypersphere_Params", HypersphereParams::FIELDS, size_of::<HypersphereParams>()),
+    ("prepare_Params", PrepareParams::FIELDS, size_of::<PrepareParams>()),
     ("quantize_Params", QuantizeParams::FIELDS, size_of::<QuantizeParams>()),
     ("roof_Params", RoofParams::FIELDS, size_of::<RoofParams>()),
     ("probe_Params", ProbeParams::FIELDS, size_of::<ProbeParams>()),

@@ -11,6 +11,7 @@ use crate::tensor::Tensor;
 pub mod linear;
 pub mod norm;
 pub mod params;
+pub mod prepare;
 pub mod quantize;
 pub(crate) mod step;
 

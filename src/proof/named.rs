@@ -8,6 +8,9 @@ use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::linear::{DequantizeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
+use crate::ops::prepare::{
+    FactorsProblem, MatrixStatsProblem, MatrixVectorProblem, PickProblem, PruneProblem, RescaleProblem,
+};
 use crate::ops::quantize::QuantizeProblem;
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::Plan;
@@ -188,5 +191,11 @@ problems! {
     Hypersphere(HypersphereProblem) if true,
     Quantize(QuantizeProblem) if true,
     Linear(LinearProblem) if !cases::ONLY_PAGE,
-    Dequantize(DequantizeProblem) if !cases::ONLY_PAGE
+    Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
+    MatrixStats(MatrixStatsProblem) if !cases::ONLY_PAGE,
+    MatrixVector(MatrixVectorProblem) if !cases::ONLY_PAGE,
+    Factors(FactorsProblem) if !cases::ONLY_PAGE,
+    Rescale(RescaleProblem) if !cases::ONLY_PAGE,
+    Prune(PruneProblem) if !cases::ONLY_PAGE,
+    Pick(PickProblem) if !cases::ONLY_PAGE
 }

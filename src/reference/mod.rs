@@ -4,6 +4,7 @@
 
 mod linear;
 mod norm;
+mod prepare;
 mod quantize;
 
 pub use linear::{Linear, activation, dequantize, linear, linear_epilogue, matmul};
@@ -11,6 +12,7 @@ pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
     power_norm, rms_norm, scaler, unified_norm,
 };
+pub use prepare::{Factor, Rescaling, matrix_stats, matrix_vector, pick, prune, rescale, scale_factors};
 pub use quantize::{Quantized, quantize_rows};
 
 /// A row-major array.

@@ -16,6 +16,7 @@ use crate::weight::Weight;
 mod codes;
 mod linear;
 mod norm;
+mod prepare;
 mod quantize;
 
 /// A family of ops: a file each.
@@ -34,6 +35,9 @@ const QUANTIZE: Family =
 const LINEAR: Family =
     Family { ops: linear::OPS, cases: linear::cases, build: linear::build, expected: linear::expected };
 
+const PREPARE: Family =
+    Family { ops: prepare::OPS, cases: prepare::cases, build: prepare::build, expected: prepare::expected };
+
 /// The families that the page has. Linear layers are tested and timed natively only, until the page has a section on weights: with
 /// them come the encoders and decoders of all formats, which would be two fifths of the wasm that it loads.
 const PAGE: &[Family] = &[NORM, QUANTIZE];
@@ -41,7 +45,7 @@ const PAGE: &[Family] = &[NORM, QUANTIZE];
 /// In wasm the table is the page's, without weights: what is not in it is not linked.
 pub(super) const ONLY_PAGE: bool = cfg!(target_arch = "wasm32");
 
-const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR] };
+const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, PREPARE] };
 
 /// The ops of the table; in wasm, those of the [`page`].
 pub const OPS: &[&str] = &joined::<{ count(FAMILIES) }>(FAMILIES);
@@ -351,11 +355,12 @@ mod tests {
     #[test]
     fn the_page_has_all_but_linear_layers() {
         let (all, page) = (all(), page());
+        let absent = [linear::OPS, prepare::OPS].concat();
         let there = |case: &&Case| page.iter().any(|p| p.name == case.name);
-        assert!(all.iter().filter(there).all(|c| !linear::OPS.contains(&c.op) && c.weights.is_empty()));
-        assert!(all.iter().filter(|c| !there(c)).all(|c| linear::OPS.contains(&c.op)));
+        assert!(all.iter().filter(there).all(|c| !absent.contains(&c.op) && c.weights.is_empty()));
+        assert!(all.iter().filter(|c| !there(c)).all(|c| absent.contains(&c.op)));
         assert!(page.len() > 100 && page.len() < all.len());
-        let families = [norm::OPS, quantize::OPS, linear::OPS].concat();
+        let families = [norm::OPS, quantize::OPS, linear::OPS, prepare::OPS].concat();
         assert_eq!(OPS, families);
     }
 }
