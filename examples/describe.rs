@@ -11,11 +11,15 @@ fn main() -> ExitCode {
         eprintln!("describe: name a GGUF or safetensors file, an index of shards, or a directory");
         return ExitCode::FAILURE;
     };
-    match Checkpoint::open(path) {
-        Ok(checkpoint) => {
-            print!("{}", describe(&checkpoint));
-            ExitCode::SUCCESS
+    let said = Checkpoint::open(path).and_then(|checkpoint| {
+        print!("{}", describe(&checkpoint));
+        if checkpoint.is_adapter() {
+            print!("\n{}", checkpoint.adapters()?);
         }
+        Ok(())
+    });
+    match said {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

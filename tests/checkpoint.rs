@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use gristmill::checkpoint::{Checkpoint, Kind, Meta, describe};
+use gristmill::checkpoint::{AdapterKind, Checkpoint, Kind, Meta, describe};
 use gristmill::formats::{Dtype, Format, Packed, Part};
 use gristmill::proof::{Attrs, Value};
 use safetensors::SafeTensors;
@@ -1078,6 +1078,381 @@ fn large_files_take_little_memory() {
     }
 }
 
+// ---- adapters
+
+/// What an adapter must be read as: the weight's name, the kind, the scale, the rank, its roles and their shapes.
+type Want<'a> = (&'a str, AdapterKind, f64, usize, &'a [(&'a str, &'a [usize])]);
+
+struct AdapterFile {
+    name: &'static str,
+    config: String,
+    tensors: Vec<Named>,
+    want: Vec<Want<'static>>,
+}
+
+impl AdapterFile {
+    fn files(&self) -> Vec<(&'static str, Vec<u8>)> {
+        vec![
+            ("adapter_model.safetensors", safetensors(&self.tensors)),
+            ("adapter_config.json", self.config.clone().into_bytes()),
+        ]
+    }
+}
+
+/// A tensor of a module as PEFT calls it.
+fn peft(name: &str, shape: &[usize]) -> Named {
+    let numbers = values(shape.iter().product());
+    named(&format!("base_model.model.{name}"), "F32", shape, f32s(&numbers))
+}
+
+fn lora_config(more: &str) -> String {
+    format!(r#"{{"peft_type":"LORA","r":4,"lora_alpha":10,"target_modules":["q_proj","emb"],"bias":"none"{more}}}"#)
+}
+
+const Q: &str = "m.0.q_proj.weight";
+const LORA: &[(&str, &[usize])] = &[("lora_A", &[4, 8]), ("lora_B", &[6, 4])];
+const DORA: &[(&str, &[usize])] = &[("lora_A", &[4, 8]), ("lora_B", &[6, 4]), ("lora_magnitude_vector", &[6])];
+
+fn adapter_files() -> Vec<AdapterFile> {
+    let lora = || vec![peft("m.0.q_proj.lora_A.weight", &[4, 8]), peft("m.0.q_proj.lora_B.weight", &[6, 4])];
+    let dora = |end: &str| [lora(), vec![peft(&format!("m.0.q_proj.lora_magnitude_vector{end}"), &[6])]].concat();
+    let file = |name, config: String, tensors, want| AdapterFile { name, config, tensors, want };
+    let kind = |peft_type: &str, more: &str| {
+        format!(r#"{{"peft_type":"{peft_type}","r":4,"target_modules":".*q_proj"{more}}}"#)
+    };
+    vec![
+        file("lora", lora_config(""), lora(), vec![(Q, AdapterKind::Lora, 2.5, 4, LORA)]),
+        file("rslora", lora_config(r#","use_rslora":true"#), lora(), vec![(Q, AdapterKind::Lora, 5.0, 4, LORA)]),
+        file("dora", lora_config(r#","use_dora":true"#), dora(""), vec![(Q, AdapterKind::Dora, 2.5, 4, DORA)]),
+        file(
+            "dora with .weight",
+            lora_config(r#","use_dora":true,"use_rslora":null"#),
+            dora(".weight"),
+            vec![(Q, AdapterKind::Dora, 2.5, 4, DORA)],
+        ),
+        file(
+            "patterns",
+            // The first that matches is meant; a name is of whole parts.
+            lora_config(
+                r#","rank_pattern":{"proj":9,"^m.1.q_proj":2,"1.q_proj":3,"q_proj":4},"alpha_pattern":{"^q_proj":1,"1\\.q_proj":7.5}"#,
+            ),
+            [lora(), vec![peft("m.1.q_proj.lora_A.weight", &[2, 3]), peft("m.1.q_proj.lora_B.weight", &[5, 2])]]
+                .concat(),
+            vec![
+                (Q, AdapterKind::Lora, 2.5, 4, LORA),
+                ("m.1.q_proj.weight", AdapterKind::Lora, 3.75, 2, &[("lora_A", &[2, 3]), ("lora_B", &[5, 2])]),
+            ],
+        ),
+        file(
+            "inputs first",
+            lora_config(r#","fan_in_fan_out":true"#),
+            lora(),
+            vec![(Q, AdapterKind::Lora, 2.5, 4, &[("lora_A", &[4, 6]), ("lora_B", &[8, 4])])],
+        ),
+        file(
+            "an embedding, and what is replaced",
+            lora_config(r#","modules_to_save":["lm_head"]"#),
+            vec![
+                peft("m.emb.lora_embedding_A", &[4, 11]),
+                peft("m.emb.lora_embedding_B", &[5, 4]),
+                peft("lm_head.weight", &[11, 5]),
+            ],
+            vec![("m.emb.weight", AdapterKind::Lora, 2.5, 4, &[("lora_A", &[4, 5]), ("lora_B", &[11, 4])])],
+        ),
+        file(
+            "loha",
+            kind("LOHA", r#","alpha":6"#),
+            ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"]
+                .iter()
+                .map(|role| peft(&format!("m.0.q_proj.{role}"), if role.ends_with('a') { &[6, 4] } else { &[4, 8] }))
+                .collect(),
+            vec![(
+                Q,
+                AdapterKind::Loha,
+                1.5,
+                4,
+                &[("hada_w1_a", &[6, 4]), ("hada_w1_b", &[4, 8]), ("hada_w2_a", &[6, 4]), ("hada_w2_b", &[4, 8])],
+            )],
+        ),
+        file(
+            "miss",
+            kind("MISS", r#","init_weights":true,"mini_r":1"#),
+            vec![peft("m.0.q_proj.miss_block", &[4, 6])],
+            vec![(Q, AdapterKind::Miss, 1.0, 4, &[("miss_block", &[4, 6])])],
+        ),
+        file(
+            "miss, mini",
+            kind("MISS", r#","init_weights":"mini","mini_r":3"#),
+            vec![peft("m.0.q_proj.miss_block", &[4, 3])],
+            vec![(Q, AdapterKind::MissMini, 1.0, 4, &[("miss_block", &[4, 3])])],
+        ),
+        file(
+            "bone, bat",
+            kind("BONE", r#","init_weights":"bat""#).replace("\"r\":4", "\"r\":2"),
+            vec![peft("m.0.q_proj.bone_block", &[3, 2, 2])],
+            vec![(Q, AdapterKind::Bat, 1.0, 2, &[("miss_block", &[3, 2, 2])])],
+        ),
+    ]
+}
+
+/// A LoRA of GGUF: A, B, and those of the embedding, whose b is in blocks.
+fn gguf_adapter(alpha: f32) -> Gguf {
+    let mut file = Gguf::new(vec![
+        ("blk.0.attn_q.weight.lora_a", vec![8, 4], 0, f32s(&values(32))),
+        ("blk.0.attn_q.weight.lora_b", vec![4, 6], 1, vec![0x3c; 48]),
+        ("token_embd.weight.lora_a", vec![32, 5], 0, f32s(&values(160))),
+        ("token_embd.weight.lora_b", vec![32, 3], 8, {
+            let row = |scale: u16| [&scale.to_le_bytes()[..], &(0..32u8).collect::<Vec<_>>()].concat();
+            [row(0x3c00), row(0x4000), row(0x3800)].concat()
+        }),
+    ]);
+    for (name, value) in [("general.type", "adapter"), ("adapter.type", "lora")] {
+        let mut bytes = Vec::new();
+        text(&mut bytes, value.as_bytes());
+        file.metadata.push((name, 8, bytes));
+    }
+    file.metadata.push(("adapter.lora.alpha", 6, alpha.to_le_bytes().to_vec()));
+    file
+}
+
+/// A model that all of the adapters fit.
+fn adapted_model() -> Checkpoint<'static> {
+    let tensors = [
+        ("m.0.q_proj.weight", [6, 8]),
+        ("m.1.q_proj.weight", [5, 3]),
+        ("m.emb.weight", [11, 5]),
+        ("lm_head.weight", [11, 5]),
+        ("blk.0.attn_q.weight", [6, 8]),
+        ("token_embd.weight", [5, 3]),
+    ];
+    let tensors: Vec<Named> =
+        tensors.iter().map(|(name, [n, k])| named(name, "F32", &[*n, *k], f32s(&values(n * k)))).collect();
+    Checkpoint::from_bytes(safetensors(&tensors)).expect("a model")
+}
+
+fn numbers(part: &Part<'_>) -> Vec<f32> {
+    assert_eq!(part.dtype, Dtype::F32);
+    part.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+#[test]
+fn adapters_of_peft_are_what_they_were_made_of() {
+    let base = adapted_model();
+    for file in adapter_files() {
+        let name = file.name;
+        let checkpoint = Checkpoint::from_files(file_set(&file.files())).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(checkpoint.is_adapter() && !base.is_adapter());
+        let adapters = checkpoint.adapters().unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(adapters.iter().count(), file.want.len(), "{name}");
+        for (weight, kind, scale, rank, roles) in &file.want {
+            let adapter = adapters.get(weight).unwrap_or_else(|| panic!("{name}: no {weight}"));
+            assert_eq!((adapter.kind, adapter.scale, adapter.rank), (*kind, *scale, *rank), "{name}");
+            assert_eq!(adapter.roles().collect::<Vec<_>>(), roles.iter().map(|(role, _)| *role).collect::<Vec<_>>());
+            for (role, shape) in *roles {
+                let part = adapter.tensor(role).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!(&part.shape[..], *shape, "{name}: {role}");
+                assert_eq!(adapter.stored(role), Some(("f32", shape.to_vec())));
+                // The same numbers as in the file, or their transpose.
+                let all = values(shape.iter().product());
+                let turned = name == "inputs first" || name.starts_with("an embedding");
+                let want: Vec<f32> = match *shape {
+                    &[n, k] if turned => (0..n * k).map(|i| all[i % k * n + i / k]).collect(),
+                    _ => all,
+                };
+                assert_eq!(numbers(&part), want, "{name}: {role}");
+            }
+            assert!(adapter.tensor("lora_C").is_err());
+        }
+        let replaced: Vec<_> = adapters.replaced().collect();
+        let saved = name.starts_with("an embedding");
+        assert_eq!(replaced, if saved { vec![("lm_head.weight", "base_model.model.lm_head.weight")] } else { vec![] });
+        let shown = adapters.to_string();
+        for (weight, kind, ..) in &file.want {
+            assert!(shown.contains(weight) && shown.contains(kind.name()), "{shown}");
+        }
+        // Of weights with inputs first there is none of this shape here.
+        match (name, adapters.fit(&base)) {
+            ("inputs first", Err(e)) => {
+                assert!(e.to_string().contains("it is for [8, 6], but the weight is [6, 8]"), "{e}")
+            }
+            (_, fit) => fit.unwrap_or_else(|e| panic!("{name}: {e}")),
+        }
+    }
+}
+
+#[test]
+fn an_adapter_of_gguf_is_what_it_was_made_of() {
+    for (alpha, scale, wide) in [(6.0, 1.5, 0.1875), (0.0, 1.0, 1.0)] {
+        let checkpoint = Checkpoint::from_bytes(gguf_adapter(alpha).bytes()).expect("a file");
+        assert!(checkpoint.is_adapter());
+        let adapters = checkpoint.adapters().expect("adapters");
+        let q = adapters.get("blk.0.attn_q.weight").expect("q");
+        assert_eq!((q.kind, q.scale, q.rank), (AdapterKind::Lora, scale, 4));
+        assert_eq!(numbers(&q.tensor("lora_A").expect("A")), values(32));
+        assert_eq!(q.stored("lora_B"), Some(("f16", vec![6, 4])));
+        let embedding = adapters.get("token_embd.weight").expect("the embedding");
+        assert_eq!((embedding.scale, embedding.rank), (wide, 32));
+        assert_eq!(numbers(&embedding.tensor("lora_B").expect("B")), values(160));
+        // From q8_0, and turned: codes 0, 1, … with scales 1, 2, 1/2.
+        let a = embedding.tensor("lora_A").expect("A");
+        assert_eq!((&a.shape[..], embedding.stored("lora_A")), (&[32, 3][..], Some(("q8_0", vec![32, 3]))));
+        let want: Vec<f32> = (0..96).map(|i| (i / 3) as f32 * [1.0, 2.0, 0.5][i % 3]).collect();
+        assert_eq!(numbers(&a), want);
+        adapters.fit(&adapted_model()).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+#[test]
+fn errors_of_adapters_name_tensor_rule_and_value() {
+    let lora = || vec![peft("m.0.q_proj.lora_A.weight", &[4, 8]), peft("m.0.q_proj.lora_B.weight", &[6, 4])];
+    let with = |more: Vec<Named>| [lora(), more].concat();
+    let plain = || lora_config("");
+    let miss = |init: &str| format!(r#"{{"peft_type":"MISS","r":4,"init_weights":{init}}}"#);
+    let error = |config: String, tensors: &[Named]| {
+        let set = [("adapter_model.safetensors", safetensors(tensors)), ("adapter_config.json", config.into_bytes())];
+        let checkpoint = Checkpoint::from_files(file_set(&set)).map_err(|e| e.to_string());
+        checkpoint.and_then(|c| match c.adapters().and_then(|a| a.fit(&adapted_model())) {
+            Ok(()) => panic!("no error"),
+            Err(e) => Err::<(), _>(e.to_string()),
+        })
+    };
+    let b = "tensor base_model.model.m.0.q_proj.lora_B.weight";
+    for (config, tensors, words) in [
+        (
+            plain(),
+            vec![lora().remove(0)],
+            &["adapter_model.safetensors", "m.0.q_proj", "lora_B of lora is missing"][..],
+        ),
+        (
+            plain(),
+            vec![lora().remove(0), peft("m.0.q_proj.lora_B.weight", &[6, 3])],
+            &[b, "it has rank 3, but the rank is 4"],
+        ),
+        (
+            plain(),
+            vec![lora().remove(0), peft("m.0.q_proj.lora_B.weight", &[6, 4, 1])],
+            &[b, "[6, 4, 1]", "2 dimensions"],
+        ),
+        (plain(), vec![lora().remove(0), peft("m.0.q_proj.lora_B.weight", &[0, 4])], &[b, "none 0"]),
+        (
+            plain(),
+            vec![lora().remove(0), named("base_model.model.m.0.q_proj.lora_B.weight", "I8", &[6, 4], vec![0; 24])],
+            &[b, "stored as i8"],
+        ),
+        (plain().replace("\"r\":4", "\"r\":5"), lora(), &["lora_A.weight", "it has rank 4, but the rank is 5"]),
+        (plain().replace("10", "NaN"), lora(), &["adapter_config.json", "lora_alpha", "expected a digit"]),
+        (plain().replace("10", "1e999"), lora(), &["adapter_config.json", "lora_alpha = inf is not a finite number"]),
+        (plain().replace(r#""lora_alpha":10,"#, ""), lora(), &["adapter_config.json", "lora_alpha is missing"]),
+        (plain().replace("\"r\":4", "\"r\":-4"), lora(), &["r = -4 is no rank"]),
+        (plain().replace("LORA", "LOKR"), lora(), &["peft_type = LOKR"]),
+        (plain().replace("q_proj", "k_proj"), lora(), &["m.0.q_proj is none of target_modules, which are k_proj, emb"]),
+        (lora_config(r#","use_dora":true"#), lora(), &["lora_magnitude_vector of dora is missing"]),
+        (
+            lora_config(r#","use_dora":true"#),
+            with(vec![peft("m.0.q_proj.lora_magnitude_vector", &[5])]),
+            &["lora_magnitude_vector: it is of 5, but the others are of 6"],
+        ),
+        (
+            lora_config(r#","use_dora":true,"fan_in_fan_out":true"#),
+            with(vec![peft("m.0.q_proj.lora_magnitude_vector", &[8])]),
+            &["lora_magnitude_vector", "DoRA with fan_in_fan_out is not read"],
+        ),
+        (
+            with_embedding_dora(),
+            vec![
+                peft("m.emb.lora_embedding_A", &[4, 11]),
+                peft("m.emb.lora_embedding_B", &[5, 4]),
+                peft("m.emb.lora_magnitude_vector", &[5]),
+            ],
+            &["m.emb", "norms of columns"],
+        ),
+        (lora_config(r#","init_lora_weights":"pissa_niter_4""#), lora(), &["init_lora_weights = pissa_niter_4"]),
+        (lora_config(r#","layer_replication":[[0,1]]"#), lora(), &["layer_replication"]),
+        (
+            lora_config(r#","rank_pattern":{".*q_proj":3}"#),
+            lora(),
+            &["rank_pattern", ".*q_proj is a regular expression"],
+        ),
+        (lora_config(r#","rank_pattern":{"q_proj":1.5}"#), lora(), &["rank_pattern: q_proj = 1.5 is no rank"]),
+        (lora_config(r#","alpha_pattern":{"q_proj":"x"}"#), lora(), &["alpha_pattern: q_proj = x"]),
+        (lora_config(r#","alpha_pattern":[1]"#), lora(), &["alpha_pattern: it is [1]"]),
+        (lora_config(r#","r":4"#), lora(), &["r: it occurs twice"]),
+        (
+            plain(),
+            with(vec![peft("m.0.q_proj.lora_C.weight", &[1])]),
+            &["1 tensors are no part of a lora adapter", "lora_C"],
+        ),
+        (plain(), with(vec![peft("m.0.q_proj.lora_B.bias", &[6])]), &["no part of a lora adapter", "lora_B.bias"]),
+        (
+            plain(),
+            with(vec![named("m.0.q_proj.lora_A.weight", "F32", &[4, 8], vec![0; 128])]),
+            &["are the same of one adapter"],
+        ),
+        (plain(), vec![peft("lm_head.weight", &[11, 5])], &["has no adapter"]),
+        (miss("true"), vec![peft("m.0.q_proj.miss_block", &[4, 5])], &["for [5, any], but the weight is [6, 8]"]),
+        (miss(r#""mini""#), vec![peft("m.0.q_proj.miss_block", &[4, 4])], &["4 does not divide N = 6"]),
+        (miss(r#""bat""#), vec![peft("m.0.q_proj.miss_block", &[3, 4, 3])], &["blocks are 4 x 3"]),
+        (
+            miss(r#""bat""#).replace("\"r\":4", "\"r\":3"),
+            vec![peft("m.0.q_proj.miss_block", &[2, 3, 3])],
+            &["3 does not divide K = 8"],
+        ),
+        (miss(r#""star""#), vec![peft("m.0.q_proj.miss_block", &[4, 6])], &["init_weights = star"]),
+        (
+            plain(),
+            with(vec![
+                peft("m.7.q_proj.lora_A.weight", &[4, 8]),
+                peft("m.7.q_proj.lora_B.weight", &[6, 4]),
+                peft("other.bias", &[6]),
+            ]),
+            &["2 of 3 names match no weight of the base: m.7.q_proj.weight, other.bias"],
+        ),
+    ] {
+        let error = error(config, &tensors).err().unwrap_or_default();
+        for word in words {
+            assert!(error.contains(word), "{error:?} does not say {word:?}");
+        }
+        assert!(error.starts_with("adapter_"), "{error}");
+    }
+
+    let error = |file: Gguf| {
+        let checkpoint = Checkpoint::from_bytes(file.bytes()).unwrap_or_else(|e| panic!("{e}"));
+        checkpoint.adapters().map(|a| a.to_string()).expect_err("no error").to_string()
+    };
+    assert!(error(gguf_adapter(f32::NAN)).contains("adapter.lora.alpha = NaN, but must be a finite number"));
+    let mut file = gguf_adapter(1.0);
+    file.tensors.remove(1);
+    assert!(error(file).contains("blk.0.attn_q.weight: lora_B of lora is missing"));
+    let mut file = gguf_adapter(1.0);
+    file.tensors[1].1 = vec![3, 8];
+    assert!(error(file).contains("tensor blk.0.attn_q.weight.lora_b: it has rank 3, but the rank is 4"));
+    let mut file = gguf_adapter(1.0);
+    file.metadata.retain(|(name, ..)| *name != "adapter.lora.alpha");
+    assert!(error(file).contains("has no adapter.lora.alpha"));
+    let mut file = gguf_adapter(1.0);
+    file.tensors[0].0 = "blk.0.attn_q.weight".into();
+    assert!(error(file).contains("1 tensors are no part of a lora adapter: blk.0.attn_q.weight"));
+    assert!(error(Gguf::new(vec![])).contains("has no general.type"));
+    let error = adapted_model().adapters().map(|a| a.to_string()).expect_err("no error").to_string();
+    assert!(error.contains("has no adapter_config.json beside it"), "{error}");
+}
+
+fn with_embedding_dora() -> String {
+    lora_config(r#","use_dora":true"#)
+}
+
+#[test]
+fn an_adapter_beside_a_model_is_not_the_model() {
+    let file = &adapter_files()[0];
+    let mut set = file_set(&file.files());
+    // Alone it is found in its directory; a model comes first, and is none of it.
+    assert!(Checkpoint::from_files(set.clone()).expect("an adapter").is_adapter());
+    set.insert("optimizer.safetensors".into(), Cow::Owned(safetensors(&[named("a", "F32", &[1], vec![0; 4])])));
+    assert!(Checkpoint::from_files(set.clone()).expect("an adapter").is_adapter());
+    set.insert("model.safetensors".into(), Cow::Owned(safetensors(&[named("a", "F32", &[1], vec![0; 4])])));
+    assert!(!Checkpoint::from_files(set).expect("a model").is_adapter());
+}
+
 // ---- files that are almost right
 
 /// Numbers that readers trip over.
@@ -1161,6 +1536,16 @@ fn use_all(files: FileSet) -> Result<usize, String> {
     for name in checkpoint.names() {
         size += checkpoint.tensor(name).map_err(|e| e.to_string())?.bytes.len();
     }
+    if checkpoint.is_adapter() {
+        let adapters = checkpoint.adapters().map_err(|e| e.to_string())?;
+        size += adapters.to_string().len();
+        for adapter in adapters.iter() {
+            for role in adapter.roles() {
+                size += adapter.tensor(role).map_err(|e| format!("an adapter that is listed: {e}"))?.bytes.len();
+            }
+        }
+        adapters.fit(&checkpoint).err().map(|e| e.to_string().len());
+    }
     // What is listed can be had.
     for name in checkpoint.weights() {
         match checkpoint.weight(name).map(drop).map_err(|e| e.to_string()) {
@@ -1196,6 +1581,11 @@ fn right_files() -> Vec<(FileSet, &'static str, usize)> {
             all.push((file_set(&of_case(&case)), "config.json", 0));
         }
     }
+    for file in adapter_files() {
+        let data = 8 + file.tensors.iter().map(|(.., bytes)| bytes.len()).sum::<usize>();
+        all.push((file_set(&file.files()), "adapter_model.safetensors", data));
+        all.push((file_set(&file.files()), "adapter_config.json", 0));
+    }
     all.push((shards(), "model.safetensors.index.json", 0));
     all.push((shards(), "a.safetensors", 16));
     // Half of the draws are GGUF's.
@@ -1204,9 +1594,15 @@ fn right_files() -> Vec<(FileSet, &'static str, usize)> {
         .map(|(number, name, elements, bytes)| (*name, vec![*elements as u64, 2], *number, vec![1; 2 * bytes]));
     let mut file = Gguf::new(types.collect());
     file.tensors.push(("a.scale".into(), vec![1], 0, vec![0; 4]));
+    let adapter = gguf_adapter(2.0).bytes();
     let small = Gguf::new(vec![("a.weight", vec![4, 2], 1, vec![0; 16]), ("b", vec![3], 24, vec![0; 3])]);
     for at in 0..all.len() {
-        all.push((files(&[("model.gguf", &if at % 2 == 0 { small.bytes() } else { file.bytes() })]), "model.gguf", 0));
+        let file = match at % 4 {
+            0 | 2 => small.bytes(),
+            1 => file.bytes(),
+            _ => adapter.clone(),
+        };
+        all.push((files(&[("model.gguf", &file)]), "model.gguf", 0));
     }
     all
 }

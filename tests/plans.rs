@@ -12,6 +12,7 @@ use gristmill::ops::depth::{
 };
 use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
+use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
 use gristmill::wgsl::SHADERS;
@@ -302,6 +303,13 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.y0].map(u64::from);
         return Work { fold, rows, len, slices: 1, y0, row0: (0, 1) };
     }
+    if step.key.kernel.starts_with("prepare/") {
+        let p: PrepareParams = *bytemuck::from_bytes(&step.params);
+        let y0 = if step.key.kernel == "prepare/prune" { p.at3 } else { p.at8 };
+        let wide = ["prepare/rescale", "prepare/prune", "prepare/pick"].contains(&step.key.kernel);
+        let [fold, rows, len, y0] = [p.fold, p.n, if wide { p.width } else { p.k }, y0].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0, row0: (0, 1) };
+    }
     if step.key.kernel.starts_with("quantize/") {
         let p: QuantizeParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.q0].map(u64::from);
@@ -342,6 +350,12 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "norm/row" | "norm/row_again" | "norm/hypersphere" | "quantize/row" | "quantize/again" | "depth/route" => {
             (rows, constant("ROWS"), constant("ROWS") * constant("LANES"))
         }
+        "prepare/row_stats" | "prepare/row_product" => (rows, constant("ROWS"), constant("ROWS") * constant("LANES")),
+        "prepare/column_stats" | "prepare/column_product" => (len.div_ceil(4), 8, 256),
+        "prepare/factors" => (rows, 64, 64),
+        "prepare/rescale" => (rows * len.div_ceil(4), 256, 256),
+        "prepare/prune" => (rows * len / constant("OF"), 64, 64),
+        "prepare/pick" => (len, 64, 64),
         "norm/naive" | "norm/hypersphere_naive" | "quantize/naive" => (rows, 64, 64),
         "norm/axis" => (rows, 32, 256),
         "norm/elementwise" => (rows * len.div_ceil(4), 256, 256),
@@ -633,6 +647,13 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
             "linear/dequantize" | "adapter/merge" => 5,
             // Sums and factors, which are scratch.
             kernel if kernel.starts_with("adapter/") => continue,
+            "prepare/rescale" => 8,
+            "prepare/prune" => 3,
+            // A number for each row or column, or for each place.
+            kernel if kernel.starts_with("prepare/") => {
+                rows_seen += rows;
+                continue;
+            }
             kernel if kernel.starts_with("quantize/") => 2,
             kernel if kernel.starts_with("norm/hypersphere") => 5,
             _ => 6,
@@ -656,6 +677,25 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     }
     if apart {
         return;
+    }
+    match plan.op {
+        "matrix_stats" | "matrix_vector" => {
+            let w = asked.operands[0].unwrap_or_else(|| panic!("{who}: no w"));
+            let len = plan.steps.last().map_or(1, |s| work(s).len);
+            assert_eq!(rows_seen * len, (w.end - w.first) / w.size, "{who}: numbers of rows that were seen, and of w");
+            return;
+        }
+        "scale_factors" | "pick" => {
+            assert!(plan.steps.len() <= 1, "{who}: {} steps", plan.steps.len());
+            return;
+        }
+        "rescale" | "prune" => {
+            let y = asked.operands.last().copied().flatten().unwrap_or_else(|| panic!("{who}: no y"));
+            let len = plan.steps.last().map_or(1, |s| work(s).len);
+            assert_eq!(rows_seen * len, (y.end - y.first) / y.size, "{who}: numbers written, and numbers of y");
+            return;
+        }
+        _ => {}
     }
     let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
     let len = plan.steps.last().map_or(1, |s| work(s).len);

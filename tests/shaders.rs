@@ -21,6 +21,7 @@ use gristmill::ops::depth::{CombineParams, RouteParams, SelectParams, SoftmaxPar
 use gristmill::ops::linear::{DequantizeParams, EncodeParams, LinearParams};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
+use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, Const, PipelineKey};
 use gristmill::proof::measure::{Add, Copy, Number, Rate, RoofParams};
@@ -49,6 +50,7 @@ const PARAMS: &[Layout] = &[
     ("softmax_Params", SoftmaxParams::FIELDS, size_of::<SoftmaxParams>()),
     ("select_Params", SelectParams::FIELDS, size_of::<SelectParams>()),
     ("combine_Params", CombineParams::FIELDS, size_of::<CombineParams>()),
+    ("prepare_Params", PrepareParams::FIELDS, size_of::<PrepareParams>()),
     ("quantize_Params", QuantizeParams::FIELDS, size_of::<QuantizeParams>()),
     ("roof_Params", RoofParams::FIELDS, size_of::<RoofParams>()),
     ("probe_Params", ProbeParams::FIELDS, size_of::<ProbeParams>()),

@@ -173,21 +173,7 @@ impl fmt::Display for Description<'_> {
             };
             [shown(row.name), stored, shape(row), format!("{:.3}", row.bits), said(row.bytes), tensors]
         };
-        let mut wide = title.map(str::len);
-        for row in &self.rows {
-            for (wide, cell) in wide.iter_mut().zip(cells(row)) {
-                *wide = (*wide).max(cell.chars().count());
-            }
-        }
-        let mut line = |[name, stored, shape, bits, bytes, tensors]: [&str; 6]| {
-            let [a, b, c, d, e, _] = wide;
-            let text = format!("{name:a$}  {stored:b$}  {shape:>c$}  {bits:>d$}  {bytes:>e$}  {tensors}");
-            writeln!(f, "{}", text.trim_end())
-        };
-        line(title)?;
-        for row in &self.rows {
-            line(cells(row).each_ref().map(String::as_str))?;
-        }
+        columns(f, title, [false, false, true, true, true, false], self.rows.iter().map(cells))?;
         let weights = self.rows.iter().filter(|row| matches!(row.kind, Kind::Weight(_)));
         let (mut count, mut numbers, mut bytes) = (0, 0.0, 0);
         for row in weights {
@@ -203,6 +189,31 @@ impl fmt::Display for Description<'_> {
         }
         writeln!(f, "; {tensors} tensors in all, {}", said(all))
     }
+}
+
+/// Rows as columns, right-aligned where `right` says so. The rows are made twice, so that few are held.
+pub(super) fn columns<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    title: [&str; N],
+    right: [bool; N],
+    rows: impl Iterator<Item = [String; N]> + Clone,
+) -> fmt::Result {
+    let mut wide = title.map(str::len);
+    for row in rows.clone() {
+        for (wide, cell) in wide.iter_mut().zip(row) {
+            *wide = (*wide).max(cell.chars().count());
+        }
+    }
+    for row in std::iter::once(title.map(str::to_owned)).chain(rows) {
+        let mut text = String::new();
+        for ((cell, wide), right) in row.iter().zip(wide).zip(right) {
+            let fill = wide.saturating_sub(cell.chars().count());
+            let [before, after] = if right { [fill, 0] } else { [0, fill] };
+            text.push_str(&format!("{:before$}{cell}{:after$}  ", "", ""));
+        }
+        writeln!(f, "{}", text.trim_end())?;
+    }
+    Ok(())
 }
 
 /// A text of a file, which must not steer a terminal, and fit a line.

@@ -23,6 +23,7 @@ pub(super) enum Value {
 }
 
 /// A place in a text.
+#[derive(Clone)]
 pub(super) struct Json<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -316,6 +317,15 @@ impl Value {
             None => Ok(None),
             Some(Self::Number(v)) if v.fract() == 0.0 && v.abs() <= 9e15 => Ok(Some(*v as i64)),
             Some(other) => Err(format!("{name} = {other} is not a whole number")),
+        }
+    }
+
+    /// A member that is a finite number.
+    pub fn number(&self, name: &str) -> Read<Option<f64>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Self::Number(v)) if v.is_finite() => Ok(Some(*v)),
+            Some(other) => Err(format!("{name} = {other} is not a finite number")),
         }
     }
 

@@ -20,6 +20,8 @@
 //! what it would be called if it were not quantised: `X.weight`, also where the file has `X.qweight`. `config.json` beside the file decides what
 //! names leave open. What is not recognised is a plain tensor, which [`Checkpoint::tensor`] gives as it is.
 //!
+//! An adapter is a checkpoint too: [`Checkpoint::adapters`] says which tensors change which weight, how and by how much.
+//!
 //! # What is promised of any file
 //!
 //! A file is judged when it is opened: a header that is cut off or too long, an offset past the end, overlapping tensors, a shape that
@@ -29,6 +31,7 @@
 //!
 //! Of the bits of the weights themselves nothing is read, but indices (`g_idx`) and what is said in tensors (the states of bitsandbytes).
 
+mod adapter;
 mod describe;
 mod files;
 mod gguf;
@@ -42,6 +45,7 @@ mod safetensors;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use adapter::{Adapter, AdapterKind, Adapters};
 pub use describe::{Description, Kind, Row, describe};
 
 use crate::error::{Error, Result, shape_error};
@@ -59,6 +63,9 @@ const OP: &str = "checkpoint";
 const FILES_MOST: usize = 1 << 12;
 /// The longest configuration.
 const CONFIG_MOST: usize = 1 << 20;
+/// The model in one file, and an adapter.
+const MODEL: &str = "model.safetensors";
+const ADAPTER: &str = "adapter_model.safetensors";
 /// The index of shards, and what all such names end with.
 const INDEX: &str = "model.safetensors.index.json";
 const INDEX_END: &str = ".safetensors.index.json";
@@ -134,6 +141,8 @@ pub struct Checkpoint<'a> {
     groups: Vec<Group>,
     metadata: Vec<(String, Meta)>,
     config: Option<Config>,
+    /// `adapter_config.json`.
+    adapter: Option<adapter::Config>,
 }
 
 impl std::fmt::Debug for Checkpoint<'_> {
@@ -146,8 +155,9 @@ impl std::fmt::Debug for Checkpoint<'_> {
 impl Checkpoint<'static> {
     /// Maps a GGUF or safetensors file, an index of shards, or a directory that has one of these.
     ///
-    /// In a directory the index comes first, then `model.safetensors`, then the only file of either kind.
-    /// `config.json` beside safetensors is read, or `quantize_config.json`, or `quant_config.json`.
+    /// In a directory the index comes first, then `model.safetensors`, then `adapter_model.safetensors`, then the only file of either
+    /// kind. `config.json` beside safetensors is read, or `quantize_config.json`, or `quant_config.json`; and `adapter_config.json` beside
+    /// one file that is not `model.safetensors`.
     ///
     /// The files must not be written or shortened while the checkpoint lives: a program that reads a map of a file that has become
     /// shorter is ended by the system.
@@ -267,8 +277,11 @@ impl<'a> Checkpoint<'a> {
             (files.name(a).to_owned(), format!("tensor {name} is there twice{also}"))
         })?;
         let Listing { mut entries, metadata, .. } = list;
-        let (mut groups, mut config) = (Vec::new(), None);
+        let (mut groups, mut config, mut adapter) = (Vec::new(), None, None);
         if let Container::Safetensors = container {
+            if files.0.len() == 1 && files.name(0) != MODEL {
+                adapter = adapter_configuration(source)?;
+            }
             config = configuration(source)?;
             groups = groups::recognise(&files, &entries, config.as_ref())
                 .map_err(|(file, why)| (files.name(file).to_owned(), why))?;
@@ -276,7 +289,7 @@ impl<'a> Checkpoint<'a> {
         for at in groups.iter().flat_map(Group::entries) {
             entries[at].grouped = true;
         }
-        Ok(Self { container, files, entries, groups, metadata, config })
+        Ok(Self { container, files, entries, groups, metadata, config, adapter })
     }
 
     fn at(&self, name: &str) -> Option<usize> {
@@ -319,6 +332,34 @@ impl<'a> Checkpoint<'a> {
         let entry = &self.entries[at];
         let bytes = self.files.bytes(entry);
         Ok(Tensor { stored: entry.stored.name, dtype: entry.stored.dtype, shape: &entry.shape, bytes })
+    }
+
+    /// True of an adapter, by what stands beside it or what it says of itself.
+    pub fn is_adapter(&self) -> bool {
+        let of_type = |(name, value): &(String, Meta)| name == "general.type" && *value == Meta::text("adapter");
+        self.adapter.is_some() || (matches!(self.container, Container::Gguf(_)) && self.metadata.iter().any(of_type))
+    }
+
+    /// The adapters of a file that has nothing else: PEFT's (`adapter_model.safetensors` and `adapter_config.json`) or a LoRA of GGUF.
+    /// [`Adapters::fit`] holds them against the checkpoint that they change.
+    ///
+    /// # Errors
+    /// It is not an adapter; a kind, a tensor or a configuration that is not read; tensors that are missing, or whose shapes contradict
+    /// each other or the configuration. The error names file, tensor, rule and value.
+    pub fn adapters(&self) -> Result<Adapters<'_>> {
+        adapter::read(self)
+    }
+
+    /// The shape of a weight.
+    fn weight_shape(&self, name: &str) -> Option<[usize; 2]> {
+        if let Some(group) = self.group(name) {
+            return Some([group.n, group.k]);
+        }
+        let entry = &self.entries[self.at(name)?];
+        match *entry.shape {
+            [n, k] if entry.plain_weight().is_some() => Some([n, k]),
+            _ => None,
+        }
     }
 
     fn group(&self, name: &str) -> Option<&Group> {
@@ -379,7 +420,7 @@ impl Entry {
 /// The file of a directory that is the checkpoint.
 fn choose(source: &dyn Source<'_>) -> Read<String> {
     let mut names = source.names()?;
-    for first in [INDEX, "model.safetensors"] {
+    for first in [INDEX, MODEL, ADAPTER] {
         if names.iter().any(|name| name == first) {
             return Ok(first.to_owned());
         }
@@ -396,6 +437,21 @@ fn choose(source: &dyn Source<'_>) -> Read<String> {
     }
 }
 
+/// What stands beside an adapter.
+fn adapter_configuration(source: &mut dyn Source<'_>) -> std::result::Result<Option<adapter::Config>, Wrong> {
+    let wrong = |why: String| (adapter::CONFIG.to_owned(), why);
+    let Some(data) = source.take(adapter::CONFIG).map_err(wrong)? else { return Ok(None) };
+    bounded(data.bytes()).and_then(adapter::Config::of_file).map(Some).map_err(wrong)
+}
+
+/// A configuration that is not too long.
+fn bounded(text: &[u8]) -> Read<&[u8]> {
+    if text.len() > CONFIG_MOST {
+        return Err(format!("has {} bytes, but at most {CONFIG_MOST} are read", text.len()));
+    }
+    Ok(text)
+}
+
 /// What stands beside the safetensors of how they were quantised.
 fn configuration(source: &mut dyn Source<'_>) -> std::result::Result<Option<Config>, Wrong> {
     for (name, place, method) in [
@@ -405,10 +461,7 @@ fn configuration(source: &mut dyn Source<'_>) -> std::result::Result<Option<Conf
     ] {
         let wrong = |why: String| (name.to_owned(), why);
         let Some(data) = source.take(name).map_err(wrong)? else { continue };
-        let text = data.bytes();
-        if text.len() > CONFIG_MOST {
-            return Err(wrong(format!("has {} bytes, but at most {CONFIG_MOST} are read", text.len())));
-        }
+        let text = bounded(data.bytes()).map_err(wrong)?;
         let config = if method.is_empty() {
             Config::of_model(text).map_err(wrong)?
         } else {

@@ -25,6 +25,7 @@ use crate::tensor::{Elem, Tensor};
 mod disk;
 pub(crate) mod faults;
 mod pipelines;
+pub mod prepare;
 mod probe;
 mod readback;
 mod recorder;

@@ -43,6 +43,11 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Recorder<E> {
         self.timestamps = Some((set.clone(), resolved.clone()));
     }
 
+    /// The dispatcher that records.
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.gpu
+    }
+
     /// The number of dispatches recorded so far.
     pub fn dispatches(&self) -> usize {
         self.dispatches

@@ -15,6 +15,7 @@ pub mod linear;
 pub mod little;
 pub mod norm;
 pub mod params;
+pub mod prepare;
 pub mod quantize;
 pub(crate) mod step;
 

@@ -12,6 +12,9 @@ use crate::ops::attention::rope::RopeProblem;
 use crate::ops::depth::{CombineProblem, RouteProblem, SelectProblem};
 use crate::ops::linear::{DequantizeProblem, EncodeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
+use crate::ops::prepare::{
+    FactorsProblem, MatrixStatsProblem, MatrixVectorProblem, PickProblem, PruneProblem, RescaleProblem,
+};
 use crate::ops::quantize::QuantizeProblem;
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::Plan;
@@ -199,5 +202,11 @@ problems! {
     Route(RouteProblem) if !cases::ONLY_PAGE,
     Select(SelectProblem) if !cases::ONLY_PAGE,
     Combine(CombineProblem) if !cases::ONLY_PAGE,
-    AdapterMerge(AdapterMergeProblem) if !cases::ONLY_PAGE
+    AdapterMerge(AdapterMergeProblem) if !cases::ONLY_PAGE,
+    MatrixStats(MatrixStatsProblem) if !cases::ONLY_PAGE,
+    MatrixVector(MatrixVectorProblem) if !cases::ONLY_PAGE,
+    Factors(FactorsProblem) if !cases::ONLY_PAGE,
+    Rescale(RescaleProblem) if !cases::ONLY_PAGE,
+    Prune(PruneProblem) if !cases::ONLY_PAGE,
+    Pick(PickProblem) if !cases::ONLY_PAGE
 }

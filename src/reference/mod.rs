@@ -7,6 +7,7 @@ mod attention;
 mod depth;
 mod linear;
 mod norm;
+mod prepare;
 mod quantize;
 mod rope;
 
@@ -18,6 +19,7 @@ pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
     power_norm, rms_norm, scaler, unified_norm,
 };
+pub use prepare::{Factor, Rescaling, matrix_stats, matrix_vector, pick, prune, rescale, scale_factors};
 pub use quantize::{Quantized, quantize_rows};
 pub use rope::{rope, rotate, table_row};
 

@@ -20,6 +20,7 @@ mod depth;
 mod encode;
 mod linear;
 mod norm;
+mod prepare;
 mod quantize;
 mod rope;
 
@@ -52,8 +53,11 @@ const ATTENTION: Family =
 
 const DEPTH: Family = Family { ops: depth::OPS, cases: depth::cases, build: depth::build, expected: depth::expected };
 
+const PREPARE: Family =
+    Family { ops: prepare::OPS, cases: prepare::cases, build: prepare::build, expected: prepare::expected };
+
 /// Every family.
-const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, ATTENTION, DEPTH, ADAPTER];
+const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, ATTENTION, DEPTH, ADAPTER, PREPARE];
 
 /// The families that the page has at once. The others are in its second wasm, which it loads when they are asked for: the encoders
 /// and decoders of all formats alone are as much again as the first.

@@ -1,0 +1,54 @@
+// prepare/row_stats: of every row its mean, its squares about the mean, its mean magnitude, its largest magnitude.
+//
+// LANES lanes share a row and walk along it twice, for the mean and about it; ROWS rows share a workgroup. The second walk also sums
+// what the mean is off by (f32 rounds it), and takes it out of both: rows far from zero lose nothing.
+// Good for rows of any length, once at load. Wrong for a few rows of millions, which leave most of a device idle.
+// Reads w twice, the second time from the nearest cache where a row fits it; writes 16 bytes a row. Barriers: three reductions, none
+// where LANES <= SUBGROUP. Tried and dropped: squares in the first walk, which cancel where the mean is large.
+#const LANES = 32u
+#const ROWS = 4u
+#const SUBGROUP = 4u
+const LANE_COUNT = LANES * ROWS;
+#import prepare
+#import code
+#slot reduce
+#slot w @binding(1) // [N, K]
+@group(0) @binding(2) var<storage, read_write> stats: array<f32>; // [4, N]
+
+@compute @workgroup_size(LANE_COUNT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = (group.x + group.y * prepare_params.fold) * ROWS;
+    if (first >= prepare_params.n) { return; }
+    // Lanes past the last row repeat it and store nothing: barriers need them all.
+    let live = first + lane / LANES < prepare_params.n;
+    let row = min(first + lane / LANES, prepare_params.n - 1u);
+    let k = prepare_params.k;
+    let begin = prepare_params.at1 + row * k;
+    var sums = vec2<f32>();
+    var largest = 0u;
+    for (var i = lane % LANES * 4u; i < k; i += LANES * 4u) {
+        let real = min(k - i, 4u);
+        let v = w_load4(begin + i, real);
+        let kept = select(vec4<f32>(), v, prepare_inside(i, k));
+        sums += vec2<f32>(dot(kept, vec4<f32>(1.0)), dot(abs(kept), vec4<f32>(1.0)));
+        largest = max(largest, code_magnitude(v, real));
+    }
+    sums = reduce_sum2(sums, lane);
+    largest = reduce_max(largest, lane);
+    let count = f32(k);
+    let mean = sums.x / count;
+    var about = vec2<f32>();
+    for (var i = lane % LANES * 4u; i < k; i += LANES * 4u) {
+        let v = w_load4(begin + i, min(k - i, 4u)) - mean;
+        let kept = select(vec4<f32>(), v, prepare_inside(i, k));
+        about += vec2<f32>(dot(kept, kept), dot(kept, vec4<f32>(1.0)));
+    }
+    about = reduce_sum2(about, lane);
+    if (!live || lane % LANES != 0u) { return; }
+    let off = about.y / count;
+    let at = prepare_params.at2 + row;
+    stats[at] = mean + off;
+    stats[at + prepare_params.width] = max(about.x - off * about.y, 0.0);
+    stats[at + prepare_params.width * 2u] = sums.y / count;
+    stats[at + prepare_params.width * 3u] = bitcast<f32>(largest);
+}
