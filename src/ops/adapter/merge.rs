@@ -263,6 +263,7 @@ impl Problem for AdapterMergeProblem {
         self.merge(caps, &mut making, &delta, (of_rows, of_cols))?;
         let Making { steps, scratch_bytes } = making;
         Ok(vec![Plan {
+            operands: None,
             op: OP,
             name: "tile".into(),
             why: "the base is streamed once for each norm, and once to merge",

@@ -549,7 +549,7 @@ impl Problem for AttentionProblem {
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         if self.q.elements == 0 {
             let (name, why) = ("empty".into(), "there are no queries");
-            return Ok(vec![Plan { op: OP, name, why, steps: Vec::new(), scratch_bytes: Vec::new() }]);
+            return Ok(vec![Plan { operands: None, op: OP, name, why, steps: Vec::new(), scratch_bytes: Vec::new() }]);
         }
         self.fits(caps)?;
         let mut plans = self.split_plans(caps)?;
@@ -591,7 +591,14 @@ impl AttentionProblem {
     }
 
     fn plan_of(begun: Begun, name: &str, why: &'static str) -> Plan {
-        Plan { op: OP, name: name.to_owned(), why, steps: begun.steps, scratch_bytes: begun.scratch_bytes }
+        Plan {
+            operands: None,
+            op: OP,
+            name: name.to_owned(),
+            why,
+            steps: begun.steps,
+            scratch_bytes: begun.scratch_bytes,
+        }
     }
 
     /// A kernel with the features that are asked for and the params that all kernels share, without operands.

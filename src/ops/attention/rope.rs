@@ -204,7 +204,14 @@ impl Problem for RopeProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name: &str, why, steps| Plan { op: OP, name: name.into(), why, steps, scratch_bytes: Vec::new() };
+        let plan = |name: &str, why, steps| Plan {
+            operands: None,
+            op: OP,
+            name: name.into(),
+            why,
+            steps,
+            scratch_bytes: Vec::new(),
+        };
         if self.rows * self.d == 0 {
             return Ok(vec![plan("empty", "there is nothing to compute", Vec::new())]);
         }

@@ -198,7 +198,7 @@ impl Problem for CombineProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name, why, steps| Plan { op: OP, name, why, steps, scratch_bytes: Vec::new() };
+        let plan = |name, why, steps| Plan { operands: None, op: OP, name, why, steps, scratch_bytes: Vec::new() };
         if self.rows * self.len == 0 {
             return Ok(vec![plan("empty".into(), "there is nothing to compute", Vec::new())]);
         }

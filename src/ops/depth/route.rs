@@ -191,7 +191,7 @@ impl Problem for RouteProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name, why, steps| Plan { op: OP, name, why, steps, scratch_bytes: Vec::new() };
+        let plan = |name, why, steps| Plan { operands: None, op: OP, name, why, steps, scratch_bytes: Vec::new() };
         if self.rows == 0 {
             return Ok(vec![plan("empty".into(), "there is nothing to compute", Vec::new())]);
         }

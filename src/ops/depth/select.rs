@@ -297,8 +297,14 @@ impl Problem for SelectProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan =
-            |name: &str, why, steps, scratch_bytes| Plan { op: OP, name: name.into(), why, steps, scratch_bytes };
+        let plan = |name: &str, why, steps, scratch_bytes| Plan {
+            operands: None,
+            op: OP,
+            name: name.into(),
+            why,
+            steps,
+            scratch_bytes,
+        };
         if self.samples == 0 {
             return Ok(vec![plan("empty", "there is nothing to compute", Vec::new(), Vec::new())]);
         }

@@ -140,6 +140,6 @@ impl Problem for EncodeProblem {
             }
         }
         let why = "a lane for a block of 32, neighbouring lanes for a scale";
-        Ok(vec![Plan { op: OP, name: "blocks".into(), why, steps, scratch_bytes: Vec::new() }])
+        Ok(vec![Plan { operands: None, op: OP, name: "blocks".into(), why, steps, scratch_bytes: Vec::new() }])
     }
 }
