@@ -400,18 +400,10 @@ params! {
         first: u32,
         /// Numbers in a row.
         width: u32,
-        /// Blocks in a row.
-        blocks: u32,
         /// The first word of scales.
         scales: u32,
         /// The scale of all.
         scale: f32,
-        /// Nothing.
-        pad0: u32,
-        /// Nothing.
-        pad1: u32,
-        /// Nothing.
-        pad2: u32,
     }
 }
 
@@ -462,21 +454,34 @@ impl KvLayout {
         Ok(())
     }
 
-    /// The bytes of a row.
-    pub fn row_bytes(&self) -> u64 {
-        self.format.row_bytes(self.width as usize) as u64
+    /// Two runs of words that hold `count` rows, codes and scales: where they are, where they go, and how many they are. None where rows are
+    /// not whole words.
+    pub fn words(&self, from: u64, to: u64, count: u64) -> Option<[[u64; 3]; 2]> {
+        let blocks = self.width.div_ceil(32);
+        if let Some(elem) = self.format.elem() {
+            let bytes = |rows: u64| rows * self.width * elem.bytes() as u64;
+            let whole = [bytes(from), bytes(to), bytes(count), self.layout.offset_bytes].iter().all(|b| b % 4 == 0);
+            return whole.then(|| [[bytes(from) / 4, bytes(to) / 4, bytes(count) / 4], [0; 3]]);
+        }
+        let codes = |rows: u64| rows * blocks * self.format.code_words() as u64;
+        let scales = |rows: u64| rows * self.format.scale_words(blocks as usize) as u64;
+        let first = codes(self.rows);
+        Some([[codes(from), codes(to), codes(count)], [first + scales(from), first + scales(to), scales(count)]])
+    }
+
+    /// Binds the rows as words that are written: the first of them.
+    pub fn bind_words(&self, step: &mut Builder, binding: u32, operand: usize) -> u32 {
+        let head = step.bind(binding, Part::whole(operand, self.layout), Access::Write);
+        head * self.layout.elem.bytes() as u32 / 4
     }
 
     fn at(&self, head: u32) -> KvAt {
-        let blocks = self.width.div_ceil(32);
-        let codes = self.rows * blocks * self.format.code_words() as u64;
+        let codes = self.rows * self.width.div_ceil(32) * self.format.code_words() as u64;
         KvAt {
             first: head,
             width: self.width as u32,
-            blocks: blocks as u32,
             scales: head + if self.format.elem().is_some() { 0 } else { codes as u32 },
             scale: f32::from_bits(self.scale),
-            ..Default::default()
         }
     }
 

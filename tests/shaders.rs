@@ -15,8 +15,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill::dispatch::{ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
+use gristmill::kv::{KvAt, KvPlace};
+use gristmill::ops::attention::prologue::PrologueParams;
 use gristmill::ops::attention::rope::RopeParams;
+use gristmill::ops::attention::rows::{CopyParams, NumbersParams, StateParams};
 use gristmill::ops::linear::{DequantizeParams, LinearParams};
+use gristmill::ops::little::{GatherParams, GatherPart};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
 use gristmill::ops::quantize::QuantizeParams;
@@ -32,12 +36,20 @@ mod sweep;
 /// A params struct, or a struct that stands in one, as Rust lays it out: its name in WGSL, its fields and their offsets, its size.
 type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usize);
 
-const PARAMS: [Layout; 9] = [
+const PARAMS: [Layout; 17] = [
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
     ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
     ("weight_At", WeightAt::FIELDS, size_of::<WeightAt>()),
     ("norm_Params", NormParams::FIELDS, size_of::<NormParams>()),
     ("hypersphere_Params", HypersphereParams::FIELDS, size_of::<HypersphereParams>()),
+    ("prologue_Params", PrologueParams::FIELDS, size_of::<PrologueParams>()),
+    ("kv_At", KvAt::FIELDS, size_of::<KvAt>()),
+    ("kv_Place", KvPlace::FIELDS, size_of::<KvPlace>()),
+    ("numbers_Params", NumbersParams::FIELDS, size_of::<NumbersParams>()),
+    ("copy_Params", CopyParams::FIELDS, size_of::<CopyParams>()),
+    ("state_Params", StateParams::FIELDS, size_of::<StateParams>()),
+    ("gather_Params", GatherParams::FIELDS, size_of::<GatherParams>()),
+    ("gather_Part", GatherPart::FIELDS, size_of::<GatherPart>()),
     ("rope_Params", RopeParams::FIELDS, size_of::<RopeParams>()),
     ("quantize_Params", QuantizeParams::FIELDS, size_of::<QuantizeParams>()),
     ("roof_Params", RoofParams::FIELDS, size_of::<RoofParams>()),

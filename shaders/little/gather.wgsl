@@ -6,7 +6,7 @@
 struct gather_Part {
     to: u32,   // the word at which it begins in y
     n: u32,    // its numbers; 0 where it is absent
-    from: u32, // its first number in its binding
+    start: u32, // its first number in its binding
     pad: u32,  // nothing
 }
 
@@ -40,12 +40,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (i >= gather_params.end) { return; }
     // A number below 0 is a large one.
     var word = 0u;
-    if (i - gather_params.p0.to < gather_params.p0.n) { word = p0_word(gather_params.p0.from + (i - gather_params.p0.to)); }
-    if (i - gather_params.p1.to < gather_params.p1.n) { word = p1_word(gather_params.p1.from + (i - gather_params.p1.to)); }
-    if (i - gather_params.p2.to < gather_params.p2.n) { word = p2_word(gather_params.p2.from + (i - gather_params.p2.to)); }
-    if (i - gather_params.p3.to < gather_params.p3.n) { word = p3_word(gather_params.p3.from + (i - gather_params.p3.to)); }
-    if (i - gather_params.p4.to < gather_params.p4.n) { word = p4_word(gather_params.p4.from + (i - gather_params.p4.to)); }
-    if (i - gather_params.p5.to < gather_params.p5.n) { word = p5_word(gather_params.p5.from + (i - gather_params.p5.to)); }
-    if (i - gather_params.p6.to < gather_params.p6.n) { word = p6_word(gather_params.p6.from + (i - gather_params.p6.to)); }
+    if (i - gather_params.p0.to < gather_params.p0.n) { word = p0_word(gather_params.p0.start + (i - gather_params.p0.to)); }
+    if (i - gather_params.p1.to < gather_params.p1.n) { word = p1_word(gather_params.p1.start + (i - gather_params.p1.to)); }
+    if (i - gather_params.p2.to < gather_params.p2.n) { word = p2_word(gather_params.p2.start + (i - gather_params.p2.to)); }
+    if (i - gather_params.p3.to < gather_params.p3.n) { word = p3_word(gather_params.p3.start + (i - gather_params.p3.to)); }
+    if (i - gather_params.p4.to < gather_params.p4.n) { word = p4_word(gather_params.p4.start + (i - gather_params.p4.to)); }
+    if (i - gather_params.p5.to < gather_params.p5.n) { word = p5_word(gather_params.p5.start + (i - gather_params.p5.to)); }
+    if (i - gather_params.p6.to < gather_params.p6.n) { word = p6_word(gather_params.p6.start + (i - gather_params.p6.to)); }
     y[i] = word;
 }

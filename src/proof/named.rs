@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Attrs, cases};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::ops::attention::prologue::PrologueProblem;
 use crate::ops::attention::rope::RopeProblem;
 use crate::ops::linear::{DequantizeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
@@ -190,5 +191,6 @@ problems! {
     Quantize(QuantizeProblem) if true,
     Linear(LinearProblem) if !cases::ONLY_PAGE,
     Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
-    Rope(RopeProblem) if !cases::ONLY_PAGE
+    Rope(RopeProblem) if !cases::ONLY_PAGE,
+    Prologue(PrologueProblem) if !cases::ONLY_PAGE
 }

@@ -1,6 +1,8 @@
 //! Attention, and what comes before it: positions, norms of queries and keys, and the cache.
 
+pub mod prologue;
 pub mod rope;
+pub mod rows;
 pub mod tables;
 
 /// The order of the dimensions of queries, and of what is made of them.

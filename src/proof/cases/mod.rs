@@ -16,6 +16,7 @@ use crate::weight::Weight;
 mod codes;
 mod linear;
 mod norm;
+mod prologue;
 mod quantize;
 mod rope;
 
@@ -36,6 +37,8 @@ const LINEAR: Family =
     Family { ops: linear::OPS, cases: linear::cases, build: linear::build, expected: linear::expected };
 
 const ROPE: Family = Family { ops: rope::OPS, cases: rope::cases, build: rope::build, expected: rope::expected };
+const PROLOGUE: Family =
+    Family { ops: prologue::OPS, cases: prologue::cases, build: prologue::build, expected: prologue::expected };
 
 /// The families that the page has. The others are not there yet: linear layers are tested and timed natively only, until the page has a section on weights: with
 /// them come the encoders and decoders of all formats, which would be two fifths of the wasm that it loads.
@@ -44,7 +47,7 @@ const PAGE: &[Family] = &[NORM, QUANTIZE];
 /// In wasm the table is the page's, without weights: what is not in it is not linked.
 pub(super) const ONLY_PAGE: bool = cfg!(target_arch = "wasm32");
 
-const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ROPE] };
+const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ROPE, PROLOGUE] };
 
 /// The ops of the table; in wasm, those of the [`page`].
 pub const OPS: &[&str] = &joined::<{ count(FAMILIES) }>(FAMILIES);
@@ -108,6 +111,8 @@ pub enum Fill {
     Uniform(f32, f32),
     /// All the same.
     Constant(f32),
+    /// These, one after the other.
+    These(&'static [f32]),
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
 }
@@ -278,9 +283,10 @@ impl Case {
         inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights
     }
 
-    /// Too much for a software device, which would take seconds over it: layers of real models, but the smallest.
+    /// Too much for a software device, which would take seconds over it: layers and prologues of real models, but the smallest.
     pub fn heavy(&self) -> bool {
-        self.real && !self.weights.is_empty() && self.flops > 10_000_000
+        let much = !self.weights.is_empty() || prologue::OPS.contains(&self.op);
+        self.real && much && self.flops > 10_000_000
     }
 
     /// The shape of its first input, as written in tables.
@@ -297,6 +303,7 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
         Fill::Normal { mean, deviation } => (0..n).map(|_| mean + deviation * random.normal()).collect(),
         Fill::Uniform(low, high) => (0..n).map(|_| low + (high - low) * random.uniform()).collect(),
         Fill::Constant(v) => vec![v; n],
+        Fill::These(values) => values.iter().copied().cycle().take(n).collect(),
         Fill::Special => {
             let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
             for (r, row) in values.chunks_mut(last).enumerate() {
@@ -355,11 +362,11 @@ mod tests {
     fn the_page_has_all_but_linear_layers() {
         let (all, page) = (all(), page());
         let there = |case: &&Case| page.iter().any(|p| p.name == case.name);
-        let absent = [linear::OPS, rope::OPS].concat();
+        let absent = [linear::OPS, rope::OPS, prologue::OPS].concat();
         assert!(all.iter().filter(there).all(|c| !absent.contains(&c.op) && c.weights.is_empty()));
         assert!(all.iter().filter(|c| !there(c)).all(|c| absent.contains(&c.op)));
         assert!(page.len() > 100 && page.len() < all.len());
-        let families = [norm::OPS, quantize::OPS, linear::OPS, rope::OPS].concat();
+        let families = [norm::OPS, quantize::OPS, linear::OPS, rope::OPS, prologue::OPS].concat();
         assert_eq!(OPS, families);
     }
 }
