@@ -114,6 +114,47 @@ impl KvFormat {
         }
     }
 
+    /// The words of rows of codes, of this width.
+    pub(crate) fn encode(self, values: &[f32], width: usize, scale: f32) -> Vec<u32> {
+        let rows = values.len() / width.max(1);
+        let (blocks, size) = (width.div_ceil(32), self.code_words());
+        let (of_row, codes) = (self.scale_words(blocks), rows * blocks * size);
+        let mut words = vec![0u32; codes + rows * of_row];
+        let (code_words, scale_words) = words.split_at_mut(codes);
+        for (row, values) in values.chunks(width.max(1)).enumerate() {
+            for (b, values) in values.chunks(32).enumerate() {
+                let at = (row * blocks + b) * size;
+                let scale = self.block(values, scale, &mut code_words[at..at + size]);
+                if of_row > 0 {
+                    scale_words[row * of_row + b / 2] |= u32::from(scale.to_bits()) << (b % 2 * 16);
+                }
+            }
+        }
+        words
+    }
+
+    /// What the words of rows of codes stand for.
+    pub(crate) fn decode(self, words: &[u32], width: usize, scale: f32) -> Vec<f32> {
+        let (blocks, size) = (width.div_ceil(32), self.code_words());
+        let of_row = self.scale_words(blocks);
+        let rows = words.len() / (blocks * size + of_row).max(1);
+        let codes = rows * blocks * size;
+        let mut values = Vec::with_capacity(rows * width);
+        for row in 0..rows {
+            for i in 0..width {
+                let b = i / 32;
+                let at = (row * blocks + b) * size;
+                let scale = if of_row == 0 {
+                    scale
+                } else {
+                    f16::from_bits((words[codes + row * of_row + b / 2] >> (b % 2 * 16)) as u16).to_f32()
+                };
+                values.push(self.number(&words[at..at + size], i % 32, scale));
+            }
+        }
+        values
+    }
+
     /// Number i of a block.
     fn number(self, words: &[u32], i: usize, scale: f32) -> f32 {
         let byte = (words[i / if self == Self::Q4_0 { 8 } else { 4 }] >> (i % 4 * 8)) as u8;
@@ -311,19 +352,7 @@ impl KvRows {
         if let Some(elem) = self.format.elem() {
             return self.tensor.write_bytes(&elem.encode(values));
         }
-        let (blocks, size) = (self.width.div_ceil(32), self.format.code_words());
-        let (of_row, codes) = (self.format.scale_words(blocks), self.rows * blocks * size);
-        let mut words = vec![0u32; codes + self.rows * of_row];
-        let (code_words, scale_words) = words.split_at_mut(codes);
-        for (row, values) in values.chunks(self.width).enumerate() {
-            for (b, values) in values.chunks(32).enumerate() {
-                let at = (row * blocks + b) * size;
-                let scale = self.format.block(values, self.scale, &mut code_words[at..at + size]);
-                if of_row > 0 {
-                    scale_words[row * of_row + b / 2] |= u32::from(scale.to_bits()) << (b % 2 * 16);
-                }
-            }
-        }
+        let words = self.format.encode(values, self.width, self.scale);
         self.tensor.write_bytes(bytemuck::cast_slice(&words))
     }
 
@@ -335,23 +364,7 @@ impl KvRows {
         if self.format.elem().is_some() {
             return self.tensor.read().await;
         }
-        let words = self.tensor.read_words().await?;
-        let (blocks, size) = (self.width.div_ceil(32), self.format.code_words());
-        let (of_row, codes) = (self.format.scale_words(blocks), self.rows * blocks * size);
-        let mut values = Vec::with_capacity(self.rows * self.width);
-        for row in 0..self.rows {
-            for i in 0..self.width {
-                let b = i / 32;
-                let at = (row * blocks + b) * size;
-                let scale = if of_row == 0 {
-                    self.scale
-                } else {
-                    f16::from_bits((words[codes + row * of_row + b / 2] >> (b % 2 * 16)) as u16).to_f32()
-                };
-                values.push(self.format.number(&words[at..at + size], i % 32, scale));
-            }
-        }
-        Ok(values)
+        Ok(self.format.decode(&self.tensor.read_words().await?, self.width, self.scale))
     }
 
     /// What a problem keeps.

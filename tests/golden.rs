@@ -39,11 +39,23 @@ fn main() -> ExitCode {
     let trials = files
         .into_iter()
         .map(|(name, path)| {
-            let ignored = !is_known(name.split('/').next().unwrap_or_default());
+            let op = name.split('/').next().unwrap_or_default();
+            let ignored = !is_known(op) || op == "attention" && waits(&path).unwrap_or(false);
             Trial::test(name, move || on_a_free_device(&path)).with_ignored_flag(ignored)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Attention on keys that must first be normalised, turned or put behind others, which nothing does yet.
+fn waits(path: &Path) -> Result<bool, Failed> {
+    let bytes = std::fs::read(path)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)?;
+    let meta = header.metadata().as_ref().ok_or("no __metadata__")?;
+    let attrs = attrs_of(meta.get("attrs").ok_or("no attrs")?)?;
+    let file = SafeTensors::deserialize(&bytes)?;
+    let before = ["qk_norm", "rope"].iter().any(|name| attrs.0.contains_key(*name));
+    Ok(before || file.names().iter().any(|name| name.starts_with("past_")))
 }
 
 /// Devices that no test has: a device compiles one kernel at a time, so that there is one for each test that runs at the same time.
@@ -69,7 +81,7 @@ fn elem_of(dtype: Dtype) -> Result<Elem, Failed> {
         Dtype::I32 => Ok(Elem::I32),
         Dtype::U32 => Ok(Elem::U32),
         Dtype::I8 => Ok(Elem::I8),
-        Dtype::U8 => Ok(Elem::U8),
+        Dtype::U8 | Dtype::BOOL => Ok(Elem::U8),
         other => Err(format!("no operand is stored as {other:?} yet").into()),
     }
 }
@@ -84,6 +96,7 @@ fn home_of(op: &str, role: &str) -> Result<(&'static str, Option<usize>), Failed
         ("quantize_rows", "zero") => ("zero", None),
         (_, "y") | ("dequantize", "w") => ("y", None),
         (_, "sum") => ("sum", None),
+        ("attention", "lse") => ("lse", None),
         (_, other) => return Err(format!("no output is called {other}").into()),
     })
 }
@@ -142,6 +155,10 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
         }
     }
     let (mut own, of_weight) = split(&attrs, weighed);
+    if let Some(kv_len) = tensors.get("kv_len") {
+        let longest = pollster::block_on(kv_len.read())?.into_iter().fold(0.0, f32::max);
+        own.0.insert("longest".to_owned(), Value::Number(f64::from(longest)));
+    }
     let weights = || -> Result<BTreeMap<String, Weight>, Error> {
         if !weighed {
             return Ok(BTreeMap::new());
@@ -154,9 +171,15 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             Some(Value::Number(v)) => *v as usize,
             _ => 0,
         };
-        let first = tensors.get("x").or_else(|| tensors.get("z"));
+        let first = tensors.get("x").or_else(|| tensors.get("z")).or_else(|| tensors.get("q"));
         let (shape, elem) = match first {
             Some(x) if weighed => (vec![x.shape().dims().first().copied().unwrap_or(1), size("n")], x.elem()),
+            Some(x) if op == "attention" => {
+                let width = tensors.get("v").and_then(|v| v.shape().dims().last().copied());
+                let mut shape = x.shape().dims().to_vec();
+                shape.splice(3.., width);
+                (shape, x.elem())
+            }
             Some(x) => (x.shape().dims().to_vec(), x.elem()),
             None => (vec![size("n"), size("k")], Elem::F32),
         };

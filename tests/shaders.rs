@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gristmill::dispatch::{ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
 use gristmill::kv::{KvAt, KvPlace};
+use gristmill::ops::attention::AttentionParams;
 use gristmill::ops::attention::prologue::PrologueParams;
 use gristmill::ops::attention::rope::RopeParams;
 use gristmill::ops::attention::rows::{CopyParams, NumbersParams, StateParams};
@@ -36,7 +37,8 @@ mod sweep;
 /// A params struct, or a struct that stands in one, as Rust lays it out: its name in WGSL, its fields and their offsets, its size.
 type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usize);
 
-const PARAMS: [Layout; 17] = [
+const PARAMS: [Layout; 18] = [
+    ("attention_Params", AttentionParams::FIELDS, size_of::<AttentionParams>()),
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
     ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
     ("weight_At", WeightAt::FIELDS, size_of::<WeightAt>()),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Attrs, cases};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::ops::attention::AttentionProblem;
 use crate::ops::attention::prologue::PrologueProblem;
 use crate::ops::attention::rope::RopeProblem;
 use crate::ops::linear::{DequantizeProblem, LinearProblem};
@@ -192,5 +193,6 @@ problems! {
     Linear(LinearProblem) if !cases::ONLY_PAGE,
     Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
     Rope(RopeProblem) if !cases::ONLY_PAGE,
-    Prologue(PrologueProblem) if !cases::ONLY_PAGE
+    Prologue(PrologueProblem) if !cases::ONLY_PAGE,
+    Attention(AttentionProblem) if !cases::ONLY_PAGE
 }

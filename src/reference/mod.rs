@@ -2,12 +2,14 @@
 //!
 //! If a kernel and its reference disagree, the kernel is wrong.
 
+mod attention;
 mod linear;
 mod norm;
 mod prologue;
 mod quantize;
 mod rope;
 
+pub use attention::{Attended, Attention, HeadMix, Seen, attention};
 pub use linear::{Linear, activation, dequantize, linear, linear_epilogue, matmul};
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,

@@ -1,24 +1,29 @@
 //! The case table: the problems that are tested, timed and shown on the page.
 //!
 //! A case names its op, attributes and operands; its reference's answer and bound are made from them. A new case in
-//! the list of its op is tested, benchmarked and on the page, with no further edit; but for linear layers, which are not on the
-//! page yet (see `PAGE`).
+//! the list of its op is tested, benchmarked and on the page, with no further edit; but for linear layers and attention, which
+//! are not on the page yet (see `PAGE`).
 
 use std::collections::BTreeMap;
 
 use super::{AnyOp, Attrs, Expected, Roles};
 use crate::error::Result;
 use crate::formats::{Dtype, Format, Packed, Part};
+use crate::kv::KvFormat;
 use crate::reference::Array;
 use crate::tensor::Elem;
 use crate::weight::Weight;
 
+mod attention;
 mod codes;
+mod cover;
 mod linear;
 mod norm;
 mod prologue;
 mod quantize;
 mod rope;
+
+pub use cover::pairs;
 
 /// A family of ops: a file each.
 struct Family {
@@ -39,6 +44,8 @@ const LINEAR: Family =
 const ROPE: Family = Family { ops: rope::OPS, cases: rope::cases, build: rope::build, expected: rope::expected };
 const PROLOGUE: Family =
     Family { ops: prologue::OPS, cases: prologue::cases, build: prologue::build, expected: prologue::expected };
+const ATTENTION: Family =
+    Family { ops: attention::OPS, cases: attention::cases, build: attention::build, expected: attention::expected };
 
 /// The families that the page has. The others are not there yet: linear layers are tested and timed natively only, until the page has a section on weights: with
 /// them come the encoders and decoders of all formats, which would be two fifths of the wasm that it loads.
@@ -47,7 +54,7 @@ const PAGE: &[Family] = &[NORM, QUANTIZE];
 /// In wasm the table is the page's, without weights: what is not in it is not linked.
 pub(super) const ONLY_PAGE: bool = cfg!(target_arch = "wasm32");
 
-const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ROPE, PROLOGUE] };
+const FAMILIES: &[Family] = if ONLY_PAGE { PAGE } else { &[NORM, QUANTIZE, LINEAR, ROPE, PROLOGUE, ATTENTION] };
 
 /// The ops of the table; in wasm, those of the [`page`].
 pub const OPS: &[&str] = &joined::<{ count(FAMILIES) }>(FAMILIES);
@@ -115,6 +122,21 @@ pub enum Fill {
     These(&'static [f32]),
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
+    /// Normally distributed; every third row (of the last dimension) has a NaN.
+    NanRows,
+    /// Normally distributed; in the dimension before the last, all from this index on is NaN.
+    NanFrom(usize),
+    /// Normally distributed; a third is −∞, and all of every fifth row (of the last dimension).
+    Hiding,
+    /// The whole numbers from 0 on, each once, in no order.
+    Shuffled,
+    /// Whole numbers in equal steps.
+    Steps {
+        /// The first.
+        first: f32,
+        /// From one to the next.
+        step: f32,
+    },
 }
 
 /// How an operand is stored when the case is run with activations in a given storage.
@@ -124,6 +146,8 @@ pub enum Stored {
     Activation,
     /// Always like this.
     Always(Elem),
+    /// As rows of keys or values.
+    Kv(KvFormat),
 }
 
 /// An input.
@@ -237,7 +261,10 @@ impl Case {
             let elem = input.stored.elem(storage);
             let mut random = Random::new(&format!("{}/{}", self.name, input.role));
             let mut values = fill(&mut random, &input.shape, input.fill);
-            if elem != Elem::F32 {
+            if let Stored::Kv(format) = input.stored {
+                let width = input.shape.last().copied().unwrap_or(1);
+                values = format.decode(&format.encode(&values, width, 1.0), width, 1.0);
+            } else if elem != Elem::F32 {
                 values.iter_mut().for_each(|v| *v = elem.round(f64::from(*v)) as f32);
             }
             (input.role, values)
@@ -276,8 +303,7 @@ impl Case {
     pub fn bytes(&self, storage: Elem) -> u64 {
         let inputs = self.inputs.iter().map(|i| (&i.shape, i.stored));
         let outputs = self.outputs.iter().map(|o| (&o.shape, o.stored));
-        let bytes =
-            |(shape, stored): (&Vec<usize>, Stored)| shape.iter().product::<usize>() * stored.elem(storage).bytes();
+        let bytes = |(shape, stored): (&Vec<usize>, Stored)| stored.elements(shape) * stored.elem(storage).bytes();
         let weights = self.linked_weights().iter().map(|w| Ok(w.outline(&self.name)?.bytes()));
         let weights: u64 = weights.filter_map(|bytes: Result<u64>| bytes.ok()).sum();
         inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights
@@ -285,7 +311,8 @@ impl Case {
 
     /// Too much for a software device, which would take seconds over it: layers and prologues of real models, but the smallest.
     pub fn heavy(&self) -> bool {
-        let much = !self.weights.is_empty() || prologue::OPS.contains(&self.op);
+        let of_attention = [prologue::OPS, attention::OPS].concat();
+        let much = !self.weights.is_empty() || of_attention.contains(&self.op);
         self.real && much && self.flops > 10_000_000
     }
 
@@ -318,6 +345,33 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
             }
             values
         }
+        Fill::NanRows => {
+            let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
+            values
+                .chunks_mut(last)
+                .enumerate()
+                .filter(|(r, _)| r % 3 == 1)
+                .for_each(|(r, row)| row[r % last] = f32::NAN);
+            values
+        }
+        Fill::NanFrom(from) => {
+            let rows = shape.iter().rev().nth(1).copied().unwrap_or(1);
+            let value = |i: usize| if i / last % rows < from { random.normal() } else { f32::NAN };
+            (0..n).map(value).collect()
+        }
+        Fill::Hiding => {
+            let mut hide = |i: usize| {
+                let v = random.normal();
+                if i / last % 5 == 3 || random.uniform() < 0.33 { f32::NEG_INFINITY } else { v }
+            };
+            (0..n).map(&mut hide).collect()
+        }
+        Fill::Shuffled => {
+            let mut values: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            (1..n).rev().for_each(|i| values.swap(i, (random.next() % (i as u64 + 1)) as usize));
+            values
+        }
+        Fill::Steps { first, step } => (0..n).map(|i| first + step * i as f32).collect(),
     }
 }
 
@@ -359,14 +413,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_all_but_linear_layers() {
+    fn the_page_has_all_but_linear_layers_and_attention() {
         let (all, page) = (all(), page());
         let there = |case: &&Case| page.iter().any(|p| p.name == case.name);
-        let absent = [linear::OPS, rope::OPS, prologue::OPS].concat();
+        let absent = [linear::OPS, rope::OPS, prologue::OPS, attention::OPS].concat();
         assert!(all.iter().filter(there).all(|c| !absent.contains(&c.op) && c.weights.is_empty()));
         assert!(all.iter().filter(|c| !there(c)).all(|c| absent.contains(&c.op)));
         assert!(page.len() > 100 && page.len() < all.len());
-        let families = [norm::OPS, quantize::OPS, linear::OPS, rope::OPS, prologue::OPS].concat();
+        let families = [norm::OPS, quantize::OPS, linear::OPS, rope::OPS, prologue::OPS, attention::OPS].concat();
         assert_eq!(OPS, families);
     }
 }

@@ -1,0 +1,692 @@
+//! Scaled dot-product attention.
+
+use crate::caps::Caps;
+use crate::error::{Error, Result, shape_error};
+use crate::kv::{KEYS, KvAt, KvLayout, KvPlace, KvRows, Place, VALUES};
+use crate::ops::attention::Order;
+use crate::ops::little::{ABSENT, Little, Words};
+use crate::ops::norm::want_elem;
+use crate::ops::params::params;
+use crate::ops::step::{Builder, Loads, Part, grid};
+use crate::ops::{Op, Operand, Problem};
+use crate::plan::{Access, Const, Plan, Step};
+use crate::tensor::{Elem, Layout, Tensor, want_float};
+
+/// Attention: `y = softmax(softcap(scale·q·kᵀ) − alibi·|p − t| + mask)·v`, with sinks `exp(sink)` more in the sum of the softmax.
+///
+/// A query of head h reads the keys and values of head `h / (H/G)`. The position p of query l is `l + offset`; that of a key is its
+/// token t, its number among the keys of its element of the batch. A key is seen where `t < kv_len`, where causal `t ≤ p`, where a window
+/// is given `p − left ≤ t ≤ p + right`, and where the mask allows it. What is not seen is not read: it may hold NaN. A query that sees
+/// nothing gives zeros, and −∞ as its lse. A NaN in a query makes NaN of its row of y and of no other.
+///
+/// Sums are f32. `softcap(l) = softcap·tanh(l / softcap)`. All features go with each other.
+///
+/// ```
+/// use gristmill::ops::attention::Attention;
+/// use gristmill::{Caps, Elem, KvRows, Op as _, Problem as _, Tensor};
+///
+/// // Llama-3-8B: 32 heads on 8 of keys and values.
+/// let (q, y) = (Tensor::outline([1, 32, 512, 128], Elem::F16)?, Tensor::outline([1, 32, 512, 128], Elem::F16)?);
+/// let (k, v) = (Tensor::outline([1, 8, 512, 128], Elem::F16)?, Tensor::outline([1, 8, 512, 128], Elem::F16)?);
+/// let (k, v) = (KvRows::of(&k)?, KvRows::of(&v)?);
+/// let attention = Attention { causal: true, ..Attention::new(&q, &k, &v, &y) };
+/// assert!(!attention.problem()?.plans(&Caps::baseline())?.is_empty());
+/// # Ok::<(), gristmill::Error>(())
+/// ```
+///
+/// Sources: Vaswani et al., "Attention Is All You Need" (arXiv 1706.03762); grouped heads, Ainslie et al. (arXiv 2305.13245); the online
+/// softmax, Milakov and Gimelshein (arXiv 1805.02867); ALiBi, Press et al. (arXiv 2108.12409); softcap, Gemma 2 (arXiv 2408.00118);
+/// sinks, gpt-oss (arXiv 2508.10925); gain, Henry et al., "Query-Key Normalization" (arXiv 2010.04245).
+///
+/// # Errors
+/// H that is not a multiple of G, D or E of 0, a `longest` above the keys that there is room for, a softcap below 0, an operand of
+/// another shape or storage than is said at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    /// Any floating storage; `[B,H,L,D]` or `[B,L,H,D]` by `order`, or `[T,H,D]` where `q_starts` is given.
+    pub q: &'a Tensor,
+    /// The keys, D wide: those of a tensor `[B,G,S,D]`, or where `place` is [`Place::Tokens`] `[B,S,G,D]`; or any rows, with `kv_heads`.
+    pub k: &'a KvRows,
+    /// The values, E wide, and else as the keys.
+    pub v: &'a KvRows,
+    /// Any floating storage; the shape of q, but E wide.
+    pub y: &'a Tensor,
+    /// Receives the logarithm of the sum of exp over the logits, sink included. F32, `[B,H,L]`, or `[T,H]` where `q_starts` is given.
+    pub lse: Option<&'a Tensor>,
+    /// The order of the dimensions of q and y.
+    pub order: Order,
+    /// Where keys and values are among their rows.
+    pub place: Place<'a>,
+    /// G, where the shape of the keys does not tell it.
+    pub kv_heads: Option<usize>,
+    /// Float: added to the logits, −∞ hides. U8: 0 hides. 1 to 4 dimensions that broadcast to `[B,H,L,S]` from the last. Not with
+    /// `q_starts`.
+    pub mask: Option<&'a Tensor>,
+    /// I32, `[B]`: the keys of each element of the batch, the first ones. More than there is room for are as many as there is room for.
+    pub kv_len: Option<&'a Tensor>,
+    /// The largest number in `kv_len`, where the host knows it: what lies beyond is not even looked at. It may be too large, not too
+    /// small.
+    pub longest: Option<usize>,
+    /// A query sees tokens up to its position.
+    pub causal: bool,
+    /// The position of query 0.
+    pub offset: i32,
+    /// I32, `[B]`: takes the place of `offset`. Where it changes with every token, plans stay the same.
+    pub offsets: Option<&'a Tensor>,
+    /// I32, `[B,L]`, or `[T]` where `q_starts` is given: the positions of queries that do not follow each other.
+    pub positions: Option<&'a Tensor>,
+    /// How many tokens before its position a query sees.
+    pub window_left: Option<u32>,
+    /// How many tokens after its position a query sees.
+    pub window_right: Option<u32>,
+    /// I32, `[B]`: tokens below it are seen by all queries, whatever `causal` and the window say; not so the mask and `kv_len`.
+    pub prefix: Option<&'a Tensor>,
+    /// I32 or U32, `[B,N]`: the tokens that are keys, in any order, in the place of all. A number that is no token is no key, such as
+    /// −1; N takes the place of S in `mask` and `kv_len`.
+    pub list: Option<&'a Tensor>,
+    /// Any floating storage, `[H]`: a logit of each head that has no value.
+    pub sinks: Option<&'a Tensor>,
+    /// Any floating storage, `[H]`: the slope of each head.
+    pub alibi: Option<&'a Tensor>,
+    /// 0: none.
+    pub softcap: f32,
+    /// `1/sqrt(D)` where it is not given.
+    pub scale: Option<f32>,
+    /// Any floating storage, `[1]`: takes the place of the scale.
+    pub gain: Option<&'a Tensor>,
+    /// I32 or U32, `[H]`: which head of keys and values each head of queries has, in the place of `h / (H/G)`.
+    pub kv_head: Option<&'a Tensor>,
+    /// I32, `[B + 1]`: the first query of each element of the batch, where all lie one after the other; at its end T.
+    pub q_starts: Option<&'a Tensor>,
+    /// I32, `[B + 1]`: the first key of each element of the batch, where all lie one after the other: rows `[T,G]`, and `place` is
+    /// [`Place::Tokens`].
+    pub k_starts: Option<&'a Tensor>,
+}
+
+impl<'a> Attention<'a> {
+    /// Every query sees every key.
+    pub fn new(q: &'a Tensor, k: &'a KvRows, v: &'a KvRows, y: &'a Tensor) -> Self {
+        Self {
+            q,
+            k,
+            v,
+            y,
+            lse: None,
+            order: Order::HeadsFirst,
+            place: Place::Heads,
+            kv_heads: None,
+            mask: None,
+            kv_len: None,
+            longest: None,
+            causal: false,
+            offset: 0,
+            offsets: None,
+            positions: None,
+            window_left: None,
+            window_right: None,
+            prefix: None,
+            list: None,
+            sinks: None,
+            alibi: None,
+            softcap: 0.0,
+            scale: None,
+            gain: None,
+            kv_head: None,
+            q_starts: None,
+            k_starts: None,
+        }
+    }
+}
+
+const OP: &str = "attention";
+
+// The places of the operands; the little ones follow.
+const Q: usize = 0;
+const K: usize = 1;
+const V: usize = 2;
+const MASK: usize = 3;
+const Y: usize = 4;
+const LSE: usize = 5;
+const LITTLE: usize = 6;
+
+/// As in `lib/attention.wgsl`.
+const FAR: u32 = (1 << 29) - 1;
+
+params! {
+    /// The params of the kernels that import `lib/attention.wgsl`, where each is explained.
+    AttentionParams {
+        /// The keys.
+        keys: KvAt,
+        /// The values.
+        values: KvAt,
+        /// Where a token's row is.
+        place: KvPlace,
+        /// The grid's x.
+        fold: u32,
+        /// Queries times heads.
+        rows: u32,
+        /// Elements of the batch.
+        batch: u32,
+        /// Heads of queries.
+        heads: u32,
+        /// Heads of keys.
+        kv_heads: u32,
+        /// Queries of each element of the batch.
+        queries: u32,
+        /// Rows of q and y from one head to the next.
+        head_rows: u32,
+        /// From one query to the next.
+        token_rows: u32,
+        /// First element of q.
+        q0: u32,
+        /// Of y.
+        y0: u32,
+        /// Of lse.
+        lse0: u32,
+        /// Of the mask.
+        mask0: u32,
+        /// Its elements from one element of the batch to the next.
+        mask_batch: u32,
+        /// From one head to the next.
+        mask_head: u32,
+        /// From one query to the next.
+        mask_query: u32,
+        /// From one key to the next.
+        mask_key: u32,
+        /// What logits are multiplied by.
+        scale: f32,
+        /// Where logits end.
+        softcap: f32,
+        /// Position of query 0.
+        offset: i32,
+        /// The window before.
+        left: i32,
+        /// And after.
+        right: i32,
+        /// Keys.
+        kv_len: u32,
+        /// Positions of query 0.
+        offsets: u32,
+        /// Keys that all see.
+        prefix: u32,
+        /// Positions.
+        positions: u32,
+        /// Sinks.
+        sinks: u32,
+        /// Slopes.
+        alibi: u32,
+        /// The gain.
+        gain: u32,
+        /// Tokens.
+        list: u32,
+        /// So many.
+        list_len: u32,
+        /// First queries.
+        q_starts: u32,
+        /// First keys.
+        k_starts: u32,
+        /// Heads of heads.
+        kv_head: u32,
+        /// Parts of the keys.
+        splits: u32,
+        /// 0.
+        nothing: u32,
+        /// Nothing.
+        pad0: u32,
+        /// Nothing.
+        pad1: u32,
+        /// Nothing.
+        pad2: u32,
+        /// Nothing.
+        pad3: u32,
+        /// Nothing.
+        pad4: u32,
+    }
+}
+
+/// A mask, and its elements from one to the next in each dimension of `[B,H,L,S]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Mask {
+    layout: Layout,
+    strides: [u32; 4],
+}
+
+/// Attention with its numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AttentionProblem {
+    batch: u32,
+    heads: u32,
+    kv_heads: u32,
+    /// Of each element of the batch; of all, where they differ.
+    queries: u32,
+    /// Keys that there may be of an element of the batch: `longest`, rounded up, so that few problems differ in it.
+    keys: u32,
+    order: Order,
+    /// A [`KvPlace`], as numbers that can be hashed.
+    place: [u32; 8],
+    q: Layout,
+    k: KvLayout,
+    v: KvLayout,
+    mask: Option<Mask>,
+    y: Layout,
+    lse: Option<Layout>,
+    little: Little,
+    causal: bool,
+    offset: i32,
+    window: Option<[u32; 2]>,
+    softcap: u32,
+    scale: u32,
+    /// Which of the little operands are there, and tokens of the list.
+    told: [bool; LITTLES],
+    list_len: Option<u32>,
+}
+
+/// How many little operands there may be, and the place of each among them.
+const LITTLES: usize = 12;
+const KV_LEN: usize = 0;
+const OFFSETS: usize = 1;
+const PREFIX: usize = 2;
+const POSITIONS: usize = 3;
+const SINKS: usize = 4;
+const ALIBI: usize = 5;
+const GAIN: usize = 6;
+const LIST: usize = 7;
+const Q_STARTS: usize = 8;
+const K_STARTS: usize = 9;
+const KV_HEAD: usize = 10;
+const TABLE: usize = 11;
+
+impl<'a> Attention<'a> {
+    fn littles(&self) -> [Operand<'a>; LITTLES] {
+        [
+            ("kv_len", self.kv_len),
+            ("offsets", self.offsets),
+            ("prefix", self.prefix),
+            ("positions", self.positions),
+            ("sinks", self.sinks),
+            ("alibi", self.alibi),
+            ("gain", self.gain),
+            ("list", self.list),
+            ("q_starts", self.q_starts),
+            ("k_starts", self.k_starts),
+            ("kv_head", self.kv_head),
+            ("table", self.place.table()),
+        ]
+    }
+
+    /// B, H, L and D; of queries that follow each other, T in the place of L.
+    fn sizes(&self) -> Result<[usize; 4]> {
+        let shape = self.q.shape();
+        let sizes = match (shape.dims(), self.q_starts, self.order) {
+            (&[t, h, d], Some(starts), _) => [starts.elements().saturating_sub(1), h, t, d],
+            (&[b, h, l, d], None, Order::HeadsFirst) | (&[b, l, h, d], None, Order::TokensFirst) => [b, h, l, d],
+            (_, Some(_), _) => return Err(shape_error!(OP, "q has shape {shape}, but with q_starts it is [T, H, D]")),
+            _ => return Err(shape_error!(OP, "q has shape {shape}, but it must have four dimensions")),
+        };
+        if sizes[3] == 0 {
+            return Err(shape_error!(OP, "q has shape {shape}: D is 0"));
+        }
+        Ok(sizes)
+    }
+
+    /// G, by what is said or by the shape of the keys, which must have the elements of the batch that q has.
+    fn kv_heads(&self, batch: usize) -> Result<usize> {
+        let shape = self.k.tensor().shape();
+        let heads = match (shape.dims(), &self.place) {
+            (&[_, g, _, _], Place::Heads | Place::Paged { .. }) | (&[_, _, g, _], Place::Tokens) => Some(g),
+            (&[_, g, _], Place::Tokens) if self.k_starts.is_some() => Some(g),
+            _ => None,
+        };
+        let dense = self.k.format().elem().is_some();
+        let Some(heads) = self.kv_heads.or(heads.filter(|_| dense)) else {
+            return Err(shape_error!(OP, "kv_heads must be said where k has shape {shape}"));
+        };
+        let dims = shape.dims();
+        let has_batch = dims.len() == 4 && dense && self.kv_heads.is_none() && self.place.table().is_none();
+        if has_batch && self.k_starts.is_none() && dims[0] != batch {
+            return Err(shape_error!(OP, "k has shape {shape}, but q has a batch of {batch}"));
+        }
+        if has_batch && self.v.tensor().shape().rank() == 4 && self.v.tensor().shape().dims()[..3] != dims[..3] {
+            return Err(shape_error!(OP, "v has shape {}, but k has {shape}", self.v.tensor().shape()));
+        }
+        Ok(heads)
+    }
+
+    fn mask(&self, sizes: [usize; 4]) -> Result<Option<Mask>> {
+        let Some(mask) = self.mask else { return Ok(None) };
+        if mask.elem() != Elem::U8 && !mask.elem().is_float() {
+            let (have, want) = (mask.elem().name(), "f32, f16, bf16 or u8");
+            return Err(Error::Storage { op: OP, operand: "mask", have, want });
+        }
+        let shape = mask.shape();
+        let dims = shape.dims();
+        let from = 4usize.saturating_sub(dims.len());
+        let fits =
+            !dims.is_empty() && dims.len() <= 4 && dims.iter().zip(&sizes[from..]).all(|(d, n)| *d == 1 || d == n);
+        if !fits || self.q_starts.is_some() {
+            return Err(shape_error!(
+                OP,
+                "mask has shape {shape}, but it must broadcast to {sizes:?}, without q_starts"
+            ));
+        }
+        let mut strides = [0; 4];
+        let mut next = 1;
+        for (stride, size) in strides[from..].iter_mut().zip(dims).rev() {
+            *stride = if *size == 1 { 0 } else { next };
+            next *= *size as u32;
+        }
+        Ok(Some(Mask { layout: mask.layout(), strides }))
+    }
+}
+
+/// A little operand has so many numbers, and is stored as it must be.
+fn want_little(name: &'static str, tensor: Option<&Tensor>, floats: bool, dims: &[usize]) -> Result<()> {
+    let Some(tensor) = tensor else { return Ok(()) };
+    let index = matches!(tensor.elem(), Elem::I32) || tensor.elem() == Elem::U32 && ["list", "kv_head"].contains(&name);
+    if floats {
+        want_float(OP, name, tensor)?;
+    } else if !index {
+        return Err(Error::Storage { op: OP, operand: name, have: tensor.elem().name(), want: "i32" });
+    }
+    if tensor.shape().dims() != dims {
+        return Err(shape_error!(OP, "{name} has shape {}, but it must be {dims:?}", tensor.shape()));
+    }
+    Ok(())
+}
+
+impl Op for Attention<'_> {
+    type Problem = AttentionProblem;
+
+    fn problem(&self) -> Result<AttentionProblem> {
+        want_float(OP, "q", self.q)?;
+        want_float(OP, "y", self.y)?;
+        let [batch, heads, queries, d] = self.sizes()?;
+        let (k, v) = (self.k, self.v);
+        if k.width() != d {
+            return Err(shape_error!(OP, "k has {} numbers in a row, but q has D = {d}", k.width()));
+        }
+        if v.rows() != k.rows() {
+            return Err(shape_error!(OP, "v has {} rows, but k has {}", v.rows(), k.rows()));
+        }
+        let kv_heads = self.kv_heads(batch)?;
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) && self.kv_head.is_none() {
+            return Err(shape_error!(OP, "q has H = {heads}, which is not a multiple of G = {kv_heads}"));
+        }
+        let mut want = self.q.shape().dims().to_vec();
+        if let Some(last) = want.last_mut() {
+            *last = v.width();
+        }
+        if self.y.shape().dims() != want {
+            return Err(shape_error!(OP, "y has shape {}, but it must be {want:?}", self.y.shape()));
+        }
+        let ragged = self.q_starts.is_some();
+        if let Some(lse) = self.lse {
+            want_elem(OP, "lse", lse, Elem::F32, "f32")?;
+            let want = if ragged { vec![queries, heads] } else { vec![batch, heads, queries] };
+            if lse.shape().dims() != want {
+                return Err(shape_error!(OP, "lse has shape {}, but it must be {want:?}", lse.shape()));
+            }
+        }
+        if self.k_starts.is_some() && !matches!(self.place, Place::Tokens) {
+            return Err(shape_error!(OP, "with k_starts, keys are in the order of tokens"));
+        }
+        let of_keys = if self.k_starts.is_some() { 1 } else { batch };
+        let place = self.place.of(OP, k.rows() as u64, of_keys, kv_heads)?;
+        let list_len = match self.list.map(|l| (l.shape(), l.shape().rank())) {
+            None => None,
+            Some((shape, 2)) => Some(shape.dims()[1]),
+            Some((shape, _)) => return Err(shape_error!(OP, "list has shape {shape}, but it must be [B, N]")),
+        };
+        let keys = list_len.unwrap_or(place.room as usize);
+        for (name, size) in [("queries", queries), ("keys", keys), ("rooms for keys", place.room as usize)] {
+            if size > FAR as usize {
+                return Err(shape_error!(OP, "there are {size} {name}, but no more than {FAR} are possible"));
+            }
+        }
+        let of_queries = if ragged { vec![queries] } else { vec![batch, queries] };
+        let of_list = [batch, list_len.unwrap_or(0)];
+        for (name, tensor, floats, dims) in [
+            ("kv_len", self.kv_len, false, &[batch][..]),
+            ("offsets", self.offsets, false, &[batch]),
+            ("prefix", self.prefix, false, &[batch]),
+            ("positions", self.positions, false, &of_queries),
+            ("sinks", self.sinks, true, &[heads]),
+            ("alibi", self.alibi, true, &[heads]),
+            ("gain", self.gain, true, &[1]),
+            ("list", self.list, false, &of_list),
+            ("kv_head", self.kv_head, false, &[heads]),
+            ("q_starts", self.q_starts, false, &[batch + 1]),
+            ("k_starts", self.k_starts, false, &[batch + 1]),
+        ] {
+            want_little(name, tensor, floats, dims)?;
+        }
+        let longest = match self.longest {
+            Some(longest) if longest > keys => {
+                let (value, rule) = (format!("{longest} of {keys}"), "there are fewer keys");
+                return Err(Error::Value { op: OP, name: "longest", value, rule });
+            }
+            Some(longest) if self.kv_len.is_some() => longest.next_power_of_two().min(keys),
+            _ => keys,
+        };
+        let scale = self.scale.unwrap_or((1.0 / (d as f64).sqrt()) as f32);
+        for (name, value, ok) in [("scale", scale, true), ("softcap", self.softcap, self.softcap >= 0.0)] {
+            if !ok || !value.is_finite() {
+                let rule = "it must be a finite number, and a softcap at least 0";
+                return Err(Error::Value { op: OP, name, value: value.to_string(), rule });
+            }
+        }
+        if self.offset.unsigned_abs() > FAR {
+            let (value, rule) = (self.offset.to_string(), "it must be within 536870911 of 0");
+            return Err(Error::Value { op: OP, name: "offset", value, rule });
+        }
+        let littles = self.littles().map(|(_, t)| t);
+        let window = [self.window_left, self.window_right];
+        Ok(AttentionProblem {
+            batch: batch as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            queries: queries as u32,
+            keys: longest as u32,
+            order: if ragged { Order::TokensFirst } else { self.order },
+            place: bytemuck::cast(place),
+            q: self.q.layout(),
+            k: k.layout(),
+            v: v.layout(),
+            mask: self.mask([batch, heads, queries, keys])?,
+            y: self.y.layout(),
+            lse: self.lse.map(Tensor::layout),
+            told: littles.map(|t| t.is_some_and(|t| t.elements() > 0)),
+            little: Little::of(LITTLE, &littles),
+            causal: self.causal,
+            offset: self.offset,
+            window: window.iter().any(Option::is_some).then(|| window.map(|n| n.unwrap_or(FAR).min(FAR))),
+            // A zero without its sign.
+            softcap: self.softcap.abs().to_bits(),
+            scale: scale.to_bits(),
+            list_len: list_len.map(|n| n as u32),
+        })
+    }
+
+    fn operands(&self) -> Vec<Operand<'_>> {
+        let mut list = vec![
+            ("q", Some(self.q)),
+            ("k", Some(self.k.tensor())),
+            ("v", Some(self.v.tensor())),
+            ("mask", self.mask),
+            ("y", Some(self.y)),
+            ("lse", self.lse),
+        ];
+        list.extend(self.littles());
+        list
+    }
+}
+
+impl Problem for AttentionProblem {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        if self.q.elements == 0 {
+            let (name, why) = ("empty".into(), "there are no queries");
+            return Ok(vec![Plan { op: OP, name, why, steps: Vec::new(), scratch_bytes: Vec::new() }]);
+        }
+        self.fits(caps)?;
+        Ok(vec![self.naive(caps)?])
+    }
+}
+
+/// A plan in the making: its first steps, which gather little operands, and what they give.
+struct Begun {
+    steps: Vec<Step>,
+    scratch_bytes: Vec<u64>,
+    words: Words,
+}
+
+impl AttentionProblem {
+    fn rows(&self) -> u64 {
+        self.q.elements / self.k.width
+    }
+
+    /// Every operand fits a binding of the device, and rows can be counted.
+    fn fits(&self, caps: &Caps) -> Result<()> {
+        self.k.check(OP, caps)?;
+        self.v.check(OP, caps)?;
+        let have = caps.storage_binding_bytes;
+        for layout in [Some(self.q), Some(self.y), self.mask.map(|m| m.layout)].into_iter().flatten() {
+            let (_, need, _) = layout.bind(0, layout.elements);
+            if need > have {
+                return Err(Error::Limit { op: OP, limit: "storage_binding_bytes", need, have });
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, caps: &Caps) -> Result<Begun> {
+        let (mut steps, mut scratch_bytes) = (Vec::new(), Vec::new());
+        let words = self.little.gather(OP, caps, &mut steps, &mut scratch_bytes)?;
+        Ok(Begun { steps, scratch_bytes, words })
+    }
+
+    fn plan_of(begun: Begun, name: &str, why: &'static str) -> Plan {
+        Plan { op: OP, name: name.to_owned(), why, steps: begun.steps, scratch_bytes: begun.scratch_bytes }
+    }
+
+    /// A kernel with the features that are asked for and the params that all kernels share, without operands.
+    fn kernel(&self, kernel: &'static str, words: &Words) -> (Builder, AttentionParams) {
+        // Operands are read by loads of their own.
+        let mut step = Builder::new(kernel, Loads { quads: false, native_f16: false });
+        let float_mask = self.mask.is_some_and(|m| m.layout.elem.is_float());
+        for (name, on) in [
+            ("KV_LEN", self.told[KV_LEN]),
+            ("CAUSAL", self.causal),
+            ("WINDOW", self.window.is_some()),
+            ("OFFSETS", self.told[OFFSETS]),
+            ("POSITIONS", self.told[POSITIONS]),
+            ("PREFIX", self.told[PREFIX]),
+            ("MASK", float_mask),
+            ("MASK_BOOL", self.mask.is_some() && !float_mask),
+            ("SOFTCAP", self.softcap != 0),
+            ("ALIBI", self.told[ALIBI]),
+            ("GAIN", self.told[GAIN]),
+            ("SINKS", self.told[SINKS]),
+            ("KV_HEAD", self.told[KV_HEAD]),
+            ("PAGED", self.told[TABLE]),
+            ("LISTED", self.list_len.is_some()),
+            ("RAGGED_Q", self.told[Q_STARTS]),
+            ("RAGGED_K", self.told[K_STARTS]),
+        ] {
+            step.set(name, Const::Bool(on));
+        }
+        let at = |little: usize| words.at.get(little).copied().unwrap_or(ABSENT);
+        let [left, right] = self.window.unwrap_or([FAR; 2]).map(|n| n as i32);
+        let tokens_first = self.order == Order::TokensFirst;
+        let params = AttentionParams {
+            place: KvPlace { table: at(TABLE), ..bytemuck::cast(self.place) },
+            rows: self.rows() as u32,
+            batch: self.batch,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            queries: self.queries,
+            head_rows: if tokens_first { 1 } else { self.queries },
+            token_rows: if tokens_first { self.heads } else { 1 },
+            scale: f32::from_bits(self.scale),
+            softcap: f32::from_bits(self.softcap),
+            offset: self.offset,
+            left,
+            right,
+            kv_len: at(KV_LEN),
+            offsets: at(OFFSETS),
+            prefix: at(PREFIX),
+            positions: at(POSITIONS),
+            sinks: at(SINKS),
+            alibi: at(ALIBI),
+            gain: at(GAIN),
+            list: at(LIST),
+            list_len: self.list_len.unwrap_or(0),
+            q_starts: at(Q_STARTS),
+            k_starts: at(K_STARTS),
+            kv_head: at(KV_HEAD),
+            splits: 1,
+            ..Default::default()
+        };
+        words.bind(&mut step, "little", 7);
+        (step, params)
+    }
+
+    /// Rows of q or y of so many numbers begin at multiples of four.
+    fn loads(layout: Layout, width: u64, native_f16: bool) -> Loads {
+        let first = layout.offset_bytes / layout.elem.bytes() as u64;
+        Loads { quads: width.is_multiple_of(4) && first.is_multiple_of(4), native_f16 }
+    }
+
+    /// Binds q, keys, values and the mask.
+    fn inputs(&self, step: &mut Builder, params: &mut AttentionParams, native_f16: bool) {
+        let loads = Self::loads(self.q, self.k.width, native_f16);
+        params.q0 = step.read_as("q", 1, Some(Part::whole(Q, self.q)), "", loads);
+        if self.k.rows == 0 {
+            // No binding is as small as that.
+            for slot in [KEYS, VALUES] {
+                step.fill(slot.slot, "slot/kv/dense");
+                step.fill(slot.read, "slot/read/zero");
+            }
+            params.keys.width = self.k.width as u32;
+            params.values.width = self.v.width as u32;
+        } else {
+            params.keys = self.k.read(step, KEYS, 2, K, native_f16);
+            params.values = self.v.read(step, VALUES, 3, V, native_f16);
+        }
+        let any = Loads { quads: false, native_f16 };
+        match self.mask {
+            // Bytes are as signed ones: they are 0 or not.
+            Some(Mask { layout, .. }) if layout.elem == Elem::U8 => {
+                step.fill("mask", "slot/read/i8_any");
+                params.mask0 = step.bind(4, Part::whole(MASK, layout), Access::Read);
+            }
+            mask => {
+                let part = mask.map(|m| Part::whole(MASK, m.layout));
+                params.mask0 = step.read_as("mask", 4, part, "slot/read/zero", any);
+            }
+        }
+        let [batch, head, query, key] = self.mask.map_or([0; 4], |m| m.strides);
+        (params.mask_batch, params.mask_head, params.mask_query, params.mask_key) = (batch, head, query, key);
+    }
+
+    /// Binds y and lse.
+    fn outputs(&self, step: &mut Builder, params: &mut AttentionParams, native_f16: bool) {
+        let loads = Self::loads(self.y, self.v.width, native_f16);
+        params.y0 = step.write_as("y", 5, Part::whole(Y, self.y), loads);
+        params.lse0 = step.write("lse", 6, self.lse.map(|l| Part::whole(LSE, l)));
+    }
+
+    fn naive(&self, caps: &Caps) -> Result<Plan> {
+        let mut begun = self.begin(caps)?;
+        let (mut step, mut params) = self.kernel("attention/naive", &begun.words);
+        self.inputs(&mut step, &mut params, false);
+        self.outputs(&mut step, &mut params, false);
+        let grid = grid(OP, caps, self.rows() * self.v.width.div_ceil(256))?;
+        params.fold = grid[0];
+        begun.steps.push(step.step(&params, grid));
+        Ok(Self::plan_of(begun, "naive", "a workgroup a row, by the formula"))
+    }
+}

@@ -1,0 +1,708 @@
+//! Attention: every two features together in shapes that hurt, those that models have together, and the layers of real models.
+
+use super::cover::pairs;
+use super::{Arrays, Case, Fill, Input, Output, Stored, User};
+use crate::error::{Error, Result};
+use crate::kv::{KvFormat, KvRows, Place};
+use crate::ops::attention::{Attention, Order};
+use crate::proof::{Attrs, Expected, Roles, Value};
+use crate::reference::{self, Array};
+use crate::tensor::Elem;
+
+pub(super) const OPS: &[&str] = &["attention"];
+
+pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
+    let a = attrs.reader(op);
+    let named = |name: &'static str, value: &str, rule| Err(Error::Value { op, name, value: value.to_owned(), rule });
+    let order = match a.text("order", "heads")? {
+        "heads" => Order::HeadsFirst,
+        "tokens" => Order::TokensFirst,
+        other => return named("order", other, "it must be heads or tokens"),
+    };
+    let place = match a.text("place", "heads")? {
+        "heads" => Place::Heads,
+        "tokens" => Place::Tokens,
+        "paged" => Place::Paged { table: r.need("table")?, page: a.needed("page")? as usize },
+        other => return named("place", other, "it must be heads, tokens or paged"),
+    };
+    // −1 is no limit.
+    let window = |name| Ok(Some(a.number(name, -1.0)?).filter(|n| *n >= 0.0).map(|n| n as u32));
+    let number = |name| a.number(name, -1.0);
+    let rows = |role: &'static str| {
+        let (tensor, name) = (r.need(role)?, a.text(role, "dense")?);
+        let coded = KvFormat::ALL.into_iter().find(|f| f.name() == name && f.elem().is_none());
+        let Some(format) = coded else { return KvRows::of(tensor) };
+        let width = r.need(if role == "k" { "q" } else { "y" })?.shape().dims().last().copied().unwrap_or(1);
+        KvRows::over(tensor, format, tensor.bytes() as usize / format.row_bytes(width).max(1), width)
+    };
+    let (k, v) = (rows("k")?, rows("v")?);
+    let op = Attention {
+        lse: r.maybe("lse"),
+        order,
+        place,
+        kv_heads: Some(number("kv_heads")?).filter(|n| *n >= 0.0).map(|n| n as usize),
+        mask: r.maybe("mask"),
+        kv_len: r.maybe("kv_len"),
+        longest: Some(number("longest")?).filter(|n| *n >= 0.0).map(|n| n as usize),
+        causal: a.flag("causal", false)?,
+        offset: a.number("causal_offset", 0.0)? as i32,
+        offsets: r.maybe("causal_offset"),
+        positions: r.maybe("positions"),
+        window_left: window("window_left")?,
+        window_right: window("window_right")?,
+        prefix: r.maybe("prefix"),
+        list: r.maybe("list"),
+        sinks: r.maybe("sinks"),
+        alibi: r.maybe("alibi"),
+        softcap: a.number("softcap", 0.0)? as f32,
+        scale: match attrs.0.get("scale") {
+            None => None,
+            Some(_) => Some(a.needed("scale")? as f32),
+        },
+        gain: r.maybe("gain"),
+        kv_head: r.maybe("kv_head"),
+        q_starts: r.maybe("q_starts"),
+        k_starts: r.maybe("k_starts"),
+        ..Attention::new(r.need("q")?, &k, &v, r.need("y")?)
+    };
+    a.finish()?;
+    r.finish()?;
+    user(&op)
+}
+
+/// The relative error of one f32 operation.
+const U: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Reads what a case is and hands its reference over.
+fn with_reference<T>(
+    case: &Case,
+    arrays: &Arrays,
+    then: impl FnOnce(&reference::Attention<'_>) -> Result<T>,
+) -> Result<T> {
+    let a = case.attrs.reader(case.op);
+    let nothing = Array { shape: vec![0, 0, 0, 1], data: Vec::new() };
+    let get = |role: &str| arrays.get(role).unwrap_or(&nothing);
+    let list = |role: &str| arrays.get(role).map(|a| a.data.as_slice());
+    let whole = |role: &str, i: usize| list(role).map(|l| l[i] as i64);
+    let (q, k, v) = (get("q"), get("k"), get("v"));
+    let tokens_first = a.text("order", "heads")? == "tokens";
+    let place = a.text("place", "heads")?;
+    let page = a.number("page", 1.0)? as usize;
+    let q_starts = list("q_starts");
+    let k_starts = list("k_starts");
+    let (batch, heads, longest) = match (q.shape.as_slice(), q_starts) {
+        (&[t, h, _], Some(starts)) => (starts.len() - 1, h, t),
+        (&[b, x, y, _], _) => {
+            if tokens_first {
+                (b, y, x)
+            } else {
+                (b, x, y)
+            }
+        }
+        _ => (0, 1, 0),
+    };
+    let (kv_heads, room) = match (k.shape.as_slice(), place) {
+        (&[_, g, page, _], "paged") => (g, get("table").shape[1] * page),
+        (&[t, g, _], _) => (g, t),
+        (&[_, s, g, _], "tokens") | (&[_, g, s, _], _) => (g, s),
+        _ => (1, 0),
+    };
+    let queries: Vec<usize> = match q_starts {
+        Some(starts) => starts.windows(2).map(|w| (w[1] - w[0]) as usize).collect(),
+        None => vec![longest; batch],
+    };
+    let query = |b: usize, h: usize, l: usize| match q_starts {
+        Some(starts) => (starts[b] as usize + l) * heads + h,
+        None if tokens_first => (b * longest + l) * heads + h,
+        None => (b * heads + h) * longest + l,
+    };
+    let key = |b: usize, g: usize, token: usize| match (place, k_starts) {
+        ("paged", _) => {
+            let number = get("table").data[b * (room / page) + token / page] as usize;
+            (number * kv_heads + g) * page + token % page
+        }
+        (_, Some(starts)) => (starts[b] as usize + token) * kv_heads + g,
+        ("tokens", _) => (b * room + token) * kv_heads + g,
+        _ => (b * kv_heads + g) * room + token,
+    };
+    let tokens = (0..batch).map(|b| {
+        let listed = arrays.get("list").map(|l| {
+            let n = l.shape[1];
+            l.data[b * n..][..n].to_vec()
+        });
+        let of_k = k_starts.map_or(room, |starts| (starts[b + 1] - starts[b]) as usize);
+        let mut all = listed.unwrap_or_else(|| (0..of_k).map(|t| t as f64).collect());
+        if let Some(n) = whole("kv_len", b) {
+            all.truncate(n.max(0) as usize);
+        }
+        all.into_iter().map(|t| (t >= 0.0).then_some(t as usize)).collect()
+    });
+    let tokens: Vec<Vec<Option<usize>>> = tokens.collect();
+    let first = |b: usize| q_starts.map_or(b * longest, |s| s[b] as usize);
+    let offset = a.number("causal_offset", 0.0)? as i64;
+    let position = |b: usize, l: usize| {
+        whole("positions", first(b) + l).unwrap_or(l as i64 + whole("causal_offset", b).unwrap_or(offset))
+    };
+    let of_mask = |at: [usize; 4]| {
+        let mask = get("mask");
+        let from = 4 - mask.shape.len();
+        let index = mask.shape.iter().zip(&at[from..]).fold(0, |i, (n, at)| i * n + if *n == 1 { 0 } else { *at });
+        mask.data[index]
+    };
+    let bytes = case.inputs.iter().any(|i| i.role == "mask" && i.stored == Stored::Always(Elem::U8));
+    let mask = |b: usize, h: usize, l: usize, j: usize| {
+        if !arrays.contains_key("mask") {
+            return Some(0.0);
+        }
+        let value = of_mask([b, h, l, j]);
+        if bytes { (value != 0.0).then_some(0.0) } else { Some(value).filter(|v| *v != f64::NEG_INFINITY) }
+    };
+    let kv_head = |h: usize| whole("kv_head", h).map_or(h / (heads / kv_heads), |g| g as usize);
+    let d = q.shape.last().copied().unwrap_or(1);
+    let scale = match case.attrs.0.get("scale") {
+        Some(Value::Number(scale)) => *scale as f32,
+        _ => (1.0 / (d as f64).sqrt()) as f32,
+    };
+    let window = |name| Ok(Some(a.number(name, -1.0)? as i64).filter(|n| *n >= 0));
+    let prefix = |b: usize| whole("prefix", b).unwrap_or(0);
+    then(&reference::Attention {
+        q,
+        k,
+        v,
+        heads,
+        queries,
+        tokens,
+        query: &query,
+        key: &key,
+        kv_head: &kv_head,
+        position: &position,
+        mask: &mask,
+        scale: list("gain").map_or(f64::from(scale), |g| g[0]),
+        softcap: f64::from(a.number("softcap", 0.0)? as f32),
+        causal: a.flag("causal", false)?,
+        window: (window("window_left")?, window("window_right")?),
+        prefix: &prefix,
+        sinks: list("sinks"),
+        alibi: list("alibi"),
+        mix_before: None,
+        mix_after: None,
+    })
+}
+
+pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
+    with_reference(case, arrays, |a| {
+        let mut y = Expected { role: "y", want: reference::attention(a), bound: Vec::new() };
+        y.bound = vec![0.0; y.want.len()];
+        let stats = case.outputs.iter().find(|o| o.role == "lse").map_or(0, |o| o.shape.iter().product());
+        let mut lse = Expected { role: "lse", want: vec![0.0; stats], bound: vec![0.0; stats] };
+        let ragged = arrays.contains_key("q_starts");
+        for (b, queries) in a.queries.iter().enumerate() {
+            for l in 0..*queries {
+                for (h, attended) in a.query(b, l).into_iter().enumerate() {
+                    let row = (a.query)(b, h, l);
+                    let e = a.v.shape.last().copied().unwrap_or(1);
+                    let y = (&y.want[row * e..][..e], &mut y.bound[row * e..][..e]);
+                    let error = bound(a, h, &attended, y);
+                    let stat = if ragged { row } else { (b * a.heads + h) * queries + l };
+                    if let (Some(want), Some(bound)) = (lse.want.get_mut(stat), lse.bound.get_mut(stat)) {
+                        (*want, *bound) = (attended.lse, error);
+                    }
+                }
+            }
+        }
+        Ok(if stats > 0 { vec![y, lse] } else { vec![y] })
+    })
+}
+
+/// How far the numbers of a row may be off, and its lse.
+///
+/// The error of a logit is that of its dot product, which is summed by quads, and of what is added to it, each of which is rounded with
+/// the logit; tanh is within 64 units of the last place. exp(x) is within 3 + 2|x| units of the last place by the specification of WGSL,
+/// and x itself is rounded; where the largest logit grows, the sums so far are multiplied by another exp, whose arguments add up to x. So
+/// the relative error of a weight follows, and y is off by that of each weight times how far its value may be from y. Then come the sums
+/// over the keys, in any order, and the quotient. log is within 2^-21, or 3 units of the last place.
+fn bound(a: &reference::Attention<'_>, h: usize, row: &reference::Attended, (y, bound): (&[f64], &mut [f64])) -> f64 {
+    let (d, e) = (a.q.shape.last().copied().unwrap_or(1), y.len());
+    let n = row.seen.len() as f64;
+    let sink = a.sinks.map(|sinks| sinks[h]);
+    let top = row.seen.iter().map(|s| s.logit).chain(sink).fold(f64::NEG_INFINITY, f64::max);
+    let exp = |x: f64| U * (6.0 + 5.0 * x.abs()) + 8.0 * U * (n / 16.0 + 4.0);
+    let mut weights = 0.0; // the sum of the errors of weights
+    let mut sizes = vec![0.0; e];
+    for seen in &row.seen {
+        let capped = if a.softcap > 0.0 { 64.0 * U * a.softcap.min(seen.parts) } else { 0.0 };
+        // Beside the lowest number a logit is lost, in f64 as in f32.
+        let parts = if seen.parts > 1e30 { 0.0 } else { seen.parts };
+        let logit = (d as f64 / 4.0 + 8.0) * U * seen.size + 4.0 * U * parts + capped;
+        let x = (seen.logit - top).max(-104.0);
+        let error = seen.weight.max(1e-44) * (logit + exp(x)).exp_m1();
+        weights += error;
+        for (i, v) in a.v.data[seen.row * e..][..e].iter().enumerate() {
+            sizes[i] += seen.weight * v.abs();
+            bound[i] += error * (v.abs() + y[i].abs());
+        }
+    }
+    if let Some(sink) = sink {
+        let error = (sink - row.lse).exp() * exp(sink - top);
+        weights += error;
+        bound.iter_mut().zip(y).for_each(|(bound, y)| *bound += error * y.abs());
+    }
+    if row.seen.is_empty() {
+        bound.fill(0.0);
+    } else {
+        for (i, bound) in bound.iter_mut().enumerate() {
+            *bound += (n + 16.0) * U * (sizes[i] + y[i].abs());
+        }
+    }
+    if row.lse == f64::NEG_INFINITY { 0.0 } else { weights + (n + 16.0) * U + 2f64.powi(-20) + 4.0 * U * row.lse.abs() }
+}
+
+/// Every storage of activations.
+const FLOATS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::Bf16];
+const I32: Stored = Stored::Always(Elem::I32);
+const F32: Stored = Stored::Always(Elem::F32);
+const NORMAL: Fill = Fill::Normal { mean: 0.0, deviation: 1.0 };
+
+/// B, H, G, L, S, D, E.
+type Sizes = [usize; 7];
+
+/// A case in the making.
+struct Make(Case, Sizes);
+
+impl Make {
+    fn new(name: &str, sizes: Sizes) -> Self {
+        let [b, h, g, l, s, d, e] = sizes;
+        let input =
+            |role, shape: &[usize]| Input { role, shape: shape.to_vec(), fill: NORMAL, stored: Stored::Activation };
+        Self(
+            Case {
+                name: format!("attention/{name}"),
+                op: "attention",
+                title: format!("{l} queries of {h} heads, {s} keys of {g}, D = {d}"),
+                model: "",
+                phase: "",
+                attrs: Attrs::default(),
+                inputs: vec![input("q", &[b, h, l, d]), input("k", &[b, g, s, d]), input("v", &[b, g, s, e])],
+                weights: Vec::new(),
+                outputs: vec![Output { role: "y", shape: vec![b, h, l, e], stored: Stored::Activation }],
+                storages: vec![Elem::F32],
+                real: false,
+                skew: 0,
+                flops: 2 * (b * h * l * s * (d + e)) as u64,
+            },
+            sizes,
+        )
+    }
+
+    fn attr(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.attrs = self.0.attrs.with(name, value);
+        self
+    }
+
+    fn input(mut self, role: &'static str, shape: &[usize], stored: Stored, fill: Fill) -> Self {
+        self.0.inputs.push(Input { role, shape: shape.to_vec(), fill, stored });
+        self
+    }
+
+    fn causal(self) -> Self {
+        self.attr("causal", true)
+    }
+
+    fn window(self, left: i32, right: i32) -> Self {
+        self.attr("window_left", f64::from(left)).attr("window_right", f64::from(right))
+    }
+
+    fn softcap(self, cap: f64) -> Self {
+        self.attr("softcap", cap)
+    }
+
+    fn sinks(self) -> Self {
+        let h = self.1[1];
+        self.input("sinks", &[h], Stored::Activation, NORMAL)
+    }
+
+    fn alibi(self) -> Self {
+        let h = self.1[1];
+        self.input("alibi", &[h], F32, Fill::Steps { first: 0.5, step: -0.5 / h as f32 })
+    }
+
+    fn kv_len(self, fill: Fill) -> Self {
+        let b = self.1[0];
+        self.input("kv_len", &[b], I32, fill)
+    }
+
+    fn lse(mut self) -> Self {
+        let [b, h, _, l, ..] = self.1;
+        self.0.outputs.push(Output { role: "lse", shape: vec![b, h, l], stored: F32 });
+        self
+    }
+
+    /// q and y by tokens.
+    fn tokens_first(mut self) -> Self {
+        self.0.inputs[0].shape.swap(1, 2);
+        self.0.outputs[0].shape.swap(1, 2);
+        self.attr("order", "tokens")
+    }
+
+    /// Keys and values by tokens.
+    fn place_tokens(mut self) -> Self {
+        self.0.inputs[1].shape.swap(1, 2);
+        self.0.inputs[2].shape.swap(1, 2);
+        self.attr("place", "tokens")
+    }
+
+    /// Keys and values on pages; there is room for as many as fill them.
+    fn paged(mut self, page: usize) -> Self {
+        let [b, _, g, _, s, d, e] = self.1;
+        let pages = s.div_ceil(page);
+        self.1[4] = pages * page;
+        self.0.inputs[1].shape = vec![b * pages + 1, g, page, d];
+        self.0.inputs[2].shape = vec![b * pages + 1, g, page, e];
+        self.attr("place", "paged").attr("page", page as f64).input("table", &[b, pages], I32, Fill::Shuffled)
+    }
+
+    /// Keys and values as codes.
+    fn kv(mut self, k: KvFormat, v: KvFormat) -> Self {
+        self.0.inputs[1].stored = Stored::Kv(k);
+        self.0.inputs[2].stored = Stored::Kv(v);
+        let heads = self.1[2] as f64;
+        self.attr("k", k.name()).attr("v", v.name()).attr("kv_heads", heads)
+    }
+
+    fn fill(mut self, role: &str, fill: Fill) -> Self {
+        self.0.inputs.iter_mut().filter(|i| i.role == role).for_each(|i| i.fill = fill);
+        self
+    }
+
+    fn storages(mut self, storages: &[Elem]) -> Self {
+        self.0.storages = storages.to_vec();
+        self
+    }
+
+    fn hurts(mut self, why: &'static str) -> Case {
+        self.0.phase = why;
+        self.0
+    }
+
+    fn real(mut self, model: &'static str, phase: &'static str) -> Case {
+        (self.0.model, self.0.phase, self.0.real) = (model, phase, true);
+        self.0
+    }
+}
+
+/// Shapes that hurt: ratios of heads of 1, 3, 4 and 8, rows that are no quads, one query and one key.
+const SHAPES: [Sizes; 12] = [
+    [1, 1, 1, 1, 1, 8, 8],
+    [2, 4, 4, 7, 13, 8, 24],
+    [1, 6, 2, 33, 33, 24, 24],
+    [2, 3, 1, 1, 70, 33, 33],
+    [1, 8, 2, 5, 64, 64, 64],
+    [1, 8, 1, 1, 67, 64, 80],
+    [1, 2, 2, 37, 37, 80, 33],
+    [2, 4, 1, 3, 31, 128, 128],
+    [1, 4, 4, 1, 65, 128, 64],
+    [1, 3, 1, 17, 29, 256, 256],
+    [1, 2, 1, 2, 34, 512, 512],
+    [1, 16, 2, 9, 40, 40, 72],
+];
+
+/// Every two of: a shape, the order of q, the place of keys, masks, lengths, and so on.
+fn covered() -> Vec<Case> {
+    let levels = [SHAPES.len(), 2, 3, 4, 2, 2, 3, 4, 2, 2, 2, 2, 2, 2, 3, 2, 2, 3, 2];
+    let make = |(number, at): (usize, Vec<usize>)| {
+        let sizes = SHAPES[at[0]];
+        let mut case = Make::new(&format!("pairs-{number}"), sizes).storages(&[FLOATS[at[17]]]);
+        if at[1] == 1 {
+            case = case.tokens_first();
+        }
+        case = match at[2] {
+            0 => case,
+            1 => case.place_tokens(),
+            _ => case.paged([1, 3, 16][number % 3]),
+        };
+        let [b, h, g, l, s, ..] = case.1;
+        let positions = Fill::Uniform(0.0, s as f32 + 1.0);
+        let mut keys = s;
+        if at[10] == 1 {
+            keys = s / 2 + 1;
+            case = case.input("list", &[b, keys], I32, Fill::Uniform(-1.0, s as f32 - 1.0));
+        }
+        let bytes = Stored::Always(Elem::U8);
+        case = match at[3] {
+            0 => case,
+            1 => case.input("mask", &[b, 1, l, keys], Stored::Activation, Fill::Hiding),
+            2 => case.input("mask", &[h, 1, keys], F32, NORMAL),
+            _ => case.input("mask", &[b, 1, 1, keys], bytes, Fill::Uniform(0.0, 1.4)),
+        };
+        if at[4] == 1 {
+            case = case.kv_len(Fill::Uniform(0.0, keys as f32)).attr("longest", keys as f64);
+        }
+        if at[5] == 1 {
+            case = case.causal();
+        }
+        case = match at[6] {
+            0 => case,
+            1 => case.attr("causal_offset", (s / 2) as f64),
+            _ => case.input("causal_offset", &[b], I32, Fill::Uniform(-1.0, s as f32)),
+        };
+        case = match at[7] {
+            0 => case,
+            1 => case.window(5, -1),
+            2 => case.window(-1, 3),
+            _ => case.window(20, 0),
+        };
+        if at[8] == 1 {
+            case = case.input("prefix", &[b], I32, Fill::Uniform(-1.0, s as f32 / 2.0));
+        }
+        if at[9] == 1 {
+            case = case.input("positions", &[b, l], I32, positions);
+        }
+        if at[11] == 1 {
+            case = case.sinks();
+        }
+        if at[12] == 1 {
+            case = case.alibi();
+        }
+        if at[13] == 1 {
+            case = case.softcap(5.0);
+        }
+        case = match at[14] {
+            0 => case,
+            1 => case.attr("scale", 0.3),
+            _ => case.input("gain", &[1], F32, Fill::Constant(1.5)),
+        };
+        if at[15] == 1 {
+            case = case.input("kv_head", &[h], I32, Fill::Uniform(0.0, g as f32 - 1.0));
+        }
+        if at[16] == 1 {
+            case = case.lse();
+        }
+        case.0.skew = at[18];
+        case.hurts("two features")
+    };
+    pairs(&levels).into_iter().enumerate().map(make).collect()
+}
+
+/// Queries that lie one after the other, and keys as well or on pages.
+fn ragged() -> Vec<Case> {
+    let starts = |step: usize| Fill::Steps { first: 0.0, step: step as f32 };
+    let make = |name: &str, [b, h, g, l, s, d, e]: Sizes, keys: bool| {
+        let mut case = Make::new(name, [b, h, g, l, s, d, e]);
+        case.0.inputs[0].shape = vec![b * l, h, d];
+        case.0.outputs[0].shape = vec![b * l, h, e];
+        let case = case.input("q_starts", &[b + 1], I32, starts(l));
+        if !keys {
+            return case;
+        }
+        let mut case = case.attr("place", "tokens").input("k_starts", &[b + 1], I32, starts(s));
+        case.0.inputs[1].shape = vec![b * s, g, d];
+        case.0.inputs[2].shape = vec![b * s, g, e];
+        case
+    };
+    let lse = |mut case: Make| {
+        let [b, h, _, l, ..] = case.1;
+        case.0.outputs.push(Output { role: "lse", shape: vec![b * l, h], stored: F32 });
+        case
+    };
+    vec![
+        lse(make("ragged", [3, 4, 2, 5, 5, 16, 16], true).causal()).hurts("ragged"),
+        make("ragged-window-sinks", [4, 6, 2, 9, 9, 33, 24], true).causal().window(4, -1).sinks().hurts("ragged"),
+        make("ragged-paged", [3, 8, 2, 7, 40, 64, 64], false)
+            .causal()
+            .input("causal_offset", &[3], I32, Fill::Uniform(0.0, 33.0))
+            .paged(16)
+            .kv_len(Fill::Uniform(7.0, 40.0))
+            .storages(&[Elem::F16])
+            .hurts("ragged"),
+        make("ragged-positions", [2, 2, 1, 6, 20, 24, 24], false)
+            .causal()
+            .input("positions", &[12], I32, Fill::Uniform(0.0, 20.0))
+            .hurts("ragged"),
+    ]
+}
+
+/// Features that models have together, and values that hurt.
+fn chosen() -> Vec<Case> {
+    let wide = Fill::Normal { mean: 0.0, deviation: 100.0 };
+    let f16 = &[Elem::F16][..];
+    vec![
+        Make::new("gemma2-like", [1, 8, 4, 40, 40, 256, 256])
+            .causal()
+            .window(16, -1)
+            .softcap(50.0)
+            .hurts("three features"),
+        Make::new("gemma3-like-decode", [2, 8, 4, 1, 70, 256, 256])
+            .causal()
+            .window(31, -1)
+            .input("causal_offset", &[2], I32, Fill::Uniform(30.0, 69.0))
+            .kv_len(Fill::Constant(70.0))
+            .storages(f16)
+            .hurts("three features"),
+        Make::new("gpt-oss-like", [1, 16, 2, 37, 37, 64, 64])
+            .causal()
+            .window(15, -1)
+            .sinks()
+            .lse()
+            .hurts("three features"),
+        Make::new("gpt-oss-like-decode", [1, 64, 8, 1, 130, 64, 64])
+            .causal()
+            .window(127, -1)
+            .attr("causal_offset", 129.0)
+            .sinks()
+            .storages(&[Elem::Bf16])
+            .hurts("three features"),
+        Make::new("llama-like-cache", [2, 8, 2, 5, 70, 128, 128])
+            .causal()
+            .tokens_first()
+            .input("causal_offset", &[2], I32, Fill::Steps { first: 20.0, step: 37.0 })
+            .kv_len(Fill::Steps { first: 25.0, step: 37.0 })
+            .attr("longest", 62.0)
+            .storages(&FLOATS)
+            .hurts("three features"),
+        Make::new("vit-like", [1, 3, 3, 197, 197, 64, 64]).tokens_first().storages(f16).hurts("three features"),
+        Make::new("bloom-like", [1, 4, 4, 33, 33, 64, 64]).causal().alibi().hurts("three features"),
+        Make::new("paligemma-like", [1, 8, 1, 33, 33, 80, 80])
+            .causal()
+            .input("prefix", &[1], I32, Fill::Constant(20.0))
+            .hurts("three features"),
+        Make::new("skipped-tokens", [1, 4, 2, 9, 50, 64, 64])
+            .causal()
+            .input("list", &[1, 30], I32, Fill::Steps { first: 1.0, step: 1.5 })
+            .input("positions", &[1, 9], I32, Fill::Steps { first: 3.0, step: 5.0 })
+            .kv_len(Fill::Constant(28.0))
+            .hurts("three features"),
+        Make::new("nan-queries", [2, 4, 2, 9, 33, 24, 24])
+            .causal()
+            .fill("q", Fill::NanRows)
+            .lse()
+            .storages(&FLOATS)
+            .hurts("NaN"),
+        Make::new("nan-queries-softcap-mask", [1, 4, 2, 9, 33, 24, 24])
+            .softcap(5.0)
+            .fill("q", Fill::NanRows)
+            .input("mask", &[9, 33], F32, Fill::Hiding)
+            .sinks()
+            .lse()
+            .hurts("NaN"),
+        Make::new("nan-beyond", [2, 8, 2, 3, 40, 64, 64])
+            .kv_len(Fill::Constant(27.0))
+            .fill("k", Fill::NanFrom(27))
+            .fill("v", Fill::NanFrom(27))
+            .storages(&FLOATS)
+            .hurts("NaN"),
+        Make::new("nan-in-the-future", [1, 4, 1, 40, 70, 64, 64])
+            .causal()
+            .attr("causal_offset", 10.0)
+            .fill("k", Fill::NanFrom(50))
+            .fill("v", Fill::NanFrom(50))
+            .hurts("NaN"),
+        Make::new("nan-hidden", [1, 4, 1, 12, 70, 64, 64])
+            .input("mask", &[70], Stored::Always(Elem::U8), Fill::Steps { first: 1.02, step: -0.02 })
+            .fill("k", Fill::NanFrom(35))
+            .fill("v", Fill::NanFrom(35))
+            .hurts("NaN"),
+        Make::new("all-hidden", [1, 4, 2, 9, 33, 40, 40])
+            .input("mask", &[9, 33], Stored::Always(Elem::U8), Fill::Constant(0.0))
+            .lse()
+            .hurts("nothing is seen"),
+        Make::new("all-hidden-sinks", [1, 4, 2, 9, 33, 40, 40])
+            .input("mask", &[1], F32, Fill::Constant(f32::NEG_INFINITY))
+            .sinks()
+            .lse()
+            .hurts("nothing is seen"),
+        Make::new("lowest-mask", [1, 4, 2, 9, 33, 40, 40])
+            .input("mask", &[9, 33], F32, Fill::Constant(f32::MIN))
+            .lse()
+            .hurts("the lowest number"),
+        Make::new("before-all-keys", [1, 4, 4, 9, 5, 40, 40])
+            .causal()
+            .attr("causal_offset", -3.0)
+            .lse()
+            .hurts("nothing is seen"),
+        Make::new("no-keys", [1, 4, 2, 3, 0, 40, 40]).lse().hurts("nothing is seen"),
+        Make::new("no-queries", [1, 4, 2, 0, 9, 40, 40]).hurts("no queries"),
+        Make::new("large-logits", [1, 2, 1, 6, 67, 64, 64])
+            .attr("scale", 1.0)
+            .fill("q", wide)
+            .fill("k", wide)
+            .lse()
+            .storages(&FLOATS)
+            .hurts("logits of 1e5"),
+        Make::new("large-logits-sinks", [1, 2, 1, 6, 67, 64, 64])
+            .attr("scale", 1.0)
+            .fill("q", wide)
+            .fill("k", wide)
+            .sinks()
+            .lse()
+            .hurts("logits of 1e5"),
+        Make::new("large-logits-softcap", [1, 2, 1, 6, 67, 64, 64])
+            .attr("scale", 1.0)
+            .fill("q", wide)
+            .fill("k", wide)
+            .softcap(30.0)
+            .hurts("logits of 1e5"),
+        Make::new("equal-logits", [1, 2, 1, 6, 129, 64, 64]).fill("k", Fill::Constant(0.0)).lse().hurts("equal logits"),
+        Make::new("long", [1, 4, 1, 2, 1500, 24, 24]).causal().attr("causal_offset", 1400.0).hurts("many keys"),
+    ]
+}
+
+/// Keys and values as codes.
+fn coded() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, k, v) in [
+        ("q8_0", KvFormat::Q8_0, KvFormat::Q8_0),
+        ("q4_0", KvFormat::Q4_0, KvFormat::Q4_0),
+        ("e4m3", KvFormat::E4m3, KvFormat::E4m3),
+        ("q8_0-q4_0", KvFormat::Q8_0, KvFormat::Q4_0),
+    ] {
+        let case = Make::new(&format!("{name}-decode"), [2, 8, 2, 1, 70, 128, 128]).causal().kv(k, v);
+        let case = case.attr("causal_offset", 60.0).storages(&[Elem::F32, Elem::F16]);
+        cases.push(case.kv_len(Fill::Uniform(1.0, 70.0)).hurts("codes"));
+        // Rows that are no whole blocks.
+        let case = Make::new(&format!("{name}-paged"), [1, 3, 1, 9, 37, 40, 72]).paged(4).causal().kv(k, v);
+        cases.push(case.lse().hurts("codes"));
+    }
+    cases
+}
+
+/// Layers of real models: name, model, H, G, D and the window.
+const MODELS: [(&str, &str, usize, usize, usize, i32); 3] = [
+    ("llama3-8b", "Llama-3-8B", 32, 8, 128, -1),
+    ("qwen3-0.6b", "Qwen3-0.6B", 16, 8, 128, -1),
+    ("gemma3-4b", "Gemma-3-4B", 8, 4, 256, 1024),
+];
+
+/// How a cache of theirs is stored.
+const CACHES: [KvFormat; 3] = [KvFormat::F16, KvFormat::Q8_0, KvFormat::Q4_0];
+
+fn real() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, model, h, g, d, window) in MODELS {
+        let windowed = |case: Make| if window < 0 { case } else { case.window(window, -1) };
+        for l in [512] {
+            let case = Make::new(&format!("{name}-prefill-{l}"), [1, h, g, l, l, d, d]);
+            let title = format!("prefill {l}");
+            let mut case = windowed(case.causal().storages(&[Elem::F16])).real(model, "prefill");
+            (case.title, case.flops) = (title, case.flops / 2);
+            cases.push(case);
+        }
+        for (s, format) in [1024, 8192, 32_768].iter().flat_map(|s| CACHES.map(|f| (*s, f))) {
+            let of = if format == KvFormat::F16 { String::new() } else { format!("-{}", format.name()) };
+            let case = Make::new(&format!("{name}-decode-{s}{of}"), [1, h, g, 1, s, d, d]);
+            let case = case.causal().attr("causal_offset", (s - 1) as f64).storages(&[Elem::F16]);
+            let case = if of.is_empty() { case } else { case.kv(format, format) };
+            let mut case = windowed(case).real(model, "decode");
+            case.title = format!("decode, {s} keys in {}", format.name());
+            cases.push(case);
+        }
+    }
+    let vit = Make::new("vit-b16", [1, 12, 12, 197, 197, 64, 64]).tokens_first().place_tokens();
+    let mut vit = vit.storages(&[Elem::F16]).real("ViT-B/16", "prefill");
+    vit.title = "197 patches".into();
+    cases.push(vit);
+    cases
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [covered(), ragged(), chosen(), coded(), real()].concat()
+}
