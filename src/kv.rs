@@ -114,6 +114,47 @@ impl KvFormat {
         }
     }
 
+    /// The words of rows of codes, of this width.
+    pub(crate) fn encode(self, values: &[f32], width: usize, scale: f32) -> Vec<u32> {
+        let rows = values.len() / width.max(1);
+        let (blocks, size) = (width.div_ceil(32), self.code_words());
+        let (of_row, codes) = (self.scale_words(blocks), rows * blocks * size);
+        let mut words = vec![0u32; codes + rows * of_row];
+        let (code_words, scale_words) = words.split_at_mut(codes);
+        for (row, values) in values.chunks(width.max(1)).enumerate() {
+            for (b, values) in values.chunks(32).enumerate() {
+                let at = (row * blocks + b) * size;
+                let scale = self.block(values, scale, &mut code_words[at..at + size]);
+                if of_row > 0 {
+                    scale_words[row * of_row + b / 2] |= u32::from(scale.to_bits()) << (b % 2 * 16);
+                }
+            }
+        }
+        words
+    }
+
+    /// What the words of rows of codes stand for.
+    pub(crate) fn decode(self, words: &[u32], width: usize, scale: f32) -> Vec<f32> {
+        let (blocks, size) = (width.div_ceil(32), self.code_words());
+        let of_row = self.scale_words(blocks);
+        let rows = words.len() / (blocks * size + of_row).max(1);
+        let codes = rows * blocks * size;
+        let mut values = Vec::with_capacity(rows * width);
+        for row in 0..rows {
+            for i in 0..width {
+                let b = i / 32;
+                let at = (row * blocks + b) * size;
+                let scale = if of_row == 0 {
+                    scale
+                } else {
+                    f16::from_bits((words[codes + row * of_row + b / 2] >> (b % 2 * 16)) as u16).to_f32()
+                };
+                values.push(self.number(&words[at..at + size], i % 32, scale));
+            }
+        }
+        values
+    }
+
     /// Number i of a block.
     fn number(self, words: &[u32], i: usize, scale: f32) -> f32 {
         let byte = (words[i / if self == Self::Q4_0 { 8 } else { 4 }] >> (i % 4 * 8)) as u8;
@@ -238,12 +279,12 @@ impl KvRows {
         if width == 0 {
             return Err(shape_error!(OP, "rows have no numbers"));
         }
-        let bytes = rows.checked_mul(format.row_bytes(width)).unwrap_or(usize::MAX) as u64;
+        let bytes = rows.saturating_mul(format.row_bytes(width)) as u64;
         if tensor.bytes() != bytes {
             let (name, have) = (format.name(), tensor.bytes());
             return Err(shape_error!(OP, "{rows} rows of {width} numbers in {name} are {bytes} bytes, not {have}"));
         }
-        if format.elem().is_none() && tensor.offset_bytes() % 16 != 0 {
+        if format.elem().is_none() && !tensor.offset_bytes().is_multiple_of(16) {
             return Err(shape_error!(OP, "codes begin at byte {}, not at a multiple of 16", tensor.offset_bytes()));
         }
         Ok(Self { tensor: tensor.clone(), format, rows, width, scale: 1.0 })
@@ -311,19 +352,7 @@ impl KvRows {
         if let Some(elem) = self.format.elem() {
             return self.tensor.write_bytes(&elem.encode(values));
         }
-        let (blocks, size) = (self.width.div_ceil(32), self.format.code_words());
-        let (of_row, codes) = (self.format.scale_words(blocks), self.rows * blocks * size);
-        let mut words = vec![0u32; codes + self.rows * of_row];
-        let (code_words, scale_words) = words.split_at_mut(codes);
-        for (row, values) in values.chunks(self.width).enumerate() {
-            for (b, values) in values.chunks(32).enumerate() {
-                let at = (row * blocks + b) * size;
-                let scale = self.format.block(values, self.scale, &mut code_words[at..at + size]);
-                if of_row > 0 {
-                    scale_words[row * of_row + b / 2] |= u32::from(scale.to_bits()) << (b % 2 * 16);
-                }
-            }
-        }
+        let words = self.format.encode(values, self.width, self.scale);
         self.tensor.write_bytes(bytemuck::cast_slice(&words))
     }
 
@@ -335,23 +364,7 @@ impl KvRows {
         if self.format.elem().is_some() {
             return self.tensor.read().await;
         }
-        let words = self.tensor.read_words().await?;
-        let (blocks, size) = (self.width.div_ceil(32), self.format.code_words());
-        let (of_row, codes) = (self.format.scale_words(blocks), self.rows * blocks * size);
-        let mut values = Vec::with_capacity(self.rows * self.width);
-        for row in 0..self.rows {
-            for i in 0..self.width {
-                let b = i / 32;
-                let at = (row * blocks + b) * size;
-                let scale = if of_row == 0 {
-                    self.scale
-                } else {
-                    f16::from_bits((words[codes + row * of_row + b / 2] >> (b % 2 * 16)) as u16).to_f32()
-                };
-                values.push(self.format.number(&words[at..at + size], i % 32, scale));
-            }
-        }
-        Ok(values)
+        Ok(self.format.decode(&self.tensor.read_words().await?, self.width, self.scale))
     }
 
     /// What a problem keeps.
@@ -400,18 +413,10 @@ params! {
         first: u32,
         /// Numbers in a row.
         width: u32,
-        /// Blocks in a row.
-        blocks: u32,
         /// The first word of scales.
         scales: u32,
         /// The scale of all.
         scale: f32,
-        /// Nothing.
-        pad0: u32,
-        /// Nothing.
-        pad1: u32,
-        /// Nothing.
-        pad2: u32,
     }
 }
 
@@ -462,21 +467,34 @@ impl KvLayout {
         Ok(())
     }
 
-    /// The bytes of a row.
-    pub fn row_bytes(&self) -> u64 {
-        self.format.row_bytes(self.width as usize) as u64
+    /// Two runs of words that hold `count` rows, codes and scales: where they are, where they go, and how many they are. None where rows are
+    /// not whole words.
+    pub fn words(&self, from: u64, to: u64, count: u64) -> Option<[[u64; 3]; 2]> {
+        let blocks = self.width.div_ceil(32);
+        if let Some(elem) = self.format.elem() {
+            let bytes = |rows: u64| rows * self.width * elem.bytes() as u64;
+            let whole = [bytes(from), bytes(to), bytes(count), self.layout.offset_bytes].iter().all(|b| b % 4 == 0);
+            return whole.then(|| [[bytes(from) / 4, bytes(to) / 4, bytes(count) / 4], [0; 3]]);
+        }
+        let codes = |rows: u64| rows * blocks * self.format.code_words() as u64;
+        let scales = |rows: u64| rows * self.format.scale_words(blocks as usize) as u64;
+        let first = codes(self.rows);
+        Some([[codes(from), codes(to), codes(count)], [first + scales(from), first + scales(to), scales(count)]])
+    }
+
+    /// Binds the rows as words that are written: the first of them.
+    pub fn bind_words(&self, step: &mut Builder, binding: u32, operand: usize) -> u32 {
+        let head = step.bind(binding, Part::whole(operand, self.layout), Access::Write);
+        head * self.layout.elem.bytes() as u32 / 4
     }
 
     fn at(&self, head: u32) -> KvAt {
-        let blocks = self.width.div_ceil(32);
-        let codes = self.rows * blocks * self.format.code_words() as u64;
+        let codes = self.rows * self.width.div_ceil(32) * self.format.code_words() as u64;
         KvAt {
             first: head,
             width: self.width as u32,
-            blocks: blocks as u32,
             scales: head + if self.format.elem().is_some() { 0 } else { codes as u32 },
             scale: f32::from_bits(self.scale),
-            ..Default::default()
         }
     }
 

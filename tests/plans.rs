@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
+use gristmill::ops::attention::AttentionParams;
 use gristmill::ops::depth::{
     Choose, Combine, CombineParams, GRIDS, Route, RouteParams, Select, SelectParams, SoftmaxParams,
 };
 use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, LinearParams};
+use gristmill::ops::little::GatherParams;
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
@@ -298,6 +300,16 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len, slices, y0] = [p.fold, p.m, p.n, p.slices, p.y0].map(u64::from);
         return Work { fold, rows, len, slices, y0, row0: (0, 1) };
     }
+    if step.key.kernel.starts_with("attention/") {
+        let p: AttentionParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len, slices, y0] = [p.fold, p.rows, p.values.width, p.splits, p.y0].map(u64::from);
+        return Work { fold, rows, len, slices, y0, row0: (0, 1) };
+    }
+    if step.key.kernel == "little/gather" {
+        let p: GatherParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows] = [p.fold, p.end - p.first].map(u64::from);
+        return Work { fold, rows, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+    }
     if step.key.kernel.starts_with("norm/hypersphere") {
         let p: HypersphereParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.y0].map(u64::from);
@@ -403,6 +415,17 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             };
             (tiles, 1, lanes)
         }
+        "attention/naive" => (rows * len.div_ceil(256), 1, 64),
+        "attention/split" => {
+            let p: AttentionParams = *bytemuck::from_bytes(&step.params);
+            let [batch, heads, kv_heads, queries] = [p.batch, p.heads, p.kv_heads, p.queries].map(u64::from);
+            let of_heads = step.key.consts.contains(&("KV_HEAD", Const::Bool(true)));
+            let shared = if of_heads { 1 } else { heads / kv_heads };
+            let tiles = (shared * queries).div_ceil(constant("ROWS"));
+            (batch * heads / shared * tiles * u64::from(p.splits), 1, constant("LANE_COUNT"))
+        }
+        "attention/merge" => (rows * len.div_ceil(4), 64, 64),
+        "little/gather" => (rows, 64, 64),
         other => panic!("how many workgroups {other} needs is not said here"),
     };
     (jobs.div_ceil(each), each, invocations)
@@ -557,52 +580,94 @@ fn check_combine(who: &str, asked: &Asked, plan: &Plan) {
     assert_eq!(pairs, tokens * kept, "{who}: tokens with kept rows");
 }
 
+/// Attention writes y once, all of it, and what little operands become is there before it is read.
+fn check_attention(who: &str, asked: &Asked, plan: &Plan) {
+    let mut written = BTreeSet::new();
+    let mut times = 0;
+    for step in &plan.steps {
+        let who = format!("{who}, step {}", step.key);
+        for bind in &step.binds {
+            match (bind.source, bind.access) {
+                (Source::Scratch(i), Access::Write) => _ = written.insert(i),
+                (Source::Scratch(i), Access::Read) => {
+                    assert!(written.contains(&i), "{who}: scratch {i} is not written")
+                }
+                (Source::Operand(i), access) => {
+                    let Extent { first, end, size } = asked.operands[i].unwrap_or_else(|| panic!("{who}: no {i}"));
+                    let reached = bind.offset_bytes..bind.offset_bytes + bind.size_bytes;
+                    if step.key.kernel != "little/gather" && bind.binding != 7 {
+                        assert!(
+                            reached.contains(&first) && end <= reached.end,
+                            "{who}: {reached:?} of {first} to {end}"
+                        );
+                    }
+                    if access == Access::Write && bind.binding == 5 {
+                        times += 1;
+                        assert_eq!(work(step).y0 * size + bind.offset_bytes, first, "{who}: y begins elsewhere");
+                    }
+                }
+            }
+        }
+    }
+    assert!(times == 1 || plan.steps.is_empty(), "{who}: y is written {times} times");
+}
+
+/// The grid of a step has all workgroups that it needs, and every number of a row is somebody's.
+fn check_grid(who: &str, caps: &Caps, plan: &Plan, step: &Step) {
+    let Work { fold, len, slices, .. } = work(step);
+
+    // The grid.
+    let [x, y, z] = step.grid.map(u64::from);
+    let (needed, jobs, invocations) = groups(step);
+    assert!(x.max(y) <= u64::from(caps.workgroups) && z == 1, "{who}: grid {x} × {y} × {z}");
+    assert_eq!(fold, x, "{who}: the kernel is told another fold");
+    assert!(x * y >= needed && x * y < needed + y.max(1), "{who}: {x} × {y} workgroups where {needed} are needed");
+    assert!(x * y * jobs <= 1 << 32, "{who}: jobs cannot be counted in 32 bits");
+    assert!(invocations <= u64::from(caps.invocations), "{who}: {invocations} invocations");
+
+    // Every number of a row is somebody's.
+    // A router walks along a long row in turns.
+    let whole = step.key.kernel != "depth/route";
+    let of_row = (number(&step.key, "LANES"), number(&step.key, "CHUNKS"));
+    if let ((Some(lanes), Some(chunks)), true) = (of_row, whole) {
+        assert!(lanes.is_power_of_two(), "{who}: {lanes} lanes");
+        assert!(
+            lanes * chunks * 4 >= len && lanes * (chunks - 1) * 4 < len,
+            "{who}: {lanes} lanes, {chunks} chunks for {len}"
+        );
+        assert!(chunks <= 8, "{who}: {chunks} chunks are too many registers");
+    }
+    if let Some(chunks) = number(&step.key, "CHUNKS").filter(|_| step.key.kernel.starts_with("norm/split_")) {
+        let slice = 256 * 4 * chunks;
+        assert!(slices * slice >= len && (slices - 1) * slice < len, "{who}: {slices} slices of {slice} for {len}");
+        let merge = plan.steps.iter().find_map(|s| number(&s.key, "SLICE"));
+        assert_eq!(merge, Some(slice), "{who}: split_merge is told another slice");
+    }
+}
+
 /// Everything that holds of any plan for these caps.
 fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     let who = format!("{who} by {}", plan.name);
     for (i, bytes) in plan.scratch_bytes.iter().enumerate() {
         assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
     }
+    // What these have of their own is seen to by their results.
+    let elsewhere = ["rope", "qkv_prologue"].contains(&plan.op);
     // Of these ops the rows are seen to apart.
-    let apart = ["linear", "encode"].contains(&plan.op) || plan.op.starts_with("mod_");
+    let apart = ["linear", "encode", "attention"].contains(&plan.op) || plan.op.starts_with("mod_");
     match plan.op {
         "linear" => check_layer(&who, asked, plan),
         "encode" => check_encode(&who, asked, plan),
         "mod_route" => check_route(&who, asked, plan),
         "mod_combine" => check_combine(&who, asked, plan),
+        "attention" => check_attention(&who, asked, plan),
         _ => {}
     }
     let mut rows_seen = 0;
     for step in &plan.steps {
         let who = format!("{who}, step {}", step.key);
-        let Work { fold, rows, len, slices, y0, row0 } = work(step);
-
-        // The grid.
-        let [x, y, z] = step.grid.map(u64::from);
-        let (needed, jobs, invocations) = groups(step);
-        assert!(x.max(y) <= u64::from(caps.workgroups) && z == 1, "{who}: grid {x} × {y} × {z}");
-        assert_eq!(fold, x, "{who}: the kernel is told another fold");
-        assert!(x * y >= needed && x * y < needed + y.max(1), "{who}: {x} × {y} workgroups where {needed} are needed");
-        assert!(x * y * jobs <= 1 << 32, "{who}: jobs cannot be counted in 32 bits");
-        assert!(invocations <= u64::from(caps.invocations), "{who}: {invocations} invocations");
-
-        // Every number of a row is somebody's.
-        // A router walks along a long row in turns.
-        let whole = step.key.kernel != "depth/route";
-        let of_row = (number(&step.key, "LANES"), number(&step.key, "CHUNKS"));
-        if let ((Some(lanes), Some(chunks)), true) = (of_row, whole) {
-            assert!(lanes.is_power_of_two(), "{who}: {lanes} lanes");
-            assert!(
-                lanes * chunks * 4 >= len && lanes * (chunks - 1) * 4 < len,
-                "{who}: {lanes} lanes, {chunks} chunks for {len}"
-            );
-            assert!(chunks <= 8, "{who}: {chunks} chunks are too many registers");
-        }
-        if let Some(chunks) = number(&step.key, "CHUNKS").filter(|_| step.key.kernel.starts_with("norm/split_")) {
-            let slice = 256 * 4 * chunks;
-            assert!(slices * slice >= len && (slices - 1) * slice < len, "{who}: {slices} slices of {slice} for {len}");
-            let merge = plan.steps.iter().find_map(|s| number(&s.key, "SLICE"));
-            assert_eq!(merge, Some(slice), "{who}: split_merge is told another slice");
+        if !elsewhere {
+            check_grid(&who, caps, plan, step);
         }
 
         // The bindings.
@@ -640,9 +705,10 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         }
 
         // Every row is written once: steps that write y take up where the last one left off.
-        if apart {
+        if apart || elsewhere {
             continue;
         }
+        let Work { rows, len, y0, row0, .. } = work(step);
         let y_binding = match step.key.kernel {
             "linear/dequantize" | "adapter/merge" => 5,
             // Sums and factors, which are scratch.
@@ -675,7 +741,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert_eq!(row0.0, rows_seen % row0.1, "{who}: the first row");
         rows_seen += rows;
     }
-    if apart {
+    if apart || elsewhere {
         return;
     }
     match plan.op {
@@ -749,6 +815,9 @@ fn check_all(who: &str, asked: &Asked, caps: &Caps, enabling: &BTreeSet<&str>) -
             "{who}: the last plan binds {}",
             step.binds.len()
         );
+        if ["rope", "qkv_prologue"].contains(&last.op) {
+            continue;
+        }
         let (_, _, invocations) = groups(step);
         assert!(invocations <= u64::from(baseline.invocations), "{who}: the last plan has {invocations} invocations");
     }

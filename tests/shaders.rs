@@ -15,10 +15,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill::dispatch::{MatrixProbe, ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
+use gristmill::kv::{KvAt, KvPlace};
 use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
+use gristmill::ops::attention::AttentionParams;
+use gristmill::ops::attention::prologue::PrologueParams;
 use gristmill::ops::attention::rope::RopeParams;
+use gristmill::ops::attention::rows::{CopyParams, NumbersParams, StateParams};
 use gristmill::ops::depth::{CombineParams, RouteParams, SelectParams, SoftmaxParams};
 use gristmill::ops::linear::{DequantizeParams, EncodeParams, LinearParams};
+use gristmill::ops::little::{GatherParams, GatherPart};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
 use gristmill::ops::prepare::PrepareParams;
@@ -39,12 +44,21 @@ const PARAMS: &[Layout] = &[
     ("adapter_Params", AdapterParams::FIELDS, size_of::<AdapterParams>()),
     ("factors_Params", FactorsParams::FIELDS, size_of::<FactorsParams>()),
     ("contract_Params", ContractParams::FIELDS, size_of::<ContractParams>()),
+    ("attention_Params", AttentionParams::FIELDS, size_of::<AttentionParams>()),
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
     ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
     ("encode_Params", EncodeParams::FIELDS, size_of::<EncodeParams>()),
     ("weight_At", WeightAt::FIELDS, size_of::<WeightAt>()),
     ("norm_Params", NormParams::FIELDS, size_of::<NormParams>()),
     ("hypersphere_Params", HypersphereParams::FIELDS, size_of::<HypersphereParams>()),
+    ("prologue_Params", PrologueParams::FIELDS, size_of::<PrologueParams>()),
+    ("kv_At", KvAt::FIELDS, size_of::<KvAt>()),
+    ("kv_Place", KvPlace::FIELDS, size_of::<KvPlace>()),
+    ("numbers_Params", NumbersParams::FIELDS, size_of::<NumbersParams>()),
+    ("copy_Params", CopyParams::FIELDS, size_of::<CopyParams>()),
+    ("state_Params", StateParams::FIELDS, size_of::<StateParams>()),
+    ("gather_Params", GatherParams::FIELDS, size_of::<GatherParams>()),
+    ("gather_Part", GatherPart::FIELDS, size_of::<GatherPart>()),
     ("rope_Params", RopeParams::FIELDS, size_of::<RopeParams>()),
     ("route_Params", RouteParams::FIELDS, size_of::<RouteParams>()),
     ("softmax_Params", SoftmaxParams::FIELDS, size_of::<SoftmaxParams>()),

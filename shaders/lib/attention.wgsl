@@ -124,8 +124,11 @@ fn attention_row(b: u32, h: u32, l: u32) -> attention_Row {
     row.b = b;
     row.h = h;
     row.l = l;
-    row.g = h / (attention_params.heads / attention_params.kv_heads);
-    if (KV_HEAD) { row.g = min(little_word(attention_params.kv_head + h), attention_params.kv_heads - 1u); }
+    if (KV_HEAD) {
+        row.g = min(little_word(attention_params.kv_head + h), attention_params.kv_heads - 1u);
+    } else {
+        row.g = h / (attention_params.heads / attention_params.kv_heads);
+    }
     var first = 0u; // query of the batch
     if (RAGGED_Q) {
         first = little_word(attention_params.q_starts + b);
@@ -206,7 +209,7 @@ fn attention_mask_at(row: attention_Row, j: u32) -> u32 {
     return attention_params.mask0 + of_row + j * attention_params.mask_key;
 }
 
-// The row sees key j, which is this token.
+// The row sees key j, which is this token and in the range of the row.
 fn attention_sees(row: attention_Row, j: u32, token: u32) -> bool {
     var sees = true;
     let ahead = i32(token) - row.position;
@@ -214,7 +217,6 @@ fn attention_sees(row: attention_Row, j: u32, token: u32) -> bool {
     if (WINDOW) { sees = sees && ahead >= -attention_params.left && ahead <= attention_params.right; }
     if (PREFIX) { sees = sees || i32(token) < attention_int(attention_params.prefix + row.b); }
     if (LISTED) { sees = sees && token < attention_params.place.room; }
-    sees = sees && j < row.keys;
     if (MASK_BOOL) { sees = sees && mask_load1(attention_mask_at(row, j)) != 0.0; }
     if (MASK) { sees = sees && bitcast<u32>(mask_load1(attention_mask_at(row, j))) != 0xff800000u; }
     return sees;
@@ -238,11 +240,7 @@ fn attention_logit(row: attention_Row, j: u32, token: u32, dot: f32) -> f32 {
         logit = select(capped, logit, attention_is_nan(logit));
     }
     if (ALIBI) { logit -= attention_float(attention_params.alibi + row.h) * f32(abs(i32(token) - row.position)); }
-    if (MASK) {
-        logit += mask_load1(attention_mask_at(row, j));
-        // The lowest number and something more is the lowest number, and not −∞.
-        logit = select(logit, attention_LOWEST, logit < attention_LOWEST);
-    }
+    if (MASK) { logit += mask_load1(attention_mask_at(row, j)); }
     return logit;
 }
 

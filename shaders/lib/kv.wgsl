@@ -4,12 +4,13 @@
 struct kv_At {
     first: u32,  // numbers: the element at which row 0 begins; codes: the word, a multiple of 4
     width: u32,  // numbers in a row
-    blocks: u32, // blocks of 32 in a row
     scales: u32, // the word from which scales are: two f16 a word, whole words a row
     scale: f32,  // e4m3: what all codes are multiplied by
-    pad0: u32,   // nothing
-    pad1: u32,   // nothing
-    pad2: u32,   // nothing
+}
+
+// Blocks of 32 in a row.
+fn kv_blocks(at: kv_At) -> u32 {
+    return (at.width + 31u) / 32u;
 }
 
 // Where the row of a token is.

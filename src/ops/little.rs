@@ -79,11 +79,10 @@ const SLOTS: [&str; 7] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6"];
 
 fn filling(elem: Elem) -> &'static str {
     match elem {
-        Elem::F32 | Elem::I32 | Elem::U32 => "slot/little/words",
         Elem::F16 => "slot/little/f16",
         Elem::Bf16 => "slot/little/bf16",
-        Elem::U8 => "slot/little/u8",
-        Elem::I8 => "slot/little/i8",
+        // Ops take no bytes among little operands; see `gather`.
+        Elem::F32 | Elem::I32 | Elem::U32 | Elem::U8 | Elem::I8 => "slot/little/words",
     }
 }
 
@@ -101,7 +100,7 @@ impl Little {
     /// What a kernel binds; the steps that come before it, and their scratch.
     ///
     /// # Errors
-    /// More words than a binding takes.
+    /// More words than a binding takes, or bytes.
     pub fn gather(
         &self,
         op: &'static str,
@@ -113,6 +112,10 @@ impl Little {
         let Some((at, one)) = present().next() else {
             return Ok(Words { filling: "slot/little/none", bind: None, at: vec![ABSENT; self.parts.len()] });
         };
+        if let Some((_, bytes)) = present().find(|(_, l)| l.elem.bytes() == 1) {
+            let (have, want) = (bytes.elem.name(), "words, f16 or bf16");
+            return Err(Error::Storage { op, operand: "a little operand", have, want });
+        }
         let size = one.elem.bytes() as u64;
         let begin = present().map(|(_, l)| l.offset_bytes).min().unwrap_or(0);
         let end = present().map(|(_, l)| l.offset_bytes + l.elements * size).max().unwrap_or(0);

@@ -8,6 +8,7 @@ use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::adapter::AdapterMergeProblem;
 use crate::ops::attention::AttentionProblem;
+use crate::ops::attention::prologue::PrologueProblem;
 use crate::ops::attention::rope::RopeProblem;
 use crate::ops::depth::{CombineProblem, RouteProblem, SelectProblem};
 use crate::ops::linear::{DequantizeProblem, EncodeProblem, LinearProblem};
@@ -161,7 +162,6 @@ macro_rules! problems {
     ($($name:ident($problem:ty) if $there:expr),*) => {
         /// The problem of an op of the table.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
         pub enum AnyProblem {
             $(
                 #[doc = concat!("[`", stringify!($problem), "`]")]
@@ -197,6 +197,7 @@ problems! {
     Linear(LinearProblem) if !cases::ONLY_PAGE,
     Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
     Encode(EncodeProblem) if !cases::ONLY_PAGE,
+    Prologue(PrologueProblem) if !cases::ONLY_PAGE,
     Rope(RopeProblem) if !cases::ONLY_PAGE,
     Attention(AttentionProblem) if !cases::ONLY_PAGE,
     Route(RouteProblem) if !cases::ONLY_PAGE,

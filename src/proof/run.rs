@@ -92,6 +92,12 @@ impl Prepared {
         for input in &case.inputs {
             let elem = input.stored.elem(storage);
             let values = &hosts[input.role];
+            if let Stored::Kv(format) = input.stored {
+                let words = format.encode(values, input.shape.last().copied().unwrap_or(1), 1.0);
+                let tensor = gpu.upload_bytes(bytemuck::cast_slice(&words), [words.len()], elem)?;
+                tensors.insert(input.role.to_owned(), tensor);
+                continue;
+            }
             let mut padded = vec![1.0; skew];
             padded.extend_from_slice(values);
             let tensor = gpu.upload(&padded, [padded.len()], elem)?.view(skew, &input.shape)?;
@@ -256,9 +262,7 @@ impl Case {
         let outputs = self.outputs.iter().map(|o| (o.role, &o.shape, o.stored));
         let mut outlines = BTreeMap::new();
         for (role, shape, stored) in inputs.chain(outputs) {
-            let elements: usize = shape.iter().product();
-            let all = Tensor::outline([elements + 2 * self.skew], stored.elem(storage))?;
-            outlines.insert(role.to_owned(), all.view(self.skew, shape)?);
+            outlines.insert(role.to_owned(), stored.outline(shape, storage, self.skew)?);
         }
         build(self.op, &self.attrs, &Operands { tensors: outlines, weights: self.outlines()? }, Plans(caps))
     }
@@ -306,6 +310,29 @@ impl Stored {
         match self {
             Self::Activation => storage,
             Self::Always(elem) => elem,
+            Self::Kv(format) => format.elem().unwrap_or(Elem::U32),
+        }
+    }
+
+    /// The elements of an operand of so many numbers.
+    pub fn elements(self, shape: &[usize]) -> usize {
+        let numbers: usize = shape.iter().product();
+        let width = shape.last().copied().unwrap_or(1).max(1);
+        match self {
+            Self::Kv(format) => numbers / width * format.row_bytes(width) / format.elem().map_or(4, Elem::bytes),
+            Self::Activation | Self::Always(_) => numbers,
+        }
+    }
+
+    /// The operand without memory, from element `skew` of its buffer on; codes have no view.
+    ///
+    /// # Errors
+    /// As [`Tensor::outline`].
+    pub fn outline(self, shape: &[usize], storage: Elem, skew: usize) -> Result<Tensor> {
+        let (elements, elem) = (self.elements(shape), self.elem(storage));
+        match self {
+            Self::Kv(_) => Tensor::outline([elements], elem),
+            Self::Activation | Self::Always(_) => Tensor::outline([elements + 2 * skew], elem)?.view(skew, shape),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use gristmill::formats::{Dtype, Format, Packed, Part};
 use gristmill::ops::adapter::{self, AdapterMerge};
+use gristmill::ops::attention::prologue::{NormKind, Prologue, QkNorm};
+use gristmill::ops::attention::rows::{KvCopy, KvNumbers, KvState};
 use gristmill::ops::linear::{Activation, Dequantize, Encode, Linear};
 use gristmill::ops::norm::{
     BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm,
@@ -17,7 +19,9 @@ use std::collections::BTreeMap;
 pub use gristmill::proof::cases::pairs;
 use gristmill::proof::cases::{self, Case, Fill};
 use gristmill::proof::{Attrs, Operands, Use, build};
-use gristmill::{Caps, DeviceKind, Elem, Op, Plan, Problem, Result, Subgroups, Target, Tensor, Weight};
+use gristmill::{
+    Caps, DeviceKind, Elem, KvFormat, KvRows, Op, Plan, Problem, Result, Subgroups, Target, Tensor, Weight,
+};
 
 /// Which op, with the switches that change what is composed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,9 +141,7 @@ impl Asked {
         let outputs = case.outputs.iter().map(|o| (o.role, &o.shape, o.stored));
         let mut tensors = BTreeMap::new();
         for (role, shape, stored) in inputs.chain(outputs) {
-            let elements: usize = shape.iter().product();
-            let whole = Tensor::outline([elements + case.skew], stored.elem(storage))?;
-            tensors.insert(role.to_owned(), whole.view(case.skew, shape)?);
+            tensors.insert(role.to_owned(), stored.outline(shape, storage, case.skew)?);
         }
         build(case.op, &case.attrs, &Operands { tensors, weights: case.outlines()? }, Asking)
     }
@@ -167,7 +169,8 @@ pub fn problems() -> Vec<(String, Asked)> {
     let numbers = |(name, w): (String, Packed<'static>)| {
         FLOATS.into_iter().map(move |y| told(format!("the numbers of {name} in {}", y.name()), numbers(&w, 70, y)))
     };
-    of_cases.chain(of_asks).chain(of_layers).chain(weights().into_iter().flat_map(numbers)).collect()
+    let of_kv = kv().into_iter().map(|(name, asked)| told(name, asked));
+    of_cases.chain(of_kv).chain(of_asks).chain(of_layers).chain(weights().into_iter().flat_map(numbers)).collect()
 }
 
 impl Ask {
@@ -482,6 +485,61 @@ fn weights() -> Vec<(String, Packed<'static>)> {
     let parts = BTreeMap::from([("weight_codes".to_owned(), codes), ("quant_grid".to_owned(), grid)]);
     let leanquant = Packed::new(leanquant, 4, 102, parts).unwrap_or_else(|e| panic!("{e}"));
     all.push(("leanquant".to_owned(), leanquant));
+    all
+}
+
+/// What is done to rows of a cache outside attention, in each of their formats.
+fn kv() -> Vec<(String, Result<Asked>)> {
+    let mut all = Vec::new();
+    for format in KvFormat::ALL {
+        for (width, y) in
+            [(64, Elem::F32), (33, Elem::F32), (128, Elem::F16), (33, Elem::F16), (64, Elem::Bf16), (1, Elem::Bf16)]
+        {
+            let numbers = || {
+                let rows = KvRows::outline(format, 6, width)?;
+                Asked::of(&KvNumbers { rows: &rows, y: &Tensor::outline([6, width], y)? })
+            };
+            all.push((format!("numbers of {} by {width} in {}", format.name(), y.name()), numbers()));
+        }
+        let copy = || Asked::of(&KvCopy { rows: &KvRows::outline(format, 6, 64)?, from: 0, to: 4, count: 2 });
+        all.push((format!("a copy of {}", format.name()), copy()));
+    }
+    for (counts, source) in [(false, None), (true, None), (false, Some(2)), (true, Some(2))] {
+        let state = || {
+            let (state, numbers) = (Tensor::outline([40], Elem::I32)?, Tensor::outline([3], Elem::I32)?);
+            let counts = counts.then_some(&numbers);
+            let (layers, elements, entries) = ((1, 2), (0, 2), (20, &[1, 2, 3, 4, 5][..]));
+            Asked::of(&KvState { state: &state, batch: 3, layers, elements, add: 1, counts, limit: 9, source, entries })
+        };
+        all.push((format!("a state with counts {counts} from {source:?}"), state()));
+    }
+    // Little operands in every storage, as many as there are.
+    for elem in FLOATS {
+        let little = || {
+            let (tokens, heads, d) = (5, 4, 64);
+            let outline = |shape: &[usize]| Tensor::outline(shape, elem);
+            let (qkv, y, head) =
+                (outline(&[1, tokens, 3 * heads * d])?, outline(&[1, heads, tokens, d])?, outline(&[d])?);
+            let all = outline(&[heads * d])?;
+            let rows = KvRows::outline(KvFormat::F16, heads * 16, d)?;
+            let norm = QkNorm {
+                q_weight: Some(&head),
+                k_weight: Some(&head),
+                q_bias: Some(&head),
+                k_bias: Some(&head),
+                ..QkNorm::new(NormKind::Layer, 1e-6)
+            };
+            let (q_add, k_add, v_add) = (Some(&all), Some(&all), Some(&all));
+            Asked::of(&Prologue {
+                norm: Some(norm),
+                q_add,
+                k_add,
+                v_add,
+                ..Prologue::new(&qkv, (heads, heads), &y, &rows, &rows.clone())
+            })
+        };
+        all.push((format!("seven little operands in {}", elem.name()), little()));
+    }
     all
 }
 

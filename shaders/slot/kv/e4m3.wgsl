@@ -8,14 +8,14 @@ fn slot_bytes(at: kv_At, word: u32) -> vec4<f32> {
 
 // Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
-    if (i >= at.blocks * 32u) { return vec4<f32>(); }
-    let word = row * at.blocks * 8u + i / 4u;
+    if (i >= kv_blocks(at) * 32u) { return vec4<f32>(); }
+    let word = row * kv_blocks(at) * 8u + i / 4u;
     return slot_bytes(at, slot_data[(at.first + word) >> 2u][word & 3u]);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.
 fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
-    let i = (at.first >> 2u) + (row * at.blocks + block) * 2u;
+    let i = (at.first >> 2u) + (row * kv_blocks(at) + block) * 2u;
     let a = slot_data[i];
     let b = slot_data[i + 1u];
     return array<vec4<f32>, 8>(

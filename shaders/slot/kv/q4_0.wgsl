@@ -4,7 +4,7 @@
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 
 fn slot_scale(at: kv_At, row: u32, block: u32) -> f32 {
-    let word = at.scales + row * ((at.blocks + 1u) / 2u) + block / 2u;
+    let word = at.scales + row * ((kv_blocks(at) + 1u) / 2u) + block / 2u;
     return half_f32_from_f16(slot_data[word >> 2u][word & 3u] >> ((block & 1u) * 16u));
 }
 
@@ -16,14 +16,14 @@ fn slot_nibbles(word: u32) -> vec4<f32> {
 // Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     let block = i / 32u;
-    if (block >= at.blocks) { return vec4<f32>(); }
-    let codes = slot_data[(at.first >> 2u) + row * at.blocks + block];
+    if (block >= kv_blocks(at)) { return vec4<f32>(); }
+    let codes = slot_data[(at.first >> 2u) + row * kv_blocks(at) + block];
     return slot_nibbles(codes[i % 32u / 8u] >> (i & 4u)) * slot_scale(at, row, block);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.
 fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
-    let v = slot_data[(at.first >> 2u) + row * at.blocks + block];
+    let v = slot_data[(at.first >> 2u) + row * kv_blocks(at) + block];
     let scale = slot_scale(at, row, block);
     return array<vec4<f32>, 8>(
         slot_nibbles(v.x) * scale, slot_nibbles(v.x >> 4u) * scale, slot_nibbles(v.y) * scale, slot_nibbles(v.y >> 4u) * scale,

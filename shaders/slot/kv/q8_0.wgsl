@@ -3,7 +3,7 @@
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 
 fn slot_scale(at: kv_At, row: u32, block: u32) -> f32 {
-    let word = at.scales + row * ((at.blocks + 1u) / 2u) + block / 2u;
+    let word = at.scales + row * ((kv_blocks(at) + 1u) / 2u) + block / 2u;
     return half_f32_from_f16(slot_data[word >> 2u][word & 3u] >> ((block & 1u) * 16u));
 }
 
@@ -14,14 +14,14 @@ fn slot_bytes(word: u32) -> vec4<f32> {
 // Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     let block = i / 32u;
-    if (block >= at.blocks) { return vec4<f32>(); }
-    let word = (row * at.blocks + block) * 8u + i % 32u / 4u;
+    if (block >= kv_blocks(at)) { return vec4<f32>(); }
+    let word = (row * kv_blocks(at) + block) * 8u + i % 32u / 4u;
     return slot_bytes(slot_data[(at.first + word) >> 2u][word & 3u]) * slot_scale(at, row, block);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.
 fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
-    let i = (at.first >> 2u) + (row * at.blocks + block) * 2u;
+    let i = (at.first >> 2u) + (row * kv_blocks(at) + block) * 2u;
     let a = slot_data[i];
     let b = slot_data[i + 1u];
     let scale = slot_scale(at, row, block);

@@ -12,6 +12,6 @@ fn slot_store32(at: kv_At, row: u32, block: u32, v: array<vec4<f32>, 8>) {
     var numbers = v;
     for (var i = 0u; i < 8u; i++) { numbers[i] = numbers[i] / at.scale; }
     var codes = block_e4m3(numbers);
-    let word = at.first + (row * at.blocks + block) * 8u;
+    let word = at.first + (row * kv_blocks(at) + block) * 8u;
     for (var i = 0u; i < 8u; i++) { slot_data[word + i] = codes[i]; }
 }

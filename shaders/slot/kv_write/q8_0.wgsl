@@ -11,10 +11,10 @@ fn slot_store4(at: kv_At, row: u32, i: u32, v: vec4<f32>) {
 // Numbers 32·block … 32·block + 31 of a row; what is past the row is 0.
 fn slot_store32(at: kv_At, row: u32, block: u32, v: array<vec4<f32>, 8>) {
     var bytes = block_q8_0(v);
-    let word = at.first + (row * at.blocks + block) * 8u;
+    let word = at.first + (row * kv_blocks(at) + block) * 8u;
     for (var i = 0u; i < 8u; i++) { atomicStore(&slot_data[word + i], bytes.codes[i]); }
     let shift = (block & 1u) * 16u;
-    let scale = at.scales + row * ((at.blocks + 1u) / 2u) + block / 2u;
+    let scale = at.scales + row * ((kv_blocks(at) + 1u) / 2u) + block / 2u;
     atomicAnd(&slot_data[scale], ~(0xffffu << shift));
     atomicOr(&slot_data[scale], bytes.scale << shift);
 }

@@ -1,7 +1,9 @@
 //! Attention, and what comes before it: positions, norms of queries and keys, and the cache.
 
 mod attend;
+pub mod prologue;
 pub mod rope;
+pub mod rows;
 pub mod tables;
 
 pub use attend::{Attention, AttentionParams, AttentionProblem};

@@ -255,10 +255,9 @@ impl RopeTable<'_> {
             return Err(shape_error!(OP, "one axis has {} positions, the first {tokens}", other.len()));
         }
         let mut rows = Rows { cos: Vec::new(), sin: Vec::new() };
+        let of_pairs: Vec<_> = frequencies.iter().enumerate().map(|(i, f)| (axes[sections.axis(i)], f)).collect();
         for t in 0..tokens {
-            for (i, f) in frequencies.iter().enumerate() {
-                rows.push(axes[sections.axis(i)][t] * f, factor);
-            }
+            of_pairs.iter().for_each(|(axis, f)| rows.push(axis[t] * **f, factor));
         }
         Ok(rows)
     }

@@ -3,7 +3,7 @@
 use super::cover::pairs;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::{Error, Result};
-use crate::kv::{KvRows, Place};
+use crate::kv::{KvFormat, KvRows, Place};
 use crate::ops::attention::{Attention, Order};
 use crate::proof::{Attrs, Expected, Roles, Value};
 use crate::reference::{self, Array};
@@ -27,12 +27,20 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
     };
     // −1 is no limit.
     let window = |name| Ok(Some(a.number(name, -1.0)?).filter(|n| *n >= 0.0).map(|n| n as u32));
-    let (k, v) = (KvRows::of(r.need("k")?)?, KvRows::of(r.need("v")?)?);
     let number = |name| a.number(name, -1.0);
+    let rows = |role: &'static str| {
+        let (tensor, name) = (r.need(role)?, a.text(role, "dense")?);
+        let coded = KvFormat::ALL.into_iter().find(|f| f.name() == name && f.elem().is_none());
+        let Some(format) = coded else { return KvRows::of(tensor) };
+        let width = r.need(if role == "k" { "q" } else { "y" })?.shape().dims().last().copied().unwrap_or(1);
+        KvRows::over(tensor, format, tensor.bytes() as usize / format.row_bytes(width).max(1), width)
+    };
+    let (k, v) = (rows("k")?, rows("v")?);
     let op = Attention {
         lse: r.maybe("lse"),
         order,
         place,
+        kv_heads: Some(number("kv_heads")?).filter(|n| *n >= 0.0).map(|n| n as usize),
         mask: r.maybe("mask"),
         kv_len: r.maybe("kv_len"),
         longest: Some(number("longest")?).filter(|n| *n >= 0.0).map(|n| n as usize),
@@ -353,6 +361,14 @@ impl Make {
         self.attr("place", "paged").attr("page", page as f64).input("table", &[b, pages], I32, Fill::Shuffled)
     }
 
+    /// Keys and values as codes.
+    fn kv(mut self, k: KvFormat, v: KvFormat) -> Self {
+        self.0.inputs[1].stored = Stored::Kv(k);
+        self.0.inputs[2].stored = Stored::Kv(v);
+        let heads = self.1[2] as f64;
+        self.attr("k", k.name()).attr("v", v.name()).attr("kv_heads", heads)
+    }
+
     fn fill(mut self, role: &str, fill: Fill) -> Self {
         self.0.inputs.iter_mut().filter(|i| i.role == role).for_each(|i| i.fill = fill);
         self
@@ -612,6 +628,13 @@ fn chosen() -> Vec<Case> {
             .lse()
             .storages(&FLOATS)
             .hurts("logits of 1e5"),
+        Make::new("large-logits-sinks", [1, 2, 1, 6, 67, 64, 64])
+            .attr("scale", 1.0)
+            .fill("q", wide)
+            .fill("k", wide)
+            .sinks()
+            .lse()
+            .hurts("logits of 1e5"),
         Make::new("large-logits-softcap", [1, 2, 1, 6, 67, 64, 64])
             .attr("scale", 1.0)
             .fill("q", wide)
@@ -623,6 +646,25 @@ fn chosen() -> Vec<Case> {
     ]
 }
 
+/// Keys and values as codes.
+fn coded() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, k, v) in [
+        ("q8_0", KvFormat::Q8_0, KvFormat::Q8_0),
+        ("q4_0", KvFormat::Q4_0, KvFormat::Q4_0),
+        ("e4m3", KvFormat::E4m3, KvFormat::E4m3),
+        ("q8_0-q4_0", KvFormat::Q8_0, KvFormat::Q4_0),
+    ] {
+        let case = Make::new(&format!("{name}-decode"), [2, 8, 2, 1, 70, 128, 128]).causal().kv(k, v);
+        let case = case.attr("causal_offset", 60.0).storages(&[Elem::F32, Elem::F16]);
+        cases.push(case.kv_len(Fill::Uniform(1.0, 70.0)).hurts("codes"));
+        // Rows that are no whole blocks.
+        let case = Make::new(&format!("{name}-paged"), [1, 3, 1, 9, 37, 40, 72]).paged(4).causal().kv(k, v);
+        cases.push(case.lse().hurts("codes"));
+    }
+    cases
+}
+
 /// Layers of real models: name, model, H, G, D and the window.
 const MODELS: [(&str, &str, usize, usize, usize, i32); 3] = [
     ("llama3-8b", "Llama-3-8B", 32, 8, 128, -1),
@@ -630,22 +672,26 @@ const MODELS: [(&str, &str, usize, usize, usize, i32); 3] = [
     ("gemma3-4b", "Gemma-3-4B", 8, 4, 256, 1024),
 ];
 
+/// How a cache of theirs is stored.
+const CACHES: [KvFormat; 3] = [KvFormat::F16, KvFormat::Q8_0, KvFormat::Q4_0];
+
 fn real() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, model, h, g, d, window) in MODELS {
         let windowed = |case: Make| if window < 0 { case } else { case.window(window, -1) };
-        for l in [512] {
-            let case = Make::new(&format!("{name}-prefill-{l}"), [1, h, g, l, l, d, d]);
-            let title = format!("prefill {l}");
-            let mut case = windowed(case.causal().storages(&[Elem::F16])).real(model, "prefill");
-            (case.title, case.flops) = (title, case.flops / 2);
-            cases.push(case);
-        }
-        for s in [1024, 8192] {
-            let case = Make::new(&format!("{name}-decode-{s}"), [1, h, g, 1, s, d, d]);
+        let l = 512;
+        let mut case = Make::new(&format!("{name}-prefill-{l}"), [1, h, g, l, l, d, d]).causal();
+        case = case.storages(&[Elem::F16]);
+        let mut case = windowed(case).real(model, "prefill");
+        (case.title, case.flops) = (format!("prefill {l}"), case.flops / 2);
+        cases.push(case);
+        for (s, format) in [1024, 8192, 32_768].iter().flat_map(|s| CACHES.map(|f| (*s, f))) {
+            let of = if format == KvFormat::F16 { String::new() } else { format!("-{}", format.name()) };
+            let case = Make::new(&format!("{name}-decode-{s}{of}"), [1, h, g, 1, s, d, d]);
             let case = case.causal().attr("causal_offset", (s - 1) as f64).storages(&[Elem::F16]);
+            let case = if of.is_empty() { case } else { case.kv(format, format) };
             let mut case = windowed(case).real(model, "decode");
-            case.title = format!("decode, {s} keys");
+            case.title = format!("decode, {s} keys in {}", format.name());
             cases.push(case);
         }
     }
@@ -657,5 +703,5 @@ fn real() -> Vec<Case> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [covered(), ragged(), chosen(), real()].concat()
+    [covered(), ragged(), chosen(), coded(), real()].concat()
 }

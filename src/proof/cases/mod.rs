@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{AnyOp, Attrs, Expected, Roles};
 use crate::error::Result;
 use crate::formats::{Dtype, Format, Packed, Part};
+use crate::kv::KvFormat;
 use crate::reference::Array;
 use crate::tensor::Elem;
 use crate::weight::Weight;
@@ -21,6 +22,7 @@ mod encode;
 mod linear;
 mod norm;
 mod prepare;
+mod prologue;
 mod quantize;
 mod rope;
 
@@ -48,6 +50,8 @@ const ENCODE: Family =
     Family { ops: encode::OPS, cases: encode::cases, build: encode::build, expected: encode::expected };
 
 const ROPE: Family = Family { ops: rope::OPS, cases: rope::cases, build: rope::build, expected: rope::expected };
+const PROLOGUE: Family =
+    Family { ops: prologue::OPS, cases: prologue::cases, build: prologue::build, expected: prologue::expected };
 const ATTENTION: Family =
     Family { ops: attention::OPS, cases: attention::cases, build: attention::build, expected: attention::expected };
 
@@ -57,7 +61,7 @@ const PREPARE: Family =
     Family { ops: prepare::OPS, cases: prepare::cases, build: prepare::build, expected: prepare::expected };
 
 /// Every family.
-const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, ATTENTION, DEPTH, ADAPTER, PREPARE];
+const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, PROLOGUE, ATTENTION, DEPTH, ADAPTER, PREPARE];
 
 /// The families that the page has at once. The others are in its second wasm, which it loads when they are asked for: the encoders
 /// and decoders of all formats alone are as much again as the first.
@@ -138,6 +142,8 @@ pub enum Fill {
     Coarse,
     /// Normally distributed, times `2^(⌊k/8⌋ − 10)` for number k of a row: each row outgrows whatever fitted its first numbers.
     Growing,
+    /// These, one after the other.
+    These(&'static [f32]),
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
     Special,
     /// Normally distributed; every third row (of the last dimension) has a NaN.
@@ -164,6 +170,8 @@ pub enum Stored {
     Activation,
     /// Always like this.
     Always(Elem),
+    /// As rows of keys or values.
+    Kv(KvFormat),
 }
 
 /// An input.
@@ -281,7 +289,10 @@ impl Case {
             let elem = input.stored.elem(storage);
             let mut random = Random::new(&format!("{}/{}", self.name, input.role));
             let mut values = fill(&mut random, &input.shape, input.fill);
-            if elem != Elem::F32 {
+            if let Stored::Kv(format) = input.stored {
+                let width = input.shape.last().copied().unwrap_or(1);
+                values = format.decode(&format.encode(&values, width, 1.0), width, 1.0);
+            } else if elem != Elem::F32 {
                 values.iter_mut().for_each(|v| *v = elem.round(f64::from(*v)) as f32);
             }
             (input.role, values)
@@ -320,16 +331,17 @@ impl Case {
     pub fn bytes(&self, storage: Elem) -> u64 {
         let inputs = self.inputs.iter().map(|i| (&i.shape, i.stored));
         let outputs = self.outputs.iter().map(|o| (&o.shape, o.stored));
-        let bytes =
-            |(shape, stored): (&Vec<usize>, Stored)| shape.iter().product::<usize>() * stored.elem(storage).bytes();
+        let bytes = |(shape, stored): (&Vec<usize>, Stored)| stored.elements(shape) * stored.elem(storage).bytes();
         let weights = self.linked_weights().iter().map(|w| Ok(w.outline(&self.name)?.bytes()));
         let weights: u64 = weights.filter_map(|bytes: Result<u64>| bytes.ok()).sum();
         inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights
     }
 
-    /// Too much for a software device, which would take seconds over it: layers of real models, but the smallest.
+    /// Too much for a software device, which would take seconds over it: layers and prologues of real models, but the smallest.
     pub fn heavy(&self) -> bool {
-        self.real && (!self.weights.is_empty() || self.op == "attention") && self.flops > 10_000_000
+        let of_attention = [prologue::OPS, attention::OPS].concat();
+        let much = !self.weights.is_empty() || of_attention.contains(&self.op);
+        self.real && much && self.flops > 10_000_000
     }
 
     /// The shape of its first input, as written in tables.
@@ -351,6 +363,7 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
             (0..n).map(|_| some[random.next() as usize % some.len()]).collect()
         }
         Fill::Growing => (0..n).map(|i| random.normal() * 2f32.powi((i % last / 8) as i32 - 10)).collect(),
+        Fill::These(values) => values.iter().copied().cycle().take(n).collect(),
         Fill::Special => {
             let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
             for (r, row) in values.chunks_mut(last).enumerate() {

@@ -16,8 +16,11 @@ fn along(op: &'static str, a: &Reader<'_>) -> Result<Along> {
     found.ok_or_else(|| Error::Value { op, name: "along", value: name.to_owned(), rule: "it must be rows or columns" })
 }
 
+/// A convention of standardising, of its eps.
+type Convention = fn(f32) -> Standard;
+
 /// The names of [`Standard`].
-const STANDARDS: [(&str, fn(f32) -> Standard); 4] = [
+const STANDARDS: [(&str, Convention); 4] = [
     ("outside", Standard::Outside),
     ("unbiased", Standard::Unbiased),
     ("biased", Standard::Biased),
@@ -338,12 +341,12 @@ fn pruned(case: &Case, arrays: &Arrays) -> Vec<Expected> {
     let mut bound = Vec::with_capacity(w.data.len());
     for (group, numbers) in w.data.chunks(of).enumerate() {
         let score = |i: usize| numbers[i].abs() * norms[(group * of + i) % k];
-        for i in 0..of {
+        for (i, number) in numbers.iter().enumerate() {
             let near = |j: usize| {
                 let (a, b) = (score(i), score(j));
                 i != j && a != b && (a - b).abs() <= 2.0 * U * a.max(b)
             };
-            bound.push(if norm.is_some() && (0..of).any(near) { numbers[i].abs() } else { 0.0 });
+            bound.push(if norm.is_some() && (0..of).any(near) { number.abs() } else { 0.0 });
         }
     }
     vec![Expected { rounded: Vec::new(), role: "y", want: want.data, bound }]

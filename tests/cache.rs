@@ -1,0 +1,344 @@
+//! Rows of a cache in every format, and caches that grow, are cut and fork, against a model on the host.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
+
+use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
+use gristmill::ops::attention::prologue::{Projection, Prologue};
+use gristmill::ops::attention::rows::{KvCopy, KvNumbers};
+use gristmill::{Dispatcher, Elem, KvFormat, KvRows, Recorder, Result};
+use pollster::block_on;
+
+/// Numbers that differ, of both signs and several sizes; the same for the same seed.
+fn numbers(n: usize, seed: usize) -> Vec<f32> {
+    let of = |i: usize| {
+        let mixed = (i + 1 + seed * 7919).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as usize) >> 40;
+        (mixed % 4001) as f32 / 1000.0 - 2.0
+    };
+    (0..n).map(of).collect()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+#[test]
+fn a_device_decodes_what_the_host_encodes() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    for format in KvFormat::ALL {
+        for width in [1, 31, 33, 64, 80, 129] {
+            let rows = gpu.kv(format, 3, width)?;
+            assert!(block_on(rows.read())?.iter().all(|v| *v == 0.0), "{format:?}: rows that nobody wrote");
+            let values = numbers(3 * width, width);
+            rows.write(&values)?;
+            let y = gpu.zeros([3, width], Elem::F32)?;
+            gpu.run(KvNumbers { rows: &rows, y: &y })?;
+            let (device, host) = (block_on(y.read())?, block_on(rows.read())?);
+            assert_eq!(bits(&device), bits(&host), "{format:?} by {width}");
+            // Of a block's largest magnitude, 2 at most: half a step of each format, and a whole one where a code is at the end of its range.
+            let step = match format {
+                KvFormat::F32 => 0.0,
+                KvFormat::F16 => 1e-3,
+                KvFormat::Bf16 => 8e-3,
+                KvFormat::Q8_0 => 2.0 / 127.0 * 0.51,
+                KvFormat::Q4_0 => 2.0 / 8.0 * 1.01,
+                KvFormat::E4m3 => 2.0 / 16.0,
+            };
+            for (got, want) in host.iter().zip(&values) {
+                assert!((got - want).abs() <= step, "{format:?} by {width}: {got} for {want}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_prologue_writes_what_the_host_would() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let (batch, tokens, groups, room) = (2, 3, 2, 5);
+    for (keys, values) in KvFormat::ALL.into_iter().zip(KvFormat::ALL.into_iter().rev()) {
+        for (d, e) in [(64, 64), (33, 80), (128, 1)] {
+            let make = |format, width| gpu.kv(format, batch * groups * room, width);
+            let (k, v) = (numbers(batch * tokens * groups * d, 1), numbers(batch * tokens * groups * e, 2));
+            let upload = |v: &[f32], w| gpu.upload(v, [batch, tokens, groups * w], Elem::F32);
+            let (k_tensor, v_tensor) = (upload(&k, d)?, upload(&v, e)?);
+            let from = Projection::Apart { q: None, k: Some(&k_tensor), v: Some(&v_tensor) };
+            let (keys, values) = (make(keys, d)?, make(values, e)?);
+            let want = [(make(keys.format(), d)?, &k, d), (make(values.format(), e)?, &v, e)];
+            for (rows, x, width) in &want {
+                // Token l of element b, head g: row (b·G + g)·room + 1 + l.
+                let mut all = vec![0.0; batch * groups * room * width];
+                for (t, token) in x.chunks(groups * width).enumerate() {
+                    for (g, row) in token.chunks(*width).enumerate() {
+                        let to = (t / tokens * groups + g) * room + 1 + t % tokens;
+                        all[to * width..][..*width].copy_from_slice(row);
+                    }
+                }
+                rows.write(&all)?;
+            }
+            let start = gristmill::ops::attention::prologue::Start::At(1);
+            let op =
+                Prologue { keys: Some(&keys), values: Some(&values), start, ..Prologue::of(from, (groups, groups)) };
+            for plan in gpu.plans(op)? {
+                for rows in [&keys, &values] {
+                    rows.write(&vec![0.0; rows.rows() * rows.width()])?;
+                }
+                let mut recorder = gpu.record()?;
+                recorder.run_plan(op, &plan.name)?;
+                recorder.submit()?;
+                for (got, (want, ..)) in [&keys, &values].into_iter().zip(&want) {
+                    // A block that nobody writes has codes for 0 all the same.
+                    let (bytes, host) = (block_on(got.tensor().read_bytes())?, block_on(want.tensor().read_bytes())?);
+                    assert!(
+                        bytes == host,
+                        "{:?} by {}, {}: not the host's bytes",
+                        got.format(),
+                        got.width(),
+                        plan.name
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rows_are_copied_with_their_scales() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    for format in KvFormat::ALL {
+        let rows = gpu.kv(format, 8, 96)?;
+        let values = numbers(8 * 96, 3);
+        rows.write(&values)?;
+        let before = block_on(rows.read())?;
+        gpu.run(KvCopy { rows: &rows, from: 1, to: 5, count: 3 })?;
+        let mut want = before.clone();
+        want.copy_within(96..4 * 96, 5 * 96);
+        assert_eq!(bits(&block_on(rows.read())?), bits(&want), "{format:?}");
+    }
+    let odd = gpu.kv(KvFormat::F16, 8, 3)?;
+    let told = gpu.run(KvCopy { rows: &odd, from: 1, to: 5, count: 2 }).unwrap_err().to_string();
+    assert!(told.contains("not whole words"), "{told}");
+    let told = gpu.run(KvCopy { rows: &odd, from: 0, to: 1, count: 2 }).unwrap_err().to_string();
+    assert!(told.contains("overlap"), "{told}");
+    Ok(())
+}
+
+/// A cache, and what each layer and sequence of it must hold: the number that each token was written with.
+struct Model {
+    gpu: Dispatcher,
+    cache: KvCache,
+    held: Vec<Vec<Vec<f32>>>,
+    next: f32,
+}
+
+const LAYERS: usize = 2;
+const BATCH: usize = 3;
+const GROUPS: usize = 2;
+const D: usize = 4;
+
+impl Model {
+    fn new(room: KvRoom) -> Result<Self> {
+        let gpu = block_on(Dispatcher::request())?;
+        let (keys, values) = (KvFormat::F32, KvFormat::F16);
+        let shape = KvShape { layers: LAYERS, batch: BATCH, groups: GROUPS, d: D, e: 2 * D, keys, values };
+        let cache = KvCache::new(&gpu, shape, room)?;
+        Ok(Self { gpu, cache, held: vec![vec![Vec::new(); BATCH]; LAYERS], next: 1.0 })
+    }
+
+    /// Tokens to all sequences in a layer, by the prologue.
+    fn write(&mut self, recorder: &mut Recorder<wgpu::CommandEncoder>, layer: usize, n: &[usize]) -> Result<()> {
+        // As many as the most; the others have no room for what is too much, or it is past their length.
+        let each = n.iter().copied().max().unwrap_or(0);
+        let mut tags = vec![0.0; BATCH * each];
+        for (b, n) in n.iter().enumerate() {
+            for l in 0..*n {
+                tags[b * each + l] = self.next;
+                self.held[layer][b].push(self.next);
+                self.next += 1.0;
+            }
+        }
+        let spread = |width: usize, times: f32| -> Vec<f32> {
+            let of = |t: &f32| {
+                (0..GROUPS * width).map(|i| t * times + if i < width { 0.0 } else { 0.5 }).collect::<Vec<_>>()
+            };
+            tags.iter().flat_map(of).collect()
+        };
+        let k = self.gpu.upload(&spread(D, 1.0), [BATCH, each, GROUPS * D], Elem::F32)?;
+        let v = self.gpu.upload(&spread(2 * D, 2.0), [BATCH, each, GROUPS * 2 * D], Elem::F32)?;
+        let of = self.cache.layer(layer)?;
+        let from = Projection::Apart { q: None, k: Some(&k), v: Some(&v) };
+        recorder.run(Prologue {
+            keys: Some(of.keys),
+            values: Some(of.values),
+            place: of.place,
+            start: of.start(),
+            ..Prologue::of(from, (GROUPS, GROUPS))
+        })
+    }
+
+    /// The device holds what the model says.
+    fn check(&self, what: &str) -> Result<()> {
+        for layer in 0..LAYERS {
+            let of = self.cache.layer(layer)?;
+            let lengths = block_on(of.lengths.read())?;
+            let table = match of.place {
+                gristmill::Place::Paged { table, page } => {
+                    Some((block_on(table.read())?, page, table.shape().dims()[1]))
+                }
+                _ => None,
+            };
+            let (keys, values) = (block_on(of.keys.read())?, block_on(of.values.read())?);
+            for b in 0..BATCH {
+                let held = &self.held[layer][b];
+                assert_eq!(lengths[b] as usize, held.len(), "{what}: layer {layer}, sequence {b}");
+                if let Some(told) = self.cache.length(layer, b) {
+                    assert_eq!(told, held.len(), "{what}: what the host knows of layer {layer}, sequence {b}");
+                }
+                for (j, tag) in held.iter().enumerate() {
+                    for g in 0..GROUPS {
+                        let row = match &table {
+                            Some((table, page, each)) => {
+                                (table[b * each + j / page] as usize * GROUPS + g) * page + j % page
+                            }
+                            None => (b * GROUPS + g) * self.cache.room() + j,
+                        };
+                        let half = g as f32 * 0.5;
+                        let at = format!("{what}: layer {layer}, sequence {b}, token {j}, head {g}");
+                        assert_eq!(keys[row * D..][..D], [tag + half; D], "{at}");
+                        assert_eq!(values[row * 2 * D..][..2 * D], [2.0 * tag + half; 2 * D], "{at}");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Grows, forks, cuts and grows again, all in one submission where `at_once`.
+fn grow_fork_cut(room: KvRoom, at_once: bool) -> Result<()> {
+    let mut m = Model::new(room)?;
+    let mut recorder = m.gpu.record()?;
+    let step = |m: &mut Model, recorder: &mut Recorder<wgpu::CommandEncoder>, what: &str| -> Result<()> {
+        if at_once {
+            return Ok(());
+        }
+        let done = std::mem::replace(recorder, m.gpu.record()?);
+        done.submit()?;
+        m.check(what)
+    };
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(5))?;
+    (0..LAYERS).try_for_each(|l| m.write(&mut recorder, l, &[5; BATCH]))?;
+    step(&mut m, &mut recorder, "prefill")?;
+    m.cache.fork(&mut recorder, 0, 2)?;
+    (0..LAYERS).for_each(|l| m.held[l][2] = m.held[l][0].clone());
+    step(&mut m, &mut recorder, "fork")?;
+    // Layer by layer, as a decoder runs.
+    for l in 0..LAYERS {
+        m.cache.append(&mut recorder, l..l + 1, Coming::Each(2))?;
+        m.write(&mut recorder, l, &[2; BATCH])?;
+    }
+    step(&mut m, &mut recorder, "both go on")?;
+    m.cache.truncate(&mut recorder, 2, 3)?;
+    (0..LAYERS).for_each(|l| m.held[l][2].truncate(3));
+    step(&mut m, &mut recorder, "cut")?;
+    m.cache.fork(&mut recorder, 2, 1)?;
+    (0..LAYERS).for_each(|l| m.held[l][1] = m.held[l][2].clone());
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(1))?;
+    (0..LAYERS).try_for_each(|l| m.write(&mut recorder, l, &[1; BATCH]))?;
+    step(&mut m, &mut recorder, "a fork of what was cut")?;
+    // A device knows how many are left of four in layer 1; the host knows no more than that.
+    let counts = m.gpu.upload(&[2.0, 0.0, -1.0], [BATCH], Elem::I32)?;
+    m.cache.append(&mut recorder, 1..2, Coming::Counted { counts: &counts, most: 2 })?;
+    m.write(&mut recorder, 1, &[2, 0, 0])?;
+    assert_eq!((m.cache.length(0, 0), m.cache.length(1, 0)), (Some(8), None));
+    recorder.submit()?;
+    m.check("counts")
+}
+
+#[test]
+fn a_static_cache_grows_forks_and_is_cut() -> Result<()> {
+    grow_fork_cut(KvRoom::Static { tokens: 12 }, false)?;
+    grow_fork_cut(KvRoom::Static { tokens: 12 }, true)
+}
+
+#[test]
+fn a_paged_cache_grows_forks_and_is_cut() -> Result<()> {
+    for page in [1, 4] {
+        grow_fork_cut(KvRoom::Paged { page, pages: 48 / page, each: 12 / page }, false)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_recorded_runs_in_its_order() -> Result<()> {
+    grow_fork_cut(KvRoom::Paged { page: 4, pages: 12, each: 3 }, true)
+}
+
+#[test]
+fn forks_share_pages_until_one_writes() -> Result<()> {
+    let mut m = Model::new(KvRoom::Paged { page: 4, pages: 7, each: 3 })?;
+    let mut recorder = m.gpu.record()?;
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::To(0, 6))?;
+    assert_eq!(m.cache.free_pages(), 5);
+    m.cache.fork(&mut recorder, 0, 1)?;
+    m.cache.fork(&mut recorder, 0, 2)?;
+    assert_eq!(m.cache.free_pages(), 5);
+    // The page that is begun is copied by two of three; the last keeps it.
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(1))?;
+    assert_eq!(m.cache.free_pages(), 3);
+    m.cache.truncate(&mut recorder, 1, 4)?;
+    assert_eq!(m.cache.free_pages(), 4);
+    m.cache.clear(&mut recorder)?;
+    assert_eq!(m.cache.free_pages(), 7);
+    recorder.submit()?;
+    m.check("cleared")
+}
+
+#[test]
+fn what_is_full_says_so() -> Result<()> {
+    let mut m = Model::new(KvRoom::Static { tokens: 12 })?;
+    let mut recorder = m.gpu.record()?;
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(10))?;
+    let told = m.cache.append(&mut recorder, 1..2, Coming::To(1, 3)).unwrap_err().to_string();
+    assert_eq!(told, "kv cache: needs 13 of room for tokens, but the device has 12");
+    let mut m = Model::new(KvRoom::Paged { page: 4, pages: 7, each: 12 })?;
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(5))?;
+    let told = m.cache.append(&mut recorder, 0..1, Coming::To(1, 8)).unwrap_err().to_string();
+    assert_eq!(told, "kv cache: needs 2 of free pages, but the device has 1");
+    // Nothing has changed by that.
+    assert_eq!((m.cache.length(0, 1), m.cache.free_pages()), (Some(5), 1));
+    m.cache.append(&mut recorder, 0..1, Coming::To(1, 7))?;
+    assert_eq!((m.cache.length(0, 1), m.cache.free_pages()), (Some(12), 0));
+    for told in [
+        m.cache.append(&mut recorder, 1..3, Coming::Each(1)).unwrap_err(),
+        m.cache.append(&mut recorder, 0..1, Coming::To(3, 1)).unwrap_err(),
+        m.cache.truncate(&mut recorder, 3, 1).unwrap_err(),
+        m.cache.fork(&mut recorder, 1, 1).unwrap_err(),
+        m.cache.layer(2).unwrap_err(),
+    ] {
+        assert!(told.to_string().starts_with("kv cache: "), "{told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn rows_that_cannot_be_are_errors() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let words = gpu.zeros([40], Elem::U32)?;
+    // Two blocks of eight words and a word of scales: 17 a row.
+    assert_eq!(KvFormat::Q8_0.row_bytes(64), 68);
+    assert_eq!((KvFormat::Q4_0.row_bytes(33), KvFormat::E4m3.row_bytes(33), KvFormat::F16.row_bytes(33)), (36, 64, 66));
+    let told = KvRows::over(&words, KvFormat::Q8_0, 2, 64).unwrap_err().to_string();
+    assert_eq!(told, "kv rows: 2 rows of 64 numbers in q8_0 are 136 bytes, not 160");
+    let view = words.view(1, [34])?;
+    let told = KvRows::over(&view, KvFormat::Q8_0, 2, 64).unwrap_err().to_string();
+    assert_eq!(told, "kv rows: codes begin at byte 4, not at a multiple of 16");
+    assert!(KvRows::over(&words.view(4, [34])?, KvFormat::Q8_0, 2, 64).is_ok());
+    assert!(KvRows::of(&words).unwrap_err().to_string().contains("u32"));
+    let rows = gpu.kv(KvFormat::Q8_0, 1, 32)?;
+    assert!(rows.with_scale(2.0).unwrap_err().to_string().contains("the format e4m3"));
+    let rows = gpu.kv(KvFormat::E4m3, 1, 2)?.with_scale(0.5)?;
+    rows.write(&[1000.0, -0.75])?;
+    assert_eq!(block_on(rows.read())?, [224.0, -0.75]);
+    Ok(())
+}
