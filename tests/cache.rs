@@ -3,8 +3,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
 
 use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
+use gristmill::kv_steps::{KvCopy, KvNumbers};
 use gristmill::ops::attention::prologue::{Projection, Prologue};
-use gristmill::ops::attention::rows::{KvCopy, KvNumbers};
 use gristmill::{Dispatcher, Elem, KvFormat, KvRows, Recorder, Result};
 use pollster::block_on;
 

@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use gristmill::kv_steps::{CopyParams, NumbersParams, StateParams};
+use gristmill::ops::attention::prologue::PrologueParams;
+use gristmill::ops::attention::rope::RopeParams;
 use gristmill::ops::linear::{Activation, DequantizeParams, LinearParams};
+use gristmill::ops::little::GatherParams;
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
@@ -230,6 +234,37 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len, slices, y0] = [p.fold, p.m, p.n, p.slices, p.y0].map(u64::from);
         return Work { fold, rows, len, slices, y0, row0: (0, 1) };
     }
+    if step.key.kernel.starts_with("rope/") {
+        let p: RopeParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len, y0] = [p.fold, p.rows, p.d, p.y0].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0, row0: (p.row0.into(), u64::MAX) };
+    }
+    if step.key.kernel == "little/gather" {
+        let p: GatherParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows] = [p.fold, p.end - p.first].map(u64::from);
+        return Work { fold, rows, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+    }
+    if step.key.kernel.starts_with("attention/prologue") {
+        let p: PrologueParams = *bytemuck::from_bytes(&step.params);
+        let [fold, tokens, count] = [p.fold, p.tokens, p.count].map(u64::from);
+        let [d, e] = [p.d, p.e].map(u64::from);
+        return Work { fold, rows: tokens * count, len: d.max(e), slices: 1, y0: p.y0.into(), row0: (0, 1) };
+    }
+    if step.key.kernel == "kv/numbers" {
+        let p: NumbersParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len, y0] = [p.fold, p.count, p.rows.width, p.y0].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0, row0: (p.row0.into(), u64::MAX) };
+    }
+    if step.key.kernel == "kv/copy" {
+        let p: CopyParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows] = [p.fold, p.a + p.b].map(u64::from);
+        return Work { fold, rows, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+    }
+    if step.key.kernel == "kv/state" {
+        let p: StateParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows] = [p.fold, (p.layers * p.count).max(p.entries)].map(u64::from);
+        return Work { fold, rows, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+    }
     if step.key.kernel.starts_with("norm/hypersphere") {
         let p: HypersphereParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.y0].map(u64::from);
@@ -274,6 +309,23 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols), 1, lanes)
         }
         "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
+        "rope/pairs" => {
+            let p: RopeParams = *bytemuck::from_bytes(&step.params);
+            let half = u64::from(p.half);
+            (rows * (half.div_ceil(4) + (len - 2 * half).div_ceil(8)), 64, 64)
+        }
+        "rope/naive" => (rows * len, 64, 64),
+        "attention/prologue" => (rows, constant("ROWS"), constant("LANE_COUNT")),
+        "attention/prologue_naive" => (rows, 64, 64),
+        "attention/prologue_full" => {
+            // Of each token, queries, keys and values as far as they are asked for.
+            let p: PrologueParams = *bytemuck::from_bytes(&step.params);
+            let ends = [0, p.heads, p.heads + p.groups, p.heads + 2 * p.groups];
+            let kinds = ends.windows(2).filter(|of| p.first < of[1] && of[0] < p.first + p.count).count() as u64;
+            (u64::from(p.tokens) * kinds, 1, constant("LANE_COUNT"))
+        }
+        "little/gather" | "kv/copy" | "kv/state" => (rows, 64, 64),
+        "kv/numbers" => (rows * len.div_ceil(32), 64, 64),
         other => panic!("how many workgroups {other} needs is not said here"),
     };
     (jobs.div_ceil(each), each, invocations)
@@ -353,6 +405,38 @@ fn check_layer(who: &str, asked: &Asked, plan: &Plan) {
     }
 }
 
+/// The steps of a prologue make each row of a token that is asked for, once; what they gather before, they have all of.
+fn check_prologue(who: &str, asked: &Asked, plan: &Plan) {
+    let mut next = None;
+    let mut written = BTreeSet::new();
+    for step in &plan.steps {
+        let who = format!("{who}, step {}", step.key);
+        for bind in &step.binds {
+            match (bind.source, bind.access) {
+                (Source::Scratch(i), Access::Write) => _ = written.insert(i),
+                (Source::Scratch(i), Access::Read) => {
+                    assert!(written.contains(&i), "{who}: scratch {i} is not written")
+                }
+                (Source::Operand(i), _) if step.key.kernel.starts_with("attention/") => {
+                    // Little operands may share a buffer; the others are bound whole.
+                    let Extent { first, end, .. } =
+                        asked.operands[i].unwrap_or_else(|| panic!("{who}: no operand {i}"));
+                    let to = bind.offset_bytes + bind.size_bytes;
+                    assert!(bind.offset_bytes <= first && end <= to, "{who}: operand {i} is not all bound");
+                }
+                _ => {}
+            }
+        }
+        if step.key.kernel == "little/gather" {
+            continue;
+        }
+        let p: PrologueParams = *bytemuck::from_bytes(&step.params);
+        assert!(next.is_none_or(|next| next == p.first), "{who}: begins at row {} of a token", p.first);
+        next = Some(p.first + p.count);
+        assert!(p.first + p.count <= p.heads + 2 * p.groups, "{who}: more rows than a token has");
+    }
+}
+
 /// Everything that holds of any plan for these caps.
 fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     let who = format!("{who} by {}", plan.name);
@@ -362,6 +446,11 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     let layer = plan.op == "linear";
     if layer {
         check_layer(&who, asked, plan);
+    }
+    // They write rows that no order tells.
+    let scattered = ["qkv_prologue", "kv_copy", "kv_state"].contains(&plan.op);
+    if plan.op == "qkv_prologue" {
+        check_prologue(&who, asked, plan);
     }
     let mut rows_seen = 0;
     for step in &plan.steps {
@@ -378,7 +467,10 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert!(invocations <= u64::from(caps.invocations), "{who}: {invocations} invocations");
 
         // Every number of a row is somebody's.
-        if let (Some(lanes), Some(chunks)) = (number(&step.key, "LANES"), number(&step.key, "CHUNKS")) {
+        let lanes = number(&step.key, "TEAM").or(number(&step.key, "LANES"));
+        if let (Some(lanes), Some(chunks)) = (lanes, number(&step.key, "CHUNKS")) {
+            // Rows of codes are whole blocks.
+            let len = if step.key.kernel.starts_with("attention/prologue") { len.next_multiple_of(32) } else { len };
             assert!(lanes.is_power_of_two(), "{who}: {lanes} lanes");
             assert!(
                 lanes * chunks * 4 >= len && lanes * (chunks - 1) * 4 < len,
@@ -428,11 +520,13 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         }
 
         // Every row is written once: steps that write y take up where the last one left off.
-        if layer {
+        if layer || scattered {
             continue;
         }
         let y_binding = match step.key.kernel {
             "linear/dequantize" => 5,
+            "kv/numbers" => 2,
+            kernel if kernel.starts_with("rope/") => 5,
             kernel if kernel.starts_with("quantize/") => 2,
             kernel if kernel.starts_with("norm/hypersphere") => 5,
             _ => 6,
@@ -454,7 +548,12 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert_eq!(row0.0, rows_seen % row0.1, "{who}: the first row");
         rows_seen += rows;
     }
-    if layer {
+    if layer || scattered {
+        return;
+    }
+    if plan.op == "kv_numbers" {
+        let y = asked.operands[1].unwrap_or_else(|| panic!("{who}: no y"));
+        assert_eq!(rows_seen * plan.steps.last().map_or(1, |s| work(s).len), (y.end - y.first) / y.size, "{who}");
         return;
     }
     let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));

@@ -13,7 +13,7 @@ pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,
     power_norm, rms_norm, scaler, unified_norm,
 };
-pub use prologue::{PrologueRow, RowNorm, prologue_row, statistics};
+pub use prologue::{PrologueRow, RowNorm, qkv_prologue, statistics};
 pub use quantize::{Quantized, quantize_rows};
 pub use rope::{rope, rotate, table_row};
 

@@ -2,7 +2,6 @@
 
 pub mod prologue;
 pub mod rope;
-pub mod rows;
 pub mod tables;
 
 /// The order of the dimensions of queries, and of what is made of them.
