@@ -1,12 +1,10 @@
 //! The cache of keys and values of a model.
 
-use std::borrow::BorrowMut;
-
-use crate::dispatch::{Dispatcher, Recorder};
+use crate::dispatch::{Dispatcher, Encoder, Recorder};
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KvFormat, KvRows, Place};
+use crate::kv_steps::{ENTRIES, KvCopy, KvState};
 use crate::ops::attention::prologue::Start;
-use crate::ops::attention::rows::{ENTRIES, KvCopy, KvState};
 use crate::tensor::{Elem, Tensor};
 
 /// What a cache is for.
@@ -225,7 +223,7 @@ impl KvCache {
     /// # Errors
     /// Layers or sequences that are not there; a sequence that would be longer than there is room for, or no page left, with both numbers:
     /// then nothing has changed.
-    pub fn append<E: BorrowMut<wgpu::CommandEncoder>>(
+    pub fn append<E: Encoder>(
         &mut self,
         recorder: &mut Recorder<E>,
         layers: std::ops::Range<usize>,
@@ -326,12 +324,7 @@ impl KvCache {
     ///
     /// # Errors
     /// There is no such sequence, or as [`Recorder::run`].
-    pub fn truncate<E: BorrowMut<wgpu::CommandEncoder>>(
-        &mut self,
-        recorder: &mut Recorder<E>,
-        sequence: usize,
-        tokens: usize,
-    ) -> Result<()> {
+    pub fn truncate<E: Encoder>(&mut self, recorder: &mut Recorder<E>, sequence: usize, tokens: usize) -> Result<()> {
         self.check_sequence(sequence)?;
         let limit = u32::try_from(tokens).unwrap_or(u32::MAX);
         recorder.run(self.of_sequence(sequence, limit, None))?;
@@ -353,12 +346,7 @@ impl KvCache {
     ///
     /// # Errors
     /// Sequences that are not there or the same, or as [`Recorder::run`].
-    pub fn fork<E: BorrowMut<wgpu::CommandEncoder>>(
-        &mut self,
-        recorder: &mut Recorder<E>,
-        from: usize,
-        to: usize,
-    ) -> Result<()> {
+    pub fn fork<E: Encoder>(&mut self, recorder: &mut Recorder<E>, from: usize, to: usize) -> Result<()> {
         self.check_sequence(from)?;
         self.check_sequence(to)?;
         if from == to {
@@ -399,7 +387,7 @@ impl KvCache {
     ///
     /// # Errors
     /// As [`Recorder::run`].
-    pub fn clear<E: BorrowMut<wgpu::CommandEncoder>>(&mut self, recorder: &mut Recorder<E>) -> Result<()> {
+    pub fn clear<E: Encoder>(&mut self, recorder: &mut Recorder<E>) -> Result<()> {
         (0..self.shape.batch).try_for_each(|b| self.truncate(recorder, b, 0))
     }
 

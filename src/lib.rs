@@ -71,6 +71,7 @@ mod error;
 pub mod formats;
 pub mod kv;
 pub mod kv_cache;
+pub mod kv_steps;
 pub mod ops;
 pub mod plan;
 pub mod proof;
@@ -81,7 +82,7 @@ mod weight;
 pub mod wgsl;
 
 pub use caps::{Caps, DeviceKind, MatrixShape, Subgroups, Target};
-pub use dispatch::{Dispatcher, Recorder, Request};
+pub use dispatch::{Dispatcher, Encoder, Recorder, Request};
 pub use error::{Error, Result};
 pub use kv::{KvFormat, KvRows, Place};
 pub use kv_cache::KvCache;

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use gristmill::kv_steps::{CopyParams, NumbersParams, StateParams};
 use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::attention::AttentionParams;
+use gristmill::ops::attention::prologue::PrologueParams;
+use gristmill::ops::attention::rope::RopeParams;
 use gristmill::ops::depth::{
     Choose, Combine, CombineParams, GRIDS, Route, RouteParams, Select, SelectParams, SoftmaxParams,
 };
@@ -300,14 +303,40 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len, slices, y0] = [p.fold, p.m, p.n, p.slices, p.y0].map(u64::from);
         return Work { fold, rows, len, slices, y0, row0: (0, 1) };
     }
+    if step.key.kernel.starts_with("attention/prologue") {
+        let p: PrologueParams = *bytemuck::from_bytes(&step.params);
+        let [fold, tokens, count] = [p.fold, p.tokens, p.count].map(u64::from);
+        let [d, e] = [p.d, p.e].map(u64::from);
+        return Work { fold, rows: tokens * count, len: d.max(e), slices: 1, y0: p.y0.into(), row0: (0, 1) };
+    }
     if step.key.kernel.starts_with("attention/") {
         let p: AttentionParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows, len, slices, y0] = [p.fold, p.rows, p.values.width, p.splits, p.y0].map(u64::from);
         return Work { fold, rows, len, slices, y0, row0: (0, 1) };
     }
+    if step.key.kernel.starts_with("rope/") {
+        let p: RopeParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len, y0] = [p.fold, p.rows, p.d, p.y0].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0, row0: (p.row0.into(), u64::MAX) };
+    }
     if step.key.kernel == "little/gather" {
         let p: GatherParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows] = [p.fold, p.end - p.first].map(u64::from);
+        return Work { fold, rows, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+    }
+    if step.key.kernel == "kv/numbers" {
+        let p: NumbersParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len, y0] = [p.fold, p.count, p.rows.width, p.y0].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0, row0: (p.row0.into(), u64::MAX) };
+    }
+    if step.key.kernel == "kv/copy" {
+        let p: CopyParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows] = [p.fold, p.a + p.b].map(u64::from);
+        return Work { fold, rows, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+    }
+    if step.key.kernel == "kv/state" {
+        let p: StateParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows] = [p.fold, (p.layers * p.count).max(p.entries)].map(u64::from);
         return Work { fold, rows, len: 1, slices: 1, y0: 0, row0: (0, 1) };
     }
     if step.key.kernel.starts_with("norm/hypersphere") {
@@ -425,7 +454,23 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             (batch * heads / shared * tiles * u64::from(p.splits), 1, constant("LANE_COUNT"))
         }
         "attention/merge" => (rows * len.div_ceil(4), 64, 64),
-        "little/gather" => (rows, 64, 64),
+        "rope/pairs" => {
+            let p: RopeParams = *bytemuck::from_bytes(&step.params);
+            let half = u64::from(p.half);
+            (rows * (half.div_ceil(4) + (len - 2 * half).div_ceil(8)), 64, 64)
+        }
+        "rope/naive" => (rows * len, 64, 64),
+        "attention/prologue" => (rows, constant("ROWS"), constant("LANE_COUNT")),
+        "attention/prologue_naive" => (rows, 64, 64),
+        "attention/prologue_full" => {
+            // Of each token, queries, keys and values as far as they are asked for.
+            let p: PrologueParams = *bytemuck::from_bytes(&step.params);
+            let ends = [0, p.heads, p.heads + p.groups, p.heads + 2 * p.groups];
+            let kinds = ends.windows(2).filter(|of| p.first < of[1] && of[0] < p.first + p.count).count() as u64;
+            (u64::from(p.tokens) * kinds, 1, constant("LANE_COUNT"))
+        }
+        "little/gather" | "kv/copy" | "kv/state" => (rows, 64, 64),
+        "kv/numbers" => (rows * len.div_ceil(32), 64, 64),
         other => panic!("how many workgroups {other} needs is not said here"),
     };
     (jobs.div_ceil(each), each, invocations)
@@ -612,6 +657,38 @@ fn check_attention(who: &str, asked: &Asked, plan: &Plan) {
     assert!(times == 1 || plan.steps.is_empty(), "{who}: y is written {times} times");
 }
 
+/// The steps of a prologue make each row of a token that is asked for, once; what they gather before, they have all of.
+fn check_prologue(who: &str, asked: &Asked, plan: &Plan) {
+    let mut next = None;
+    let mut written = BTreeSet::new();
+    for step in &plan.steps {
+        let who = format!("{who}, step {}", step.key);
+        for bind in &step.binds {
+            match (bind.source, bind.access) {
+                (Source::Scratch(i), Access::Write) => _ = written.insert(i),
+                (Source::Scratch(i), Access::Read) => {
+                    assert!(written.contains(&i), "{who}: scratch {i} is not written")
+                }
+                (Source::Operand(i), _) if step.key.kernel.starts_with("attention/") => {
+                    // Little operands may share a buffer; the others are bound whole.
+                    let Extent { first, end, .. } =
+                        asked.operands[i].unwrap_or_else(|| panic!("{who}: no operand {i}"));
+                    let to = bind.offset_bytes + bind.size_bytes;
+                    assert!(bind.offset_bytes <= first && end <= to, "{who}: operand {i} is not all bound");
+                }
+                _ => {}
+            }
+        }
+        if step.key.kernel == "little/gather" {
+            continue;
+        }
+        let p: PrologueParams = *bytemuck::from_bytes(&step.params);
+        assert!(next.is_none_or(|next| next == p.first), "{who}: begins at row {} of a token", p.first);
+        next = Some(p.first + p.count);
+        assert!(p.first + p.count <= p.heads + 2 * p.groups, "{who}: more rows than a token has");
+    }
+}
+
 /// The grid of a step has all workgroups that it needs, and every number of a row is somebody's.
 fn check_grid(who: &str, caps: &Caps, plan: &Plan, step: &Step) {
     let Work { fold, len, slices, .. } = work(step);
@@ -628,7 +705,10 @@ fn check_grid(who: &str, caps: &Caps, plan: &Plan, step: &Step) {
     // Every number of a row is somebody's.
     // A router walks along a long row in turns.
     let whole = step.key.kernel != "depth/route";
-    let of_row = (number(&step.key, "LANES"), number(&step.key, "CHUNKS"));
+    let lanes = number(&step.key, "TEAM").or(number(&step.key, "LANES"));
+    let of_row = (lanes, number(&step.key, "CHUNKS"));
+    // Rows of codes are whole blocks.
+    let len = if step.key.kernel.starts_with("attention/prologue") { len.next_multiple_of(32) } else { len };
     if let ((Some(lanes), Some(chunks)), true) = (of_row, whole) {
         assert!(lanes.is_power_of_two(), "{who}: {lanes} lanes");
         assert!(
@@ -651,8 +731,6 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     for (i, bytes) in plan.scratch_bytes.iter().enumerate() {
         assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
     }
-    // What these have of their own is seen to by their results.
-    let elsewhere = ["rope", "qkv_prologue"].contains(&plan.op);
     // Of these ops the rows are seen to apart.
     let apart = ["linear", "encode", "attention"].contains(&plan.op) || plan.op.starts_with("mod_");
     match plan.op {
@@ -661,14 +739,15 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         "mod_route" => check_route(&who, asked, plan),
         "mod_combine" => check_combine(&who, asked, plan),
         "attention" => check_attention(&who, asked, plan),
+        "qkv_prologue" => check_prologue(&who, asked, plan),
         _ => {}
     }
+    // They write rows that no order tells.
+    let scattered = ["qkv_prologue", "kv_copy", "kv_state"].contains(&plan.op);
     let mut rows_seen = 0;
     for step in &plan.steps {
         let who = format!("{who}, step {}", step.key);
-        if !elsewhere {
-            check_grid(&who, caps, plan, step);
-        }
+        check_grid(&who, caps, plan, step);
 
         // The bindings.
         assert!(step.binds.len() <= caps.storage_buffers as usize, "{who}: {} storage buffers", step.binds.len());
@@ -705,7 +784,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         }
 
         // Every row is written once: steps that write y take up where the last one left off.
-        if apart || elsewhere {
+        if apart || scattered {
             continue;
         }
         let Work { rows, len, y0, row0, .. } = work(step);
@@ -720,6 +799,8 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
                 rows_seen += rows;
                 continue;
             }
+            "kv/numbers" => 2,
+            kernel if kernel.starts_with("rope/") => 5,
             kernel if kernel.starts_with("quantize/") => 2,
             kernel if kernel.starts_with("norm/hypersphere") => 5,
             _ => 6,
@@ -741,7 +822,12 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert_eq!(row0.0, rows_seen % row0.1, "{who}: the first row");
         rows_seen += rows;
     }
-    if apart || elsewhere {
+    if apart || scattered {
+        return;
+    }
+    if plan.op == "kv_numbers" {
+        let y = asked.operands[1].unwrap_or_else(|| panic!("{who}: no y"));
+        assert_eq!(rows_seen * plan.steps.last().map_or(1, |s| work(s).len), (y.end - y.first) / y.size, "{who}");
         return;
     }
     match plan.op {

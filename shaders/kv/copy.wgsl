@@ -1,5 +1,5 @@
 // kv/copy: words of a buffer to another place in it, in two runs: the codes of rows of a cache, and their scales. WebGPU copies no buffer into itself.
-// One lane a word. Bytes: each word once read and once written.
+// Good for pages of a cache that two sequences shared. Wrong between buffers, which a copy command copies. One lane a word. Bytes: each word once read and once written.
 struct copy_Params {
     fold: u32,  // the grid's x
     a0: u32,    // the first run: where it is,

@@ -4,6 +4,7 @@
 //   length' = min(length of `source` + add + counts[b], limit)      start = min(length of `source`, length')
 //
 // and up to 32 entries of a table. Start is where the tokens that come now are appended, length how many there are then.
+// Good before a prologue, for one layer or for all at once. Wrong for many entries, which the host writes at once when nothing is recorded.
 // One lane an entry. Bytes: a few.
 #const COUNTS = false // how many tokens come is on the device
 #const SOURCE = false // lengths are taken of another element: a fork

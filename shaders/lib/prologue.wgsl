@@ -82,8 +82,8 @@ struct prologue_Params {
 #slot values @binding(6)  // [rows, E]
 #slot cosines @binding(7) // [period, half]
 #slot sines @binding(8)   // [period, half]
-#slot weights @binding(9) // words: q_add [H·D], k_add [G·D], v_add [G·E], weights and biases of norms, [D] or [heads, D]
-#slot places @binding(10) // words: positions [tokens], lengths [batch], block tables [batch, pages], cu [batch + 1]
+#slot weights @binding(9) // [words]: q_add [H·D], k_add [G·D], v_add [G·E], weights and biases of norms, [D] or [heads, D]
+#slot places @binding(10) // [words]: positions [tokens], lengths [batch], block tables [batch, pages], cu [batch + 1]
 #slot stat
 
 const prologue_ABSENT = 0xffffffffu;

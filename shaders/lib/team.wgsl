@@ -6,7 +6,7 @@
 #const CHUNKS = 1u
 #const ROWS = 4u
 #const SUBGROUP = 4u
-const LANE_COUNT = TEAM * ROWS;
+#const LANE_COUNT = 128u // TEAM · ROWS
 const team_QUADS = TEAM * CHUNKS;
 var<workgroup> team_tile: array<vec4<f32>, ROWS * team_QUADS>;
 #slot reduce

@@ -37,7 +37,7 @@ mod web;
 use faults::{Faults, lock};
 use pipelines::{Pipeline, Pipelines};
 pub use probe::{MatrixProbe, MatrixProbeProblem, ProbeParams, ProbeProblem, SubgroupProbe};
-pub use recorder::Recorder;
+pub use recorder::{Encoder, Recorder};
 pub use request::Request;
 use uniforms::{Chunk, Ring};
 

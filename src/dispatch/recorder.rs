@@ -8,12 +8,17 @@ use crate::error::{Error, Result};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Source};
 
+/// A command encoder, one's own or a caller's.
+pub trait Encoder: BorrowMut<wgpu::CommandEncoder> {}
+
+impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder for E {}
+
 /// Records ops, one after the other, into an encoder of its own ([`Dispatcher::record`]) or into a caller's
 /// ([`Dispatcher::record_into`]). All go into one compute pass; each sees what those before it wrote.
 ///
 /// An op that returns an error records nothing; the recorder can be used on.
 #[must_use = "nothing runs before `submit` or `finish`"]
-pub struct Recorder<E: BorrowMut<wgpu::CommandEncoder>> {
+pub struct Recorder<E: Encoder> {
     gpu: Dispatcher,
     // The pass is closed before the encoder is finished; see `close`.
     pass: Option<wgpu::ComputePass<'static>>,
@@ -24,7 +29,7 @@ pub struct Recorder<E: BorrowMut<wgpu::CommandEncoder>> {
     dispatches: usize,
 }
 
-impl<E: BorrowMut<wgpu::CommandEncoder>> Recorder<E> {
+impl<E: Encoder> Recorder<E> {
     pub(crate) fn new(gpu: Dispatcher, encoder: E) -> Self {
         Self {
             gpu,
@@ -160,7 +165,7 @@ impl Recorder<&mut wgpu::CommandEncoder> {
     pub fn finish(self) {}
 }
 
-impl<E: BorrowMut<wgpu::CommandEncoder>> Drop for Recorder<E> {
+impl<E: Encoder> Drop for Recorder<E> {
     fn drop(&mut self) {
         self.pass = None;
         // After `submit` there is no encoder, and the chunks may go back at once. Else the caller's encoder still refers to

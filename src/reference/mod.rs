@@ -21,7 +21,7 @@ pub use norm::{
     power_norm, rms_norm, scaler, unified_norm,
 };
 pub use prepare::{Factor, Rescaling, matrix_stats, matrix_vector, pick, prune, rescale, scale_factors};
-pub use prologue::{PrologueRow, RowNorm, prologue_row, statistics};
+pub use prologue::{PrologueRow, RowNorm, qkv_prologue, statistics};
 pub use quantize::{Quantized, quantize_rows};
 pub use rope::{rope, rotate, table_row};
 

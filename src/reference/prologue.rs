@@ -50,7 +50,7 @@ pub struct PrologueRow<'a> {
 }
 
 /// A token's queries or keys, of all heads, from their projection.
-pub fn prologue_row(x: &[f64], p: &PrologueRow<'_>) -> Vec<f64> {
+pub fn qkv_prologue(x: &[f64], p: &PrologueRow<'_>) -> Vec<f64> {
     let mut row: Vec<f64> = x.iter().enumerate().map(|(i, v)| v + p.add.map_or(0.0, |add| add[i])).collect();
     let turn = |row: &mut [f64]| {
         if let Some((cos, sin)) = p.turn {

@@ -5,9 +5,9 @@
 #![allow(clippy::panic, reason = "a test fails by it")]
 
 use gristmill::formats::{Dtype, Format, Packed, Part};
+use gristmill::kv_steps::{KvCopy, KvNumbers, KvState};
 use gristmill::ops::adapter::{self, AdapterMerge};
 use gristmill::ops::attention::prologue::{NormKind, Prologue, QkNorm};
-use gristmill::ops::attention::rows::{KvCopy, KvNumbers, KvState};
 use gristmill::ops::linear::{Activation, Dequantize, Encode, Linear};
 use gristmill::ops::norm::{
     BatchChannelNorm, BatchNorm, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm, RmsNorm,

@@ -22,8 +22,11 @@ const BINS: usize = 41;
 /// The bins reach so many times the RMS of the errors to either side; the outermost hold what is beyond, too.
 const REACH: f64 = 3.0;
 
+/// A format, its bits, its group.
+type Choice = (&'static str, &'static [u32], Option<(&'static str, f64)>);
+
 /// Formats with numbers to choose: the bits that there are (none where it has but one), and the group or block that they are shown with.
-const CHOSEN: [(&str, &[u32], Option<(&str, f64)>); 9] = [
+const CHOSEN: [Choice; 9] = [
     ("awq", &[], Some(("group", 128.0))),
     ("gptq", &[2, 3, 4, 8], Some(("group", 128.0))),
     ("group_ic", &[2, 3, 4, 8], Some(("group", 128.0))),

@@ -3,7 +3,6 @@
 mod attend;
 pub mod prologue;
 pub mod rope;
-pub mod rows;
 pub mod tables;
 
 pub use attend::{Attention, AttentionParams, AttentionProblem};

@@ -627,7 +627,8 @@ impl Op for Prologue<'_> {
             want_i32("lengths", lengths, Some(batch))?;
         }
         let rope_batch = if ragged { 1 } else { batch };
-        let turn = self.turn_numbers(rope_batch, each, d)?;
+        // What has no pairs does not turn.
+        let turn = self.turn_numbers(rope_batch, each, d)?.filter(|t| t.half > 0);
         let adds =
             [("q_add", self.q_add, heads * d), ("k_add", self.k_add, groups * d), ("v_add", self.v_add, groups * e)];
         for (name, add, n) in adds {
@@ -740,7 +741,7 @@ impl Problem for PrologueProblem {
         let f16 = |l: Option<Layout>| l.is_some_and(|l| l.elem == Elem::F16);
         let any = self.from.into_iter().any(f16) || f16(self.y);
         // Sums of a whole projection and of the heads of values are not taken together.
-        let fits = self.chunks() <= 16 && !(full && self.value_norm);
+        let fits = self.chunks() <= 8 && !(full && self.value_norm);
         for means in Means::all(caps, any).into_iter().filter(|_| fits) {
             // Without a norm there is nothing to sum up.
             if self.norm.is_none() && !self.value_norm && means.subgroup.is_some() {
@@ -781,7 +782,9 @@ impl PrologueProblem {
         // Queries, keys, values: all in one step if the device binds so many buffers.
         let wanted = [self.y.is_some(), self.keys.is_some(), self.values.is_some()];
         let one = self.step(caps, means, kernel, wanted, &weights, &places)?;
-        if one.binds.len() <= caps.storage_buffers as usize {
+        // The last plan runs anywhere.
+        let most = if kernel == Kernel::Naive { Caps::baseline().storage_buffers } else { caps.storage_buffers };
+        if one.binds.len() <= most as usize {
             steps.push(one);
         } else {
             for wanted in [[wanted[0], false, false], [false, wanted[1], wanted[2]]] {
@@ -881,7 +884,7 @@ impl PrologueProblem {
         }
         let of_tables = Loads {
             quads: kernel != Kernel::Naive
-                && turn.is_some_and(|t| t.half > 0 && t.half.is_multiple_of(4) && even(t.cos) && even(t.sin))
+                && turn.is_some_and(|t| t.half.is_multiple_of(4) && even(t.cos) && even(t.sin))
                 && !turn.is_some_and(|t| t.interleaved),
             native_f16,
         };
@@ -924,6 +927,7 @@ impl PrologueProblem {
                 step.set("TEAM", Const::U32(team as u32));
                 step.set("CHUNKS", Const::U32(self.chunks() as u32));
                 step.set("ROWS", Const::U32(rows as u32));
+                step.set("LANE_COUNT", Const::U32((team * rows) as u32));
                 step.set("LANES", Const::U32(if full { team * rows } else { team } as u32));
                 means.reduce(&mut step);
                 let kinds = wanted.iter().rposition(|w| *w).unwrap_or(0) - wanted.iter().position(|w| *w).unwrap_or(0);

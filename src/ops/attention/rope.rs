@@ -243,8 +243,7 @@ impl RopeProblem {
         let even = |l: Layout| (l.offset_bytes / l.elem.bytes() as u64).is_multiple_of(4);
         let even_pairs = self.half.is_multiple_of(4);
         let quads = pairs && even_pairs && self.d.is_multiple_of(4) && even(self.x) && even(self.y);
-        let of_tables =
-            Loads { quads: pairs && even_pairs && self.half > 0 && even(self.cos) && even(self.sin), native_f16 };
+        let of_tables = Loads { quads: pairs && even_pairs && even(self.cos) && even(self.sin), native_f16 };
         let mut step = Builder::new(if pairs { "rope/pairs" } else { "rope/naive" }, Loads { quads, native_f16 });
         step.set("INTERLEAVED", Const::Bool(self.interleaved));
         step.set("TOKENS_FIRST", Const::Bool(self.order == Order::TokensFirst));
@@ -261,8 +260,10 @@ impl RopeProblem {
         };
         let part = |operand, layout| Part { operand, layout, start: row0 * self.d, elements: rows * self.d };
         params.x0 = step.read("x", 1, Some(part(0, self.x)), "");
-        params.cos0 = step.read_as("cosines", 2, Some(Part::whole(1, self.cos)), "", of_tables);
-        params.sin0 = step.read_as("sines", 3, Some(Part::whole(2, self.sin)), "", of_tables);
+        // Tables without a column are not there.
+        let table = |operand, layout| (self.half > 0).then(|| Part::whole(operand, layout));
+        params.cos0 = step.read_as("cosines", 2, table(1, self.cos), "slot/read/one", of_tables);
+        params.sin0 = step.read_as("sines", 3, table(2, self.sin), "slot/read/zero", of_tables);
         // One operand is never gathered.
         let words = self.positions.gather(OP, caps, &mut Vec::new(), &mut Vec::new())?;
         words.bind(&mut step, "positions", 4);

@@ -99,7 +99,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
 /// The relative error of one f32 operation.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// How far each number of a row may be off, step by step as `reference::prologue_row` has them.
+/// How far each number of a row may be off, step by step as `reference::qkv_prologue` has them.
 fn errors(x: &[f64], p: &PrologueRow<'_>) -> Vec<f64> {
     let mut row: Vec<f64> = x.iter().enumerate().map(|(i, v)| v + p.add.map_or(0.0, |add| add[i])).collect();
     // One rounding where something is added.
@@ -311,7 +311,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                 interleaved,
                 before_norm: before_norm && norm.is_some(),
             };
-            let (numbers, off) = (reference::prologue_row(&x, &of_row), errors(&x, &of_row));
+            let (numbers, off) = (reference::qkv_prologue(&x, &of_row), errors(&x, &of_row));
             for h in 0..kind.heads {
                 let to = if kind.x == "q" {
                     let first = if a.flag("y_tokens", false)? || arrays.contains_key("cu") {

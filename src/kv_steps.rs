@@ -1,4 +1,7 @@
-//! Rows of a cache on the device: as numbers, copied, and how many there are.
+//! What is done to a cache on the device beside ops of a model: its rows as numbers, rows copied, lengths and block tables moved on.
+//!
+//! These change a buffer in place, so that the case table, which fills outputs before a run, cannot have them; `tests/cache.rs` judges them
+//! against a model on the host.
 
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
