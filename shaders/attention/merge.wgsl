@@ -2,7 +2,7 @@
 //
 //     top = max_s top_s,  y = Σ_s exp(top_s − top)·values_s / Σ_s exp(top_s − top)·sum_s, and the sink in the sum
 //
-// Good after attention/split, whose parts fill a device that the rows alone would not. Costs a second dispatch and reads
+// Good after attention/split, whose parts fill a device that the rows alone would not; wrong where one part holds all keys. Costs a second dispatch and reads
 // (E + 4)·4 bytes a row and part; every lane reads the tops of its row again, which its neighbours have just read.
 #import attention
 #slot y @binding(5)   // [B, H, L, E]

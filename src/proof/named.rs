@@ -162,6 +162,7 @@ macro_rules! problems {
     ($($name:ident($problem:ty) if $there:expr),*) => {
         /// The problem of an op of the table.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
         pub enum AnyProblem {
             $(
                 #[doc = concat!("[`", stringify!($problem), "`]")]

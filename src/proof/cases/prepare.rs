@@ -16,16 +16,16 @@ fn along(op: &'static str, a: &Reader<'_>) -> Result<Along> {
     found.ok_or_else(|| Error::Value { op, name: "along", value: name.to_owned(), rule: "it must be rows or columns" })
 }
 
-/// A convention of standardising, of its eps.
-type Convention = fn(f32) -> Standard;
-
-/// The names of [`Standard`].
-const STANDARDS: [(&str, Convention); 4] = [
-    ("outside", Standard::Outside),
-    ("unbiased", Standard::Unbiased),
-    ("biased", Standard::Biased),
-    ("scaled", Standard::Scaled),
-];
+/// The deviation of this name.
+fn standard(name: &str, eps: f32) -> Option<Standard> {
+    Some(match name {
+        "outside" => Standard::Outside(eps),
+        "unbiased" => Standard::Unbiased(eps),
+        "biased" => Standard::Biased(eps),
+        "scaled" => Standard::Scaled(eps),
+        _ => return None,
+    })
+}
 
 /// The rule that attributes and operands make.
 fn rule<'t>(op: &'static str, a: &Reader<'_>, r: &Roles<'t>) -> Result<Rule<'t>> {
@@ -36,11 +36,11 @@ fn rule<'t>(op: &'static str, a: &Reader<'_>, r: &Roles<'t>) -> Result<Rule<'t>>
         "norm" => Rule::Norm { mean: r.need("mean")?, squares: r.need("squares")?, count },
         "unit" => Rule::Unit { mean: r.need("mean")?, squares: r.need("squares")?, length: r.maybe("length"), count },
         "standard" => {
-            let by = a.text("by", "")?;
-            let Some((_, by)) = STANDARDS.into_iter().find(|(name, _)| *name == by) else {
-                return Err(wrong("by", by, "it must be outside, unbiased, biased or scaled"));
+            let name = a.text("by", "")?;
+            let Some(by) = standard(name, number("eps", 0.0)?) else {
+                return Err(wrong("by", name, "it must be outside, unbiased, biased or scaled"));
             };
-            let (by, factor) = (by(number("eps", 0.0)?), number("factor", 1.0)?);
+            let factor = number("factor", 1.0)?;
             Rule::Standard {
                 mean: r.need("mean")?,
                 squares: r.need("squares")?,
@@ -170,7 +170,8 @@ fn stats(case: &Case, w: &Array) -> Vec<Expected> {
         let off = (d * U + DIVISION + U) * magnitude;
         let all = squares + len * off * off;
         match i / count {
-            0 => off,
+            // What is left: the sum of what the mean is off by, and the last addition.
+            0 => (d + 3.0) * U * (all / len).sqrt() + DIVISION * off + U * magnitude,
             1 => {
                 (d + 8.0) * U * all
                     + 2.0 * off * (d + 2.0) * U * (len * all).sqrt()
