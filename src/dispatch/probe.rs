@@ -165,7 +165,7 @@ fn wanted_sums(probe: &MatrixProbe<'_>, places: usize) -> Vec<f32> {
     let size = probe.size as usize;
     let number = |at: usize| (at as u32 + 1).wrapping_mul(0x9e37_79b1) ^ probe.seed;
     let a = |at| i64::from(number(at) >> 24) - 128;
-    let b = |at| i64::from(number(at) >> 16 & 255) - 128;
+    let b = |at| i64::from((number(at) >> 16) & 255) - 128;
     let of = |place: usize| {
         let (row, col) = (place / size, place / size / size * size + place % size);
         let products: i64 = (0..size).map(|k| a(row * size + k) * b(col * size + k)).sum();
