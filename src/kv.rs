@@ -9,7 +9,7 @@
 //!
 //! Byte j of a block of bytes is number j. In a block of nibbles, word w has numbers 8w … 8w + 3 in the low nibbles of its bytes
 //! and 8w + 4 … 8w + 7 in the high ones: a load of 16 bytes is 32 codes, four at a time under one mask. No two rows share
-//! a word, so that rows can be written at the same time. Codes past the width stand for 0.
+//! a word, so that rows can be written at the same time. Codes past the width stand for 0. The whole ends at a multiple of 16 bytes.
 //!
 //! Sources: the blocks are those of `q8_0` and `q4_0` of GGUF (ggml), in another order; e4m3 is the finite-only kind of Micikevicius et
 //! al., "FP8 Formats for Deep Learning" (arXiv 2209.05433), with one scale for the tensor.
@@ -85,6 +85,12 @@ impl KvFormat {
         self.elem().map_or((blocks * self.code_words() + self.scale_words(blocks)) * 4, |elem| width * elem.bytes())
     }
 
+    /// Bytes of so many rows. Codes are read 16 bytes at a time, and end at a multiple of that.
+    pub fn bytes(self, rows: usize, width: usize) -> usize {
+        let bytes = rows.saturating_mul(self.row_bytes(width));
+        if self.elem().is_some() { bytes } else { bytes.checked_next_multiple_of(16).unwrap_or(usize::MAX) }
+    }
+
     /// Codes of a block, and its scale. It has 32 numbers at most.
     fn block(self, values: &[f32], scale: f32, words: &mut [u32]) -> f16 {
         let byte = |words: &mut [u32], i: usize, q: u8| words[i / 4] |= u32::from(q) << (i % 4 * 8);
@@ -119,7 +125,7 @@ impl KvFormat {
         let rows = values.len() / width.max(1);
         let (blocks, size) = (width.div_ceil(32), self.code_words());
         let (of_row, codes) = (self.scale_words(blocks), rows * blocks * size);
-        let mut words = vec![0u32; codes + rows * of_row];
+        let mut words = vec![0u32; self.bytes(rows, width) / 4];
         let (code_words, scale_words) = words.split_at_mut(codes);
         for (row, values) in values.chunks(width.max(1)).enumerate() {
             for (b, values) in values.chunks(32).enumerate() {
@@ -279,7 +285,7 @@ impl KvRows {
         if width == 0 {
             return Err(shape_error!(OP, "rows have no numbers"));
         }
-        let bytes = rows.saturating_mul(format.row_bytes(width)) as u64;
+        let bytes = format.bytes(rows, width) as u64;
         if tensor.bytes() != bytes {
             let (name, have) = (format.name(), tensor.bytes());
             return Err(shape_error!(OP, "{rows} rows of {width} numbers in {name} are {bytes} bytes, not {have}"));
@@ -381,7 +387,7 @@ impl KvRows {
 
 /// Elements of a tensor for so many rows.
 fn words(format: KvFormat, rows: usize, width: usize) -> [usize; 1] {
-    [rows.saturating_mul(format.row_bytes(width)) / format.elem().map_or(4, Elem::bytes)]
+    [format.bytes(rows, width) / format.elem().map_or(4, Elem::bytes)]
 }
 
 impl Dispatcher {

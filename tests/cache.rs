@@ -326,15 +326,15 @@ fn what_is_full_says_so() -> Result<()> {
 fn rows_that_cannot_be_are_errors() -> Result<()> {
     let gpu = block_on(Dispatcher::request())?;
     let words = gpu.zeros([40], Elem::U32)?;
-    // Two blocks of eight words and a word of scales: 17 a row.
+    // Two blocks of eight words and a word of scales: 17 a row, and the whole a multiple of four.
     assert_eq!(KvFormat::Q8_0.row_bytes(64), 68);
     assert_eq!((KvFormat::Q4_0.row_bytes(33), KvFormat::E4m3.row_bytes(33), KvFormat::F16.row_bytes(33)), (36, 64, 66));
     let told = KvRows::over(&words, KvFormat::Q8_0, 2, 64).unwrap_err().to_string();
-    assert_eq!(told, "kv rows: 2 rows of 64 numbers in q8_0 are 136 bytes, not 160");
-    let view = words.view(1, [34])?;
+    assert_eq!(told, "kv rows: 2 rows of 64 numbers in q8_0 are 144 bytes, not 160");
+    let view = words.view(1, [36])?;
     let told = KvRows::over(&view, KvFormat::Q8_0, 2, 64).unwrap_err().to_string();
     assert_eq!(told, "kv rows: codes begin at byte 4, not at a multiple of 16");
-    assert!(KvRows::over(&words.view(4, [34])?, KvFormat::Q8_0, 2, 64).is_ok());
+    assert!(KvRows::over(&words.view(4, [36])?, KvFormat::Q8_0, 2, 64).is_ok());
     assert!(KvRows::of(&words).unwrap_err().to_string().contains("u32"));
     let rows = gpu.kv(KvFormat::Q8_0, 1, 32)?;
     assert!(rows.with_scale(2.0).unwrap_err().to_string().contains("the format e4m3"));

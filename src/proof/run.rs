@@ -319,7 +319,7 @@ impl Stored {
         let numbers: usize = shape.iter().product();
         let width = shape.last().copied().unwrap_or(1).max(1);
         match self {
-            Self::Kv(format) => numbers / width * format.row_bytes(width) / format.elem().map_or(4, Elem::bytes),
+            Self::Kv(format) => format.bytes(numbers / width, width) / format.elem().map_or(4, Elem::bytes),
             Self::Activation | Self::Always(_) => numbers,
         }
     }

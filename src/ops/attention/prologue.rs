@@ -121,8 +121,8 @@ pub enum Start<'a> {
 /// y = q                          keys[row of token start + l] = k                              values[the same] = v
 /// ```
 ///
-/// Everything between is f32: a key is rounded once, to the storage of the cache. A token for which the cache has no room, or a page
-/// that there is not, is not written anywhere; its query still is.
+/// Everything between is f32: a key is rounded once, to the storage of the cache, and a query to that of `y`, where F32 keeps it as
+/// it is. A token for which the cache has no room, or a page that there is not, is not written anywhere; its query still is.
 ///
 /// Sources: QKNorm, Henry et al., "Query-Key Normalization for Transformers" (arXiv 2010.04245); norms over a head and their order
 /// as `transformers` has them in Qwen3, Gemma3, OLMo2, Cohere, StableLM and Hunyuan; rotary embedding as in

@@ -501,7 +501,7 @@ fn case(name: &str, s: Spec) -> Case {
         let coded = KvFormat::ALL.into_iter().find(|f| f.name() == format && f.elem().is_none());
         let (shape, stored) = match coded {
             None => (vec![rows, width], Stored::Activation),
-            Some(f) => (vec![rows * f.row_bytes(width) / 4], Stored::Always(Elem::U32)),
+            Some(f) => (vec![f.bytes(rows, width) / 4], Stored::Always(Elem::U32)),
         };
         if wanted {
             outputs.push(Output { role, shape, stored });
