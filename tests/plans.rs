@@ -445,7 +445,7 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             (tiles, 1, lanes)
         }
         "attention/naive" => (rows * len.div_ceil(256), 1, 64),
-        "attention/split" => {
+        "attention/split" | "attention/tiled" => {
             let p: AttentionParams = *bytemuck::from_bytes(&step.params);
             let [batch, heads, kv_heads, queries] = [p.batch, p.heads, p.kv_heads, p.queries].map(u64::from);
             let of_heads = step.key.consts.contains(&("KV_HEAD", Const::Bool(true)));

@@ -264,6 +264,29 @@ struct SplitShape {
     blocks: bool,
 }
 
+/// Fewer rows that share keys leave most of a tile of `attention/tiled` empty.
+const TILED_ROWS_LEAST: u64 = 9;
+
+/// The shape of `attention/tiled`, whose constants these are.
+#[derive(Clone, Copy)]
+struct TiledShape {
+    rows: u32,
+    keys: u32,
+    lane_count: u32,
+}
+
+impl TiledShape {
+    /// The one for values so wide: a lane keeps at most 16 quads of y.
+    fn of(width: u64) -> Option<Self> {
+        match width {
+            0..=128 => Some(Self { rows: 64, keys: 32, lane_count: 128 }),
+            129..=256 => Some(Self { rows: 64, keys: 32, lane_count: 256 }),
+            257..=512 => Some(Self { rows: 32, keys: 64, lane_count: 256 }),
+            _ => None,
+        }
+    }
+}
+
 /// A mask, and its elements from one to the next in each dimension of `[B,H,L,S]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Mask {
@@ -553,6 +576,7 @@ impl Problem for AttentionProblem {
         }
         self.fits(caps)?;
         let mut plans = self.split_plans(caps)?;
+        plans.extend(self.tiled_plans(caps)?);
         plans.push(self.naive(caps)?);
         Ok(plans)
     }
@@ -795,6 +819,38 @@ impl AttentionProblem {
             &means.name("split"),
             "few queries: keys and values are streamed once for a group of heads",
         ))
+    }
+
+    /// Plans for many queries.
+    fn tiled_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let shape = TiledShape::of(self.v.width).filter(|shape| shape.lane_count <= caps.invocations);
+        let Some(shape) = shape else { return Ok(Vec::new()) };
+        if self.told[Q_STARTS] || self.sharing() < TILED_ROWS_LEAST {
+            return Ok(Vec::new());
+        }
+        let mut all = Means::all(caps, self.native_f16(caps));
+        // Nothing is summed over a subgroup.
+        all.retain(|means| means.subgroup.is_none());
+        all.into_iter().map(|means| self.tiled(caps, means, shape)).collect()
+    }
+
+    fn tiled(&self, caps: &Caps, means: Means, shape: TiledShape) -> Result<Plan> {
+        let mut begun = self.begin(caps)?;
+        let TiledShape { rows, keys, lane_count } = shape;
+        let groups = if self.told[KV_HEAD] { self.heads } else { self.kv_heads };
+        let tiles = u64::from(self.batch) * u64::from(groups) * self.sharing().div_ceil(u64::from(rows));
+        let (mut step, mut params) = self.kernel("attention/tiled", &begun.words);
+        self.inputs(&mut step, &mut params, means.native_f16);
+        self.outputs(&mut step, &mut params, means.native_f16);
+        let slices = self.v.width.div_ceil(u64::from(keys)) as u32;
+        for (name, value) in [("ROWS", rows), ("KEYS", keys), ("SLICES", slices), ("LANE_COUNT", lane_count)] {
+            step.set(name, Const::U32(value));
+        }
+        let grid = grid(OP, caps, tiles)?;
+        params.fold = grid[0];
+        begun.steps.push(step.step(&params, grid));
+        let why = "many queries: a tile of keys and values serves many rows, all heads of a group among them";
+        Ok(Self::plan_of(begun, &format!("tiled{}", means.f16()), why))
     }
 
     fn naive(&self, caps: &Caps) -> Result<Plan> {

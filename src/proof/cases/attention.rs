@@ -596,6 +596,13 @@ fn chosen() -> Vec<Case> {
             .fill("k", Fill::NanFrom(50))
             .fill("v", Fill::NanFrom(50))
             .hurts("NaN"),
+        // In values that some rows of a tile see.
+        Make::new("nan-for-some", [1, 4, 1, 40, 70, 64, 64])
+            .causal()
+            .attr("causal_offset", 10.0)
+            .fill("v", Fill::NanFrom(30))
+            .lse()
+            .hurts("NaN"),
         Make::new("nan-hidden", [1, 4, 1, 12, 70, 64, 64])
             .input("mask", &[70], Stored::Always(Elem::U8), Fill::Steps { first: 1.02, step: -0.02 })
             .fill("k", Fill::NanFrom(35))
@@ -642,6 +649,7 @@ fn chosen() -> Vec<Case> {
             .softcap(30.0)
             .hurts("logits of 1e5"),
         Make::new("equal-logits", [1, 2, 1, 6, 129, 64, 64]).fill("k", Fill::Constant(0.0)).lse().hurts("equal logits"),
+        Make::new("wide", [1, 4, 1, 17, 70, 72, 500]).causal().attr("causal_offset", 50.0).lse().hurts("wide rows"),
         Make::new("long", [1, 4, 1, 2, 1500, 24, 24]).causal().attr("causal_offset", 1400.0).hurts("many keys"),
     ]
 }

@@ -1,0 +1,255 @@
+// attention/tiled: many queries. A workgroup makes ROWS rows of y whose keys are the same: queries of one head, or of all heads of a group.
+//
+//     y = Σ_j exp(logit_j − top)·v_j / Σ_j exp(logit_j − top), top the largest logit so far: where it grows, the sums shrink.
+//
+// KEYS keys go at a time. Their products with the queries are summed over D by slices of 32: both slices are staged, and a lane makes
+// LANE_ROWS × 4 products of them. It finishes those logits by itself; the row's LANES_X lanes tell each other their largest. What
+// exp makes of the logits, P, takes the place of the slices, and values come beside it by slices of KEYS columns, of which a lane adds
+// one quad to each of its rows. The same lanes have the same rows throughout: top, sum and y never leave them.
+// Good for prefill: a staged key serves ROWS rows, the heads of a group among them. Tiles of keys that are outside of what all the
+// rows see are not looked at; the workgroups with most keys of a causal mask come first, so that none of them is left for the end.
+// Wrong for few rows, which attention/split takes: rows of a tile that are not there are computed all the same. It takes no queries
+// that lie one after the other (RAGGED_Q), whose tiles only the device could count.
+//
+// A quad of queries or of P serves 4 keys or columns, and a quad of keys or values LANE_ROWS rows: with LANE_ROWS = 4, 8 quads of
+// workgroup memory for 64 multiplications. Quads of keys are turned by fours, so that neighbouring lanes ask different banks.
+// Sums of a slice of values are made by themselves and added to y once a tile, shrunk by then: so y is touched at an index that the
+// slice tells only there, and a compiler that does not unroll slices, and keeps y in memory, loses little.
+// A value that a row does not see may be NaN, and 0·NaN is no 0. Asking for each row and value would cost as much as multiplying.
+// So whoever stages a value that is not finite tells, and from then on this workgroup asks.
+//
+// Bytes: queries ⌈S / KEYS⌉ times, keys and values once for each ROWS rows, y once. What is read again comes from a cache: the queries
+// of a tile do not fit 16 KiB.
+// Barriers for KEYS keys: 2, 2 for each slice of D, and 2 for each 256 quads of values: 18 where D = E = 128 and KEYS = 32.
+// Workgroup memory: (ROWS + KEYS)·128 bytes, which P and 4 KiB of values share, ROWS·KEYS of largest logits, ROWS·4 + KEYS·8 of places:
+// less than 14.7 KiB for ROWS and KEYS of 64 and 32, or 32 and 64.
+// Registers: SLICES·LANE_ROWS·4 of y, at most 64; LANE_ROWS·4 of products, as many of a slice of y, LANE_ROWS of top and sum.
+#import attention
+#const ROWS = 64u        // of a tile
+#const KEYS = 32u        // of a tile
+#const SLICES = 4u       // of KEYS columns of the values
+#const LANE_COUNT = 128u // lanes of a workgroup
+#slot q @binding(1)      // [B, H, L, D]
+#slot keys @binding(2)   // [rows, D]
+#slot values @binding(3) // [rows, E]
+#slot y @binding(5)      // [B, H, L, E]
+#slot lse @binding(6)    // [B, H, L]
+const LANES_X = KEYS / 4u; // lanes of a row
+const LANES_Y = LANE_COUNT / LANES_X;
+const LANE_ROWS = ROWS / LANES_Y;
+const STAGED = 256u / LANES_X;  // keys whose values are staged at a time
+const KEYS_AT = ROWS * 8u;      // where keys are in the tile
+const VALUES_AT = ROWS * KEYS / 4u;
+const HIDDEN = 0xff800000u;     // the logit of a key that a row does not see
+var<workgroup> tile: array<vec4<f32>, (ROWS + KEYS) * 8u>; // queries and keys, [row, 8]; or exp of logits, [row, KEYS / 4], and values
+var<workgroup> tile_top: array<u32, ROWS * LANES_X>;       // the largest logit of each lane, in order; at the end its sum
+var<workgroup> tile_at: array<u32, ROWS>;                  // rows of q
+var<workgroup> tile_key: array<u32, KEYS>;                 // rows of keys and values
+var<workgroup> tile_token: array<u32, KEYS>;
+var<workgroup> tile_odd: atomic<u32>;                      // 1 where a value has not been finite
+
+fn place_key(key: u32, quad: u32) -> u32 {
+    return KEYS_AT + key * 8u + ((quad + key / 4u) & 7u);
+}
+
+// A logit as a number without sign in the same order, above 0; a NaN is above all.
+fn ordered(v: f32) -> u32 {
+    if (attention_is_nan(v)) { return 0xffffffffu; }
+    let bits = bitcast<u32>(v);
+    return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+}
+
+fn from_ordered(v: u32) -> f32 {
+    return bitcast<f32>(select(~v, v & 0x7fffffffu, v >= 0x80000000u));
+}
+
+// Queries and keys, numbers 32·slice … 32·slice + 31.
+fn stage(lane: u32, slice: u32) {
+    let d = attention_params.keys.width;
+    for (var i = lane; i < ROWS * 8u; i += LANE_COUNT) {
+        let n = slice * 32u + i % 8u * 4u;
+        var v = vec4<f32>();
+        if (n < d) { v = q_load4(attention_params.q0 + tile_at[i / 8u] * d + n, min(d - n, 4u)); }
+        // What is past the end of a query may be anything.
+        tile[i] = select(vec4<f32>(), v, vec4<u32>(n, n + 1u, n + 2u, n + 3u) < vec4<u32>(d));
+    }
+    for (var i = lane; i < KEYS * 8u; i += LANE_COUNT) {
+        let key = tile_key[i / 8u];
+        var v = vec4<f32>();
+        if (key != attention_NONE) { v = keys_load4(attention_params.keys, key, slice * 32u + i % 8u * 4u); }
+        tile[place_key(i / 8u, i % 8u)] = v;
+    }
+}
+
+// Values of STAGED keys of the tile from `first` on, one quad for each lane of a row.
+fn stage_values(lane: u32, slice: u32, first: u32) {
+    for (var i = lane; i < STAGED * LANES_X; i += LANE_COUNT) {
+        let key = tile_key[first + i / LANES_X];
+        var v = vec4<f32>();
+        if (key != attention_NONE) { v = values_load4(attention_params.values, key, (slice * LANES_X + i % LANES_X) * 4u); }
+        let exponents = bitcast<vec4<u32>>(v) & vec4<u32>(0x7f800000u);
+        if (any(exponents == vec4<u32>(0x7f800000u))) { atomicStore(&tile_odd, 1u); }
+        tile[VALUES_AT + i] = v;
+    }
+}
+
+@compute @workgroup_size(LANE_COUNT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    // Heads whose keys are the same, and how many rows of them there are.
+    var group_heads = attention_params.heads / attention_params.kv_heads;
+    if (KV_HEAD) { group_heads = 1u; }
+    let all_rows = group_heads * attention_params.queries;
+    let tiles = (all_rows + ROWS - 1u) / ROWS;
+    let id = group.x + group.y * attention_params.fold;
+    let heads = id / tiles; // a group of heads of an element of the batch
+    let groups = attention_params.heads / group_heads;
+    let b = heads / groups;
+    if (b >= attention_params.batch) { return; }
+    let head0 = heads % groups * group_heads;
+    let row0 = (tiles - 1u - id % tiles) * ROWS;
+    let count = min(all_rows - row0, ROWS);
+
+    // The keys that some row may see.
+    let one = attention_row(b, head0, row0 / group_heads);
+    var first = one.position;
+    var last = attention_row(b, head0, (row0 + count - 1u) / group_heads).position;
+    if (POSITIONS) {
+        for (var l = row0 / group_heads; l <= (row0 + count - 1u) / group_heads; l++) {
+            let position = attention_row(b, head0, l).position;
+            first = min(first, position);
+            last = max(last, position);
+        }
+    }
+    let range = attention_range(b, one.keys, first, last);
+
+    // What is past the last row is the last row again, and stored by nobody.
+    for (var i = lane; i < ROWS; i += LANE_COUNT) {
+        let r = row0 + min(i, count - 1u);
+        tile_at[i] = attention_row(b, head0 + r % group_heads, r / group_heads).at;
+    }
+    let lane_x = lane % LANES_X;
+    let lane_row = lane / LANES_X * LANE_ROWS;
+    var rows: array<attention_Row, LANE_ROWS>;
+    var top: array<f32, LANE_ROWS>;
+    var sum: array<f32, LANE_ROWS>; // of this lane's keys
+    var wrong: array<bool, LANE_ROWS>;
+    var y: array<vec4<f32>, SLICES * LANE_ROWS>;
+    for (var i = 0u; i < LANE_ROWS; i++) {
+        let r = row0 + min(lane_row + i, count - 1u);
+        rows[i] = attention_row(b, head0 + r % group_heads, r / group_heads);
+        top[i] = attention_LOWEST;
+    }
+
+    for (var key0 = range.x; key0 < range.y; key0 += KEYS) {
+        for (var i = lane; i < KEYS; i += LANE_COUNT) {
+            var token = 0u;
+            var key = attention_NONE;
+            if (key0 + i < range.y) {
+                token = attention_token(b, key0 + i);
+                if (!LISTED || token < attention_params.place.room) { key = attention_key(b, one.g, token); }
+            }
+            tile_token[i] = token;
+            tile_key[i] = key;
+        }
+        workgroupBarrier();
+
+        var products: array<vec4<f32>, LANE_ROWS>;
+        for (var slice = 0u; slice * 32u < attention_params.keys.width; slice++) {
+            stage(lane, slice);
+            workgroupBarrier();
+            for (var i = 0u; i < 8u; i++) {
+                let k0 = tile[place_key(lane_x * 4u, i)];
+                let k1 = tile[place_key(lane_x * 4u + 1u, i)];
+                let k2 = tile[place_key(lane_x * 4u + 2u, i)];
+                let k3 = tile[place_key(lane_x * 4u + 3u, i)];
+                for (var r = 0u; r < LANE_ROWS; r++) {
+                    let v = tile[(lane_row + r) * 8u + i];
+                    products[r] += vec4<f32>(dot(v, k0), dot(v, k1), dot(v, k2), dot(v, k3));
+                }
+            }
+            workgroupBarrier(); // the tile is free again
+        }
+
+        var largest: array<u32, LANE_ROWS>;
+        for (var i = 0u; i < 4u; i++) {
+            let at = lane_x * 4u + i;
+            let token = tile_token[at];
+            let is_key = tile_key[at] != attention_NONE;
+            for (var r = 0u; r < LANE_ROWS; r++) {
+                var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
+                if (is_key && attention_sees(rows[r], key0 + at, token)) {
+                    logit = attention_logit(rows[r], key0 + at, token, products[r][i]);
+                    largest[r] = max(largest[r], ordered(logit));
+                }
+                products[r][i] = logit;
+            }
+        }
+        for (var r = 0u; r < LANE_ROWS; r++) { tile_top[(lane_row + r) * LANES_X + lane_x] = largest[r]; }
+        workgroupBarrier();
+
+        var shrink: array<f32, LANE_ROWS>;
+        for (var r = 0u; r < LANE_ROWS; r++) {
+            var all = 0u;
+            for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[(lane_row + r) * LANES_X + i]); }
+            wrong[r] = wrong[r] || all == 0xffffffffu;
+            var next = top[r];
+            if (all != 0u && !wrong[r]) { next = max(next, from_ordered(all)); }
+            shrink[r] = attention_exp(top[r] - next);
+            top[r] = next;
+            var weights = vec4<f32>();
+            for (var i = 0u; i < 4u; i++) {
+                let logit = products[r][i];
+                if (bitcast<u32>(logit) != HIDDEN && !wrong[r]) { weights[i] = attention_exp(logit - next); }
+            }
+            sum[r] = sum[r] * shrink[r] + (weights.x + weights.y + weights.z + weights.w);
+            tile[(lane_row + r) * LANES_X + lane_x] = weights;
+        }
+
+        for (var slice = 0u; slice < SLICES; slice++) {
+            var more: array<vec4<f32>, LANE_ROWS>;
+            for (var key = 0u; key < KEYS; key += STAGED) {
+                stage_values(lane, slice, key);
+                workgroupBarrier();
+                let odd = atomicLoad(&tile_odd) != 0u;
+                for (var i = 0u; i < STAGED; i += 4u) {
+                    let v0 = tile[VALUES_AT + i * LANES_X + lane_x];
+                    let v1 = tile[VALUES_AT + (i + 1u) * LANES_X + lane_x];
+                    let v2 = tile[VALUES_AT + (i + 2u) * LANES_X + lane_x];
+                    let v3 = tile[VALUES_AT + (i + 3u) * LANES_X + lane_x];
+                    for (var r = 0u; r < LANE_ROWS; r++) {
+                        let weights = tile[(lane_row + r) * LANES_X + (key + i) / 4u];
+                        if (odd) {
+                            if (weights.x > 0.0) { more[r] += weights.x * v0; }
+                            if (weights.y > 0.0) { more[r] += weights.y * v1; }
+                            if (weights.z > 0.0) { more[r] += weights.z * v2; }
+                            if (weights.w > 0.0) { more[r] += weights.w * v3; }
+                        } else {
+                            more[r] += weights.x * v0 + weights.y * v1 + weights.z * v2 + weights.w * v3;
+                        }
+                    }
+                }
+                workgroupBarrier(); // the tile is free again
+            }
+            for (var r = 0u; r < LANE_ROWS; r++) {
+                y[slice * LANE_ROWS + r] = y[slice * LANE_ROWS + r] * shrink[r] + more[r];
+            }
+        }
+    }
+
+    for (var r = 0u; r < LANE_ROWS; r++) { tile_top[(lane_row + r) * LANES_X + lane_x] = bitcast<u32>(sum[r]); }
+    workgroupBarrier();
+    let e = attention_params.values.width;
+    for (var r = 0u; r < LANE_ROWS; r++) {
+        if (lane_row + r >= count) { break; }
+        var all = 0.0;
+        for (var i = 0u; i < LANES_X; i++) { all += bitcast<f32>(tile_top[(lane_row + r) * LANES_X + i]); }
+        let finish = attention_finish(rows[r], top[r], all, wrong[r]);
+        for (var slice = 0u; slice < SLICES; slice++) {
+            let column = (slice * LANES_X + lane_x) * 4u;
+            if (column < e) {
+                y_store4(attention_params.y0 + rows[r].at * e + column, y[slice * LANE_ROWS + r] * finish.x, min(e - column, 4u));
+            }
+        }
+        if (lane_x == 0u) { lse_store4(attention_params.lse0 + rows[r].stat, vec4<f32>(finish.y), 1u); }
+    }
+}
