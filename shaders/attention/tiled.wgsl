@@ -122,6 +122,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let range = attention_range(b, one.keys, first, last);
 
+    if (lane == 0u) { atomicStore(&tile_odd, 0u); } // workgroup memory may hold anything at first
     // What is past the last row is the last row again, and stored by nobody.
     for (var i = lane; i < ROWS; i += LANE_COUNT) {
         let r = row0 + min(i, count - 1u);
