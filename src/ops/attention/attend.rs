@@ -247,6 +247,9 @@ params! {
 /// The lanes of a workgroup of `attention/split`.
 const SPLIT_LANES: u32 = 128;
 
+/// The workgroup memory that it may take: what every device has.
+const SPLIT_BYTES: u32 = 16 << 10;
+
 /// More rows that share keys go by other kernels: each tile reads the keys again.
 const SPLIT_ROWS_MOST: u64 = 32;
 
@@ -755,9 +758,16 @@ impl AttentionProblem {
         // A device stores quantised keys to read less of them: a lane that has a block loads its scale once.
         let blocks = self.k.format.elem().is_none();
         let lanes = if blocks { quads / 8 } else { quads }.next_power_of_two().min(8);
-        // Queries may take 8 KiB of the 16 that every device has.
-        let most = (512 / quads).min(lane_count / lanes).min(16);
-        let rows = (self.sharing() as u32).next_power_of_two().min(1 << most.checked_ilog2()?);
+        // A row's queries, logits, row and scale; 32 keys; what lanes sum, in the kernel and over subgroups or by halving.
+        let bytes = |rows: u32| rows * (quads * 16 + 128 + 40) + 128 + lane_count * (16 + 28);
+        let mut most = (lane_count / lanes).min(16).min(self.sharing() as u32).next_power_of_two();
+        while most > 1 && bytes(most) > SPLIT_BYTES {
+            most /= 2;
+        }
+        if bytes(most) > SPLIT_BYTES {
+            return None;
+        }
+        let rows = most;
         Some(SplitShape { rows, quads, lanes, columns, lane_count, blocks })
     }
 
