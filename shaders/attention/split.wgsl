@@ -49,17 +49,6 @@ fn place(r: u32, i: u32) -> u32 {
     return r * QUADS + (i & ~7u) + ((i + i / 8u) & 7u);
 }
 
-// A logit as a number without sign in the same order; a NaN is above all.
-fn ordered(v: f32) -> u32 {
-    if (attention_is_nan(v)) { return 0xffffffffu; }
-    let bits = bitcast<u32>(v);
-    return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
-}
-
-fn from_ordered(v: u32) -> f32 {
-    return bitcast<f32>(select(~v, v & 0x7fffffffu, v >= 0x80000000u));
-}
-
 fn products(lane_of_key: u32, key: u32) -> array<f32, ROWS> {
     var sums: array<f32, ROWS>;
     if (BLOCKS) {
@@ -175,12 +164,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var largest = 0u;
         for (var j = t; j < KEYS; j += LANES) {
             let logit = tile_logit[j * ROWS + own];
-            if (bitcast<u32>(logit) != HIDDEN) { largest = max(largest, ordered(logit)); }
+            if (bitcast<u32>(logit) != HIDDEN) { largest = max(largest, attention_ordered(logit)); }
         }
         largest = reduce_max(largest, lane);
         wrong = wrong || largest == 0xffffffffu;
         var next = top;
-        if (largest != 0u && !wrong) { next = max(top, from_ordered(largest)); }
+        if (largest != 0u && !wrong) { next = max(top, attention_from_ordered(largest)); }
         let shrink = attention_exp(top - next);
         top = next;
         sum *= shrink;

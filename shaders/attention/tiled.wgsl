@@ -52,17 +52,6 @@ fn place_key(key: u32, quad: u32) -> u32 {
     return KEYS_AT + key * 8u + ((quad + key / 4u) & 7u);
 }
 
-// A logit as a number without sign in the same order, above 0; a NaN is above all.
-fn ordered(v: f32) -> u32 {
-    if (attention_is_nan(v)) { return 0xffffffffu; }
-    let bits = bitcast<u32>(v);
-    return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
-}
-
-fn from_ordered(v: u32) -> f32 {
-    return bitcast<f32>(select(~v, v & 0x7fffffffu, v >= 0x80000000u));
-}
-
 // Queries and keys, numbers 32·slice … 32·slice + 31.
 fn stage(lane: u32, slice: u32) {
     let d = attention_params.keys.width;
@@ -180,7 +169,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
                 if (is_key && attention_sees(rows[r], key0 + at, token)) {
                     logit = attention_logit(rows[r], key0 + at, token, products[r][i]);
-                    largest[r] = max(largest[r], ordered(logit));
+                    largest[r] = max(largest[r], attention_ordered(logit));
                 }
                 products[r][i] = logit;
             }
@@ -194,7 +183,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[(lane_row + r) * LANES_X + i]); }
             wrong[r] = wrong[r] || all == 0xffffffffu;
             var next = top[r];
-            if (all != 0u && !wrong[r]) { next = max(next, from_ordered(all)); }
+            if (all != 0u && !wrong[r]) { next = max(next, attention_from_ordered(all)); }
             shrink[r] = attention_exp(top[r] - next);
             top[r] = next;
             var weights = vec4<f32>();

@@ -248,6 +248,17 @@ fn attention_is_nan(v: f32) -> bool {
     return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
 }
 
+// A logit as a number without sign in the same order, above 0; a NaN is above all.
+fn attention_ordered(v: f32) -> u32 {
+    if (attention_is_nan(v)) { return 0xffffffffu; }
+    let bits = bitcast<u32>(v);
+    return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+}
+
+fn attention_from_ordered(v: u32) -> f32 {
+    return bitcast<f32>(select(~v, v & 0x7fffffffu, v >= 0x80000000u));
+}
+
 // exp of what is not above 0.
 fn attention_exp(v: f32) -> f32 {
     return exp(max(v, -104.0));
