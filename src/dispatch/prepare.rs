@@ -14,9 +14,7 @@
 //! All that an output must be is judged before anything is recorded. Vectors in between are buffers of their own: a few thousand numbers,
 //! once at load.
 
-use std::borrow::BorrowMut;
-
-use super::{Dispatcher, Recorder};
+use super::{Dispatcher, Encoder, Recorder};
 use crate::error::{Error, Result, shape_error};
 use crate::ops::Op as _;
 use crate::ops::norm::L2Norm;
@@ -47,11 +45,6 @@ pub struct Stats {
     pub count: u32,
 }
 
-/// What records.
-trait Encoder: BorrowMut<wgpu::CommandEncoder> {}
-
-impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder for E {}
-
 fn sizes(op: &'static str, w: &Tensor) -> Result<[usize; 2]> {
     match *w.shape().dims() {
         [n, k] => Ok([n, k]),
@@ -77,7 +70,7 @@ fn row(v: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`MatrixStats`].
-pub fn stats<E: BorrowMut<wgpu::CommandEncoder>>(rec: &mut Recorder<E>, w: &Tensor, along: Along) -> Result<Stats> {
+pub fn stats<E: Encoder>(rec: &mut Recorder<E>, w: &Tensor, along: Along) -> Result<Stats> {
     let [n, k] = sizes("matrix_stats", w)?;
     let (count, len) = if along == Along::Rows { (n, k) } else { (k, n) };
     let stats = rec.dispatcher().zeros([4, count], Elem::F32)?;
@@ -104,12 +97,7 @@ fn judge(rule: Rule<'_>, count: usize) -> Result<()> {
 ///
 /// # Errors
 /// v and y are not matrices of one shape; the gains are not `[N]`.
-pub fn weight_norm<E: BorrowMut<wgpu::CommandEncoder>>(
-    rec: &mut Recorder<E>,
-    v: &Tensor,
-    gain: Option<&Tensor>,
-    y: &Tensor,
-) -> Result<()> {
+pub fn weight_norm<E: Encoder>(rec: &mut Recorder<E>, v: &Tensor, gain: Option<&Tensor>, y: &Tensor) -> Result<()> {
     // A gain is judged as the vector that it becomes.
     Rescale { row: gain, ..Rescale::new(v, y) }.problem()?;
     let [n, _] = sizes("weight_norm", v)?;
@@ -123,7 +111,7 @@ pub fn weight_norm<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// w and y are not matrices of one shape; the gains are not `[N]`; numbers of [`Standard`] out of range; one column, and a deviation that is unbiased.
-pub fn standardise<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn standardise<E: Encoder>(
     rec: &mut Recorder<E>,
     w: &Tensor,
     by: Standard,
@@ -178,7 +166,7 @@ fn over_sigma<E: Encoder>(
 ///
 /// # Errors
 /// w and y are not matrices of one shape; u is not `[N]` or v not `[K]`, of floats.
-pub fn spectral_norm<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn spectral_norm<E: Encoder>(
     rec: &mut Recorder<E>,
     w: &Tensor,
     u: &Tensor,
@@ -204,7 +192,7 @@ pub fn spectral_norm<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// w and y are not matrices of one shape; u is not `[K]` or gamma not `[1]`, of floats.
-pub fn sigma_reparam<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn sigma_reparam<E: Encoder>(
     rec: &mut Recorder<E>,
     w: &Tensor,
     u: &Tensor,
@@ -227,7 +215,7 @@ pub fn sigma_reparam<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// As [`Factors`].
-pub fn kept_norm<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn kept_norm<E: Encoder>(
     rec: &mut Recorder<E>,
     variance: &Tensor,
     mean: Option<&Tensor>,
@@ -258,7 +246,7 @@ fn whole(op: &'static str, from: Layer<'_>, into: Layer<'_>, shifted: bool) -> R
 /// # Errors
 /// w and `into.w` are not matrices of one shape; scale and shift are not `[K]`, biases not `[N]`; `into.bias` is missing where there is a
 /// bias to write, or is not f32.
-pub fn fold_before<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn fold_before<E: Encoder>(
     rec: &mut Recorder<E>,
     from: Layer<'_>,
     scale: Option<&Tensor>,
@@ -288,7 +276,7 @@ fn copy<E: Encoder>(rec: &mut Recorder<E>, bias: Option<&Tensor>, y: &Tensor) ->
 ///
 /// # Errors
 /// As [`fold_before`], with scale and shift `[N]`; `into.bias` may have any floating storage.
-pub fn fold_after<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn fold_after<E: Encoder>(
     rec: &mut Recorder<E>,
     from: Layer<'_>,
     scale: &Tensor,
@@ -316,12 +304,7 @@ pub fn fold_after<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// Matrices that are not of one shape; biases that are not `[N]`, or a bias without one to write it to; a bias along rows.
-pub fn recentre<E: BorrowMut<wgpu::CommandEncoder>>(
-    rec: &mut Recorder<E>,
-    from: Layer<'_>,
-    along: Along,
-    into: Layer<'_>,
-) -> Result<()> {
+pub fn recentre<E: Encoder>(rec: &mut Recorder<E>, from: Layer<'_>, along: Along, into: Layer<'_>) -> Result<()> {
     let op = "recentre";
     whole(op, from, into, false)?;
     if along == Along::Rows && into.bias.is_some() {
@@ -352,7 +335,7 @@ pub fn recentre<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// w is not `[N,K]` of finite floats, K at least 2; y is not `[N,K−1]`.
-pub fn without_last<E: BorrowMut<wgpu::CommandEncoder>>(rec: &mut Recorder<E>, w: &Tensor, y: &Tensor) -> Result<()> {
+pub fn without_last<E: Encoder>(rec: &mut Recorder<E>, w: &Tensor, y: &Tensor) -> Result<()> {
     let op = "without_last";
     let [n, k] = sizes(op, w)?;
     if k < 2 || y.shape().dims() != [n, k - 1] {
@@ -375,7 +358,7 @@ pub fn without_last<E: BorrowMut<wgpu::CommandEncoder>>(rec: &mut Recorder<E>, w
 /// # Errors
 /// The first has not as many rows as the second columns; results of another shape, or without a bias where there is one; the second's bias,
 /// which does not change, is given.
-pub fn equalise<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn equalise<E: Encoder>(
     rec: &mut Recorder<E>,
     first: Layer<'_>,
     second: &Tensor,
@@ -404,7 +387,7 @@ pub fn equalise<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// Matrices of two shapes; `mean` is not `[K]`; bias is not `[N]`; y is not f32 `[N]`.
-pub fn correct_bias<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn correct_bias<E: Encoder>(
     rec: &mut Recorder<E>,
     w: &Tensor,
     quantised: &Tensor,
@@ -423,12 +406,7 @@ pub fn correct_bias<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// x is not `[M,K]`; numbers as [`Rule::Power`].
-pub fn input_scale<E: BorrowMut<wgpu::CommandEncoder>>(
-    rec: &mut Recorder<E>,
-    x: &Tensor,
-    power: f32,
-    least: f32,
-) -> Result<[Tensor; 2]> {
+pub fn input_scale<E: Encoder>(rec: &mut Recorder<E>, x: &Tensor, power: f32, least: f32) -> Result<[Tensor; 2]> {
     let [_, k] = sizes("input_scale", x)?;
     judge(Rule::Power { magnitude: &Tensor::outline([k], Elem::F32)?, power, least }, k)?;
     let of = stats(rec, x, Along::Columns)?;
@@ -439,7 +417,7 @@ pub fn input_scale<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// As [`Prune`]; x is not a matrix of as many columns as w.
-pub fn wanda<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn wanda<E: Encoder>(
     rec: &mut Recorder<E>,
     w: &Tensor,
     x: &Tensor,
@@ -465,12 +443,7 @@ pub fn wanda<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// w and y are not matrices of one shape; deviations are negative.
-pub fn clip_rows<E: BorrowMut<wgpu::CommandEncoder>>(
-    rec: &mut Recorder<E>,
-    w: &Tensor,
-    deviations: f32,
-    y: &Tensor,
-) -> Result<()> {
+pub fn clip_rows<E: Encoder>(rec: &mut Recorder<E>, w: &Tensor, deviations: f32, y: &Tensor) -> Result<()> {
     Rescale::new(w, y).problem()?;
     let [n, k] = sizes("clip_rows", w)?;
     let any = &Tensor::outline([n], Elem::F32)?;
@@ -487,7 +460,7 @@ pub fn clip_rows<E: BorrowMut<wgpu::CommandEncoder>>(
 ///
 /// # Errors
 /// A place outside w; matrices of two shapes.
-pub fn hold_out<E: BorrowMut<wgpu::CommandEncoder>>(
+pub fn hold_out<E: Encoder>(
     rec: &mut Recorder<E>,
     w: &Tensor,
     kept: Option<&Tensor>,
