@@ -196,7 +196,7 @@ fn attention_key(b: u32, g: u32, token: u32) -> u32 {
     let place = attention_params.place;
     if (PAGED) {
         let page = little_word(place.table + b * place.pages + token / place.page);
-        return min(page, place.held - 1u) * place.batch_rows + g * place.head_rows + token % place.page * place.token_rows;
+        return kv_row(place, min(page, place.held - 1u), g, token);
     }
     if (RAGGED_K) {
         return g * place.head_rows + (little_word(attention_params.k_starts + b) + token) * place.token_rows;

@@ -25,6 +25,11 @@ struct kv_Place {
     held: u32,       // pages that there are, or elements of the batch
 }
 
+// The word that has the scale of a block, in its low half where the block's number is even.
+fn kv_scale(at: kv_At, row: u32, block: u32) -> u32 {
+    return at.scales + row * ((kv_blocks(at) + 1u) / 2u) + block / 2u;
+}
+
 // The row of token j, which is in element b of the batch, or on page `b`.
 fn kv_row(at: kv_Place, b: u32, g: u32, j: u32) -> u32 {
     return b * at.batch_rows + g * at.head_rows + j % at.page * at.token_rows;

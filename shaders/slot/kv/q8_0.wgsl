@@ -3,7 +3,7 @@
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 
 fn slot_scale(at: kv_At, row: u32, block: u32) -> f32 {
-    let word = at.scales + row * ((kv_blocks(at) + 1u) / 2u) + block / 2u;
+    let word = kv_scale(at, row, block);
     return half_f32_from_f16(slot_data[word >> 2u][word & 3u] >> ((block & 1u) * 16u));
 }
 

@@ -14,7 +14,7 @@ fn slot_store32(at: kv_At, row: u32, block: u32, v: array<vec4<f32>, 8>) {
     let word = at.first + (row * kv_blocks(at) + block) * 4u;
     for (var i = 0u; i < 4u; i++) { atomicStore(&slot_data[word + i], nibbles.codes[i]); }
     let shift = (block & 1u) * 16u;
-    let scale = at.scales + row * ((kv_blocks(at) + 1u) / 2u) + block / 2u;
+    let scale = kv_scale(at, row, block);
     atomicAnd(&slot_data[scale], ~(0xffffu << shift));
     atomicOr(&slot_data[scale], nibbles.scale << shift);
 }
