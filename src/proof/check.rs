@@ -16,6 +16,17 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// An output of which every plan takes operands as they are stored.
+    pub fn new(role: &'static str, want: Vec<f64>, bound: Vec<f64>) -> Self {
+        Self { role, want, bound, rounded: Vec::new() }
+    }
+
+    /// An output that is right only as it is.
+    pub fn exact(role: &'static str, want: Vec<f64>) -> Self {
+        let bound = vec![0.0; want.len()];
+        Self::new(role, want, bound)
+    }
+
     /// The bounds that a plan is judged by which rounds operands to this.
     pub fn bounds(&self, operands: Option<Elem>) -> &[f64] {
         if operands.is_some() { &self.rounded } else { &self.bound }

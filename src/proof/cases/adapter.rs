@@ -119,7 +119,7 @@ fn merged(case: &Case, arrays: &Arrays) -> Judged {
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     let Judged { data, error } = merged(case, arrays);
-    Ok(vec![Expected { rounded: Vec::new(), role: "y", want: data, bound: error }])
+    Ok(vec![Expected::new("y", data, error)])
 }
 
 const F32: &[Elem] = &[Elem::F32];

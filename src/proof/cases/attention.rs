@@ -191,10 +191,10 @@ fn with_reference<T>(
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     with_reference(case, arrays, |a| {
-        let mut y = Expected { rounded: Vec::new(), role: "y", want: reference::attention(a), bound: Vec::new() };
+        let mut y = Expected::new("y", reference::attention(a), Vec::new());
         y.bound = vec![0.0; y.want.len()];
         let stats = case.outputs.iter().find(|o| o.role == "lse").map_or(0, |o| o.shape.iter().product());
-        let mut lse = Expected { rounded: Vec::new(), role: "lse", want: vec![0.0; stats], bound: vec![0.0; stats] };
+        let mut lse = Expected::new("lse", vec![0.0; stats], vec![0.0; stats]);
         let ragged = arrays.contains_key("q_starts");
         for (b, queries) in a.queries.iter().enumerate() {
             for l in 0..*queries {

@@ -43,12 +43,10 @@ pub(super) fn codes(q: &'static str, x: &Array, bound: &[f64], len: usize, codin
         zero_bound.push(0.5 + zero_error);
         code_bound.extend(row.iter().zip(bound).map(|(v, b)| 0.5 + moved + b / scale + (v / scale).abs() * relative));
     }
-    let mut out = vec![
-        Expected { role: "scale", want: quantized.scale, bound: scale_bound, rounded: Vec::new() },
-        Expected { role: q, want: quantized.codes.data, bound: code_bound, rounded: Vec::new() },
-    ];
+    let mut out =
+        vec![Expected::new("scale", quantized.scale, scale_bound), Expected::new(q, quantized.codes.data, code_bound)];
     if !symmetric {
-        out.push(Expected { role: "zero", want: quantized.zero, bound: zero_bound, rounded: Vec::new() });
+        out.push(Expected::new("zero", quantized.zero, zero_bound));
     }
     out
 }

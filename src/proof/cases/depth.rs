@@ -102,7 +102,7 @@ fn routed(case: &Case, arrays: &Arrays) -> Result<Vec<Expected>> {
     let (score, sizes) = reference::mod_route(x, &weight.data, bias);
     let roundings = (len.div_ceil(1024).max(4) + 14) as f64;
     let errors: Vec<f64> = sizes.iter().map(|size| roundings * U * size).collect();
-    let mut all = vec![Expected { rounded: Vec::new(), role: "score", want: score.clone(), bound: errors.clone() }];
+    let mut all = vec![Expected::new("score", score.clone(), errors.clone())];
     if !case.outputs.iter().any(|o| o.role == "gate") {
         return Ok(all);
     }
@@ -131,7 +131,7 @@ fn routed(case: &Case, arrays: &Arrays) -> Result<Vec<Expected>> {
         want.push(alpha * f + add);
         bound.push(alpha.abs() * of_f + 2.0 * U * ((alpha * f).abs() + add.abs()));
     }
-    all.push(Expected { rounded: Vec::new(), role: "gate", want, bound });
+    all.push(Expected::new("gate", want, bound));
     Ok(all)
 }
 
@@ -156,7 +156,7 @@ fn selected(case: &Case, arrays: &Arrays) -> Result<Vec<Expected>> {
     let grids = grids.collect();
     let all = [("keep", of.keep), ("count", of.count), ("index", of.index), ("place", of.place), ("grids", grids)];
     let asked = all.into_iter().filter(|(role, _)| output(role).is_some());
-    Ok(asked.map(|(role, want)| Expected { rounded: Vec::new(), role, bound: vec![0.0; want.len()], want }).collect())
+    Ok(asked.map(|(role, want)| Expected::exact(role, want)).collect())
 }
 
 /// Three operations at most, each of which rounds what is no larger than all that goes into it.
@@ -179,7 +179,7 @@ fn combined(case: &Case, arrays: &Arrays) -> Result<Vec<Expected>> {
     });
     let bound = bound.collect();
     // A NaN of x is not a number's size.
-    Ok(vec![Expected { rounded: Vec::new(), role: "y", want: y.data, bound }])
+    Ok(vec![Expected::new("y", y.data, bound)])
 }
 
 const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];

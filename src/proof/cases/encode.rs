@@ -27,7 +27,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
     for weight in &case.weights {
         want = reference::encode(&Laid::words(&weight.of(&values, weight.shape[0])?)?);
     }
-    Ok(vec![Expected { rounded: Vec::new(), role: "w", bound: vec![0.0; want.len()], want }])
+    Ok(vec![Expected::exact("w", want)])
 }
 
 const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];

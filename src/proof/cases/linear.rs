@@ -57,7 +57,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
     if case.op == "dequantize" {
         // The host's numbers, bit for bit.
         let want = reference::dequantize(w, n);
-        return Ok(vec![Expected { role: "y", bound: vec![0.0; want.len()], rounded: Vec::new(), want }]);
+        return Ok(vec![Expected::exact("y", want)]);
     }
     let name = match case.attrs.0.get("activation") {
         Some(Value::Text(name)) => name.as_str(),

@@ -138,7 +138,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
         let pairs = x.data.iter().zip(&residual.data);
         let sum: Vec<f64> = pairs.map(|(x, r)| storage.round(f64::from((x + r) as f32))).collect();
         if case.outputs.iter().any(|o| o.role == "sum") {
-            out.push(Expected { role: "sum", want: sum.clone(), bound: vec![0.0; sum.len()], rounded: Vec::new() });
+            out.push(Expected::exact("sum", sum.clone()));
         }
         x.with(sum)
     };
@@ -189,7 +189,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
                 if case.outputs.iter().any(|o| o.role == "scale") {
                     out.extend(strided_codes(&normed.y, len, inner, roundings(len) * U));
                 } else {
-                    out.push(Expected { role: "y", want: normed.y.data, bound, rounded: Vec::new() });
+                    out.push(Expected::new("y", normed.y.data, bound));
                 }
             }
         }
@@ -259,7 +259,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
                     error(i) / length + y.abs() * (total / length + c)
                 }));
             }
-            out.push(Expected { role: "y", want: y.data, bound, rounded: Vec::new() });
+            out.push(Expected::new("y", y.data, bound));
         }
     }
     Ok(out)
@@ -323,7 +323,7 @@ fn rows(
     }
     let mut out = Vec::new();
     if case.outputs.iter().any(|o| o.role == "stats") {
-        out.push(Expected { role: "stats", want: stats, bound: stats_bound, rounded: Vec::new() });
+        out.push(Expected::new("stats", stats, stats_bound));
     }
     out.extend(codes_or(case, n.y.clone(), bound, len));
     out
@@ -344,7 +344,7 @@ fn codes_or(case: &Case, y: Array, bound: Vec<f64>, len: usize) -> Vec<Expected>
     if case.outputs.iter().any(|o| o.role == "scale") {
         codes("y", &y, &bound, len, CODING)
     } else {
-        vec![Expected { role: "y", want: y.data, bound, rounded: Vec::new() }]
+        vec![Expected::new("y", y.data, bound)]
     }
 }
 

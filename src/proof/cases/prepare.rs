@@ -182,7 +182,7 @@ fn stats(case: &Case, w: &Array) -> Vec<Expected> {
         }
     });
     let bound = bound.collect();
-    vec![Expected { rounded: Vec::new(), role: "stats", want: want.data, bound }]
+    vec![Expected::new("stats", want.data, bound)]
 }
 
 fn product(case: &Case, arrays: &Arrays) -> Vec<Expected> {
@@ -198,7 +198,7 @@ fn product(case: &Case, arrays: &Arrays) -> Vec<Expected> {
     let size = reference::matrix_vector(&difference, None, rows, &abs(x), None, alpha.abs());
     let d = depth(if rows { w.shape[1] } else { w.shape[0] });
     let bound = size.data.iter().zip(&want.data).map(|(size, y)| (d + 4.0) * U * size + 2.0 * U * y.abs()).collect();
-    vec![Expected { rounded: Vec::new(), role: "y", want: want.data, bound }]
+    vec![Expected::new("y", want.data, bound)]
 }
 
 /// The factor i of a case, by its reference.
@@ -290,10 +290,7 @@ fn factors(case: &Case, arrays: &Arrays) -> Vec<Expected> {
     }
     let [scale, shift] = want;
     let [scale_bound, shift_bound] = bound;
-    let all = [
-        Expected { rounded: Vec::new(), role: "scale", want: scale, bound: scale_bound },
-        Expected { rounded: Vec::new(), role: "shift", want: shift, bound: shift_bound },
-    ];
+    let all = [Expected::new("scale", scale, scale_bound), Expected::new("shift", shift, shift_bound)];
     all.into_iter().take(case.outputs.len()).collect()
 }
 
@@ -329,7 +326,7 @@ fn rescaled(case: &Case, arrays: &Arrays) -> Vec<Expected> {
     let size = reference::rescale(&abs(w, 1.0), size, width);
     // Nothing is rounded where there is nothing to do: then NaN and infinities come through as they are.
     let bound = size.data.iter().map(|v| if v.is_finite() { steps * U * v } else { 0.0 }).collect();
-    vec![Expected { rounded: Vec::new(), role: "y", want: want.data, bound }]
+    vec![Expected::new("y", want.data, bound)]
 }
 
 fn pruned(case: &Case, arrays: &Arrays) -> Vec<Expected> {
@@ -350,7 +347,7 @@ fn pruned(case: &Case, arrays: &Arrays) -> Vec<Expected> {
             bound.push(if norm.is_some() && (0..of).any(near) { number.abs() } else { 0.0 });
         }
     }
-    vec![Expected { rounded: Vec::new(), role: "y", want: want.data, bound }]
+    vec![Expected::new("y", want.data, bound)]
 }
 
 fn picked(arrays: &Arrays) -> Vec<Expected> {
@@ -358,7 +355,7 @@ fn picked(arrays: &Arrays) -> Vec<Expected> {
     let want = reference::pick(&arrays["w"], arrays.get("minus"), &places);
     // One difference, whose rounding is that of the storage.
     let bound = vec![0.0; want.data.len()];
-    vec![Expected { rounded: Vec::new(), role: "value", want: want.data, bound }]
+    vec![Expected::new("value", want.data, bound)]
 }
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {

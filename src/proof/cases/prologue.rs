@@ -348,7 +348,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                 bound[to * kind.width..][..kind.width].copy_from_slice(&off[of]);
             }
         }
-        all.push(Expected { rounded: Vec::new(), role: output.role, want, bound });
+        all.push(Expected::new(output.role, want, bound));
     }
     Ok(all)
 }

@@ -47,7 +47,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
     let less = turn(&x, &cos, &sin.with(sin.data.iter().map(|v| -v).collect())).data;
     let more = turn(&x, &cos, &sin).data;
     let bound = less.iter().zip(&more).map(|(a, b)| 3.0 * U * a.abs().max(b.abs())).collect();
-    Ok(vec![Expected { rounded: Vec::new(), role: "y", want, bound }])
+    Ok(vec![Expected::new("y", want, bound)])
 }
 
 /// What tells one case from another.
