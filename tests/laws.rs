@@ -538,6 +538,41 @@ fn shaders_say_what_they_are() {
     );
 }
 
+/// A variable that is declared in a loop says its value there. By the specification one without is 0 in every turn; in Chromium 156 it keeps
+/// what it had in the turn before.
+#[test]
+fn variables_of_loops_say_their_values() {
+    let mut breaches = Breaches::default();
+    for file in shaders() {
+        // Of each block that is open, whether it is a loop's, or lies in one.
+        let (mut blocks, mut loops) = (Vec::new(), false);
+        for (number, line) in file.lines() {
+            let code = wgsl(line);
+            for (at, c) in code.char_indices() {
+                match c {
+                    '{' => {
+                        blocks.push(loops || blocks.last() == Some(&true));
+                        loops = false;
+                    }
+                    '}' => _ = blocks.pop(),
+                    _ => {}
+                }
+                let word = |word: &str| {
+                    let rest = code[at..].strip_prefix(word);
+                    let before = code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+                    rest.filter(|rest| !before && rest.starts_with([' ', '(']))
+                };
+                loops |= ["for", "while", "loop"].into_iter().any(|keyword| word(keyword).is_some());
+                let statement = word("var").and_then(|rest| rest.split(';').next());
+                if blocks.last() == Some(&true) && statement.is_some_and(|s| !s.contains('=')) {
+                    breaches.add(&file, number, code.trim());
+                }
+            }
+        }
+    }
+    breaches.none("a variable that is declared in a loop says its value");
+}
+
 #[test]
 fn bindings_say_their_shapes() {
     let mut breaches = Breaches::default();

@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var j = 0u; j < LANE_ROWS; j++) {
         let row = adapter_row(n, lane, j);
         if (row >= adapter_params.n1) { continue; }
-        var numbers: array<vec4<f32>, 8>;
+        var numbers = array<vec4<f32>, 8>();
         for (var i = 0u; i < 8u; i++) { numbers[i] = v[j * 8u + i]; }
         store_block32(row, block, numbers);
     }

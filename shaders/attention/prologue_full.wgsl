@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let live = head0 + lane / TEAM < heads;
         let head = min(head0 + lane / TEAM, heads - 1u);
         let at = prologue_Row(one.kind, head, one.token, one.b, one.l, one.width);
-        var v: array<vec4<f32>, CHUNKS>;
+        var v = array<vec4<f32>, CHUNKS>();
         for (var c = 0u; c < CHUNKS; c++) {
             let i = team_i(lane, c);
             let n = prologue_within(at, i);

@@ -59,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var home = prologue_ABSENT;
     if (at.kind != 0u) { home = prologue_home(at); }
     for (var block = 0u; block * 32u < at.width; block++) {
-        var v: array<vec4<f32>, 8>;
+        var v = array<vec4<f32>, 8>();
         for (var j = 0u; j < min(32u, at.width - block * 32u); j++) { v[j / 4u][j % 4u] = after(at, block * 32u + j, mean, factor); }
         if (prologue_codes(at)) { prologue_store32(at, home, block, v); }
         for (var j = 0u; j < 8u; j++) {

@@ -131,7 +131,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let j = key0 + place_of_key;
             var token = 0u;
             var key = attention_NONE;
-            var sums: array<f32, ROWS>;
+            var sums = array<f32, ROWS>();
             if (place_of_key < KEYS && j < to_key) {
                 token = attention_token(b, j);
                 if (!LISTED || token < attention_params.place.room) {

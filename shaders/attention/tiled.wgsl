@@ -143,7 +143,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
 
-        var products: array<vec4<f32>, LANE_ROWS>;
+        var products = array<vec4<f32>, LANE_ROWS>();
         for (var slice = 0u; slice * 32u < attention_params.keys.width; slice++) {
             stage(lane, slice);
             workgroupBarrier();
@@ -160,7 +160,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             workgroupBarrier(); // the tile is free again
         }
 
-        var largest: array<u32, LANE_ROWS>;
+        var largest = array<u32, LANE_ROWS>();
         for (var i = 0u; i < 4u; i++) {
             let at = lane_x * 4u + i;
             let token = tile_token[at];
@@ -177,7 +177,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < LANE_ROWS; r++) { tile_top[(lane_row + r) * LANES_X + lane_x] = largest[r]; }
         workgroupBarrier();
 
-        var shrink: array<f32, LANE_ROWS>;
+        var shrink = array<f32, LANE_ROWS>();
         for (var r = 0u; r < LANE_ROWS; r++) {
             var all = 0u;
             for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[(lane_row + r) * LANES_X + i]); }
@@ -196,7 +196,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
 
         for (var slice = 0u; slice < SLICES; slice++) {
-            var more: array<vec4<f32>, LANE_ROWS>;
+            var more = array<vec4<f32>, LANE_ROWS>();
             for (var key = 0u; key < KEYS; key += STAGED) {
                 stage_values(lane, slice, key);
                 workgroupBarrier();

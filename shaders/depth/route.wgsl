@@ -42,8 +42,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = vec4<f32>();
     for (var start = lane % LANES * 4u; start < params.len; start += LANES * 4u * CHUNKS) {
         // All loads of a turn stand before the first use, and in no branch; the last four features stand for all past them.
-        var v: array<vec4<f32>, CHUNKS>;
-        var w: array<vec4<f32>, CHUNKS>;
+        var v = array<vec4<f32>, CHUNKS>();
+        var w = array<vec4<f32>, CHUNKS>();
         for (var c = 0u; c < CHUNKS; c++) {
             let i = min(start + c * LANES * 4u, last);
             let n = min(params.len - i, 4u);

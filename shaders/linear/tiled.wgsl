@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             tile_x[place_x(v / 8u, v % 8u)] = linear_x4(min(origin.x + v / 8u, linear_params.m - 1u), block * 32u + v % 8u * 4u);
         }
         for (var row = lane; row < COLS; row += matmul_LANE_COUNT) {
-            var w: array<vec4<f32>, 8>;
+            var w = array<vec4<f32>, 8>();
             if (GATED && row >= matmul_HALF) {
                 w = up_load32(linear_params.up, matmul_output(origin, row), block);
             } else {
@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var i = 0u; i < 8u; i++) {
-            var x: array<vec4<f32>, LANE_ROWS>;
+            var x = array<vec4<f32>, LANE_ROWS>();
             for (var r = 0u; r < LANE_ROWS; r++) { x[r] = tile_x[place_x(lane_y * LANE_ROWS + r, i)]; }
             for (var c = 0u; c < 2u; c++) {
                 let row = c * matmul_HALF + lane_x * 4u;

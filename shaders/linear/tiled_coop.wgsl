@@ -120,6 +120,7 @@ fn main(
     // Sums begin as zeros that are loaded: that a matrix begins as zeros is not said of every device.
     for (var at = lane; at < BAND * BAND_STRIDE; at += LANE_COUNT) { tile_sums[at] = 0.0; }
     workgroupBarrier();
+    var b: array<matrix_b, ACROSS>;
     var sums: array<matrix_sum, DOWN * ACROSS>;
     for (var i = 0u; i < DOWN * ACROSS; i++) { sums[i] = coopLoadT<matrix_sum>(&tile_sums[band_at], BAND_STRIDE); }
 
@@ -138,7 +139,7 @@ fn main(
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * LANE_COUNT + lane;
             if (row >= COLS) { continue; }
-            var w: array<vec4<f32>, 8>;
+            var w = array<vec4<f32>, 8>();
             if (GATED && row >= matmul_HALF) {
                 w = up_load32(linear_params.up, matmul_output(origin, row), block);
             } else {
@@ -179,7 +180,6 @@ fn main(
             if (lane == 0u) { atomicStore(&tile_outgrown, 0u); }
         }
         for (var k = 0u; k < 32u; k += matrix_SIZE) {
-            var b: array<matrix_b, ACROSS>;
             for (var c = 0u; c < ACROSS; c++) {
                 b[c] = coopLoad<matrix_b>(&tile_w[(sub_col + c * matrix_SIZE) * STRIDE + k], STRIDE);
             }

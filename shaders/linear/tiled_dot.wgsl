@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         for (var row = lane; row < COLS; row += matmul_LANE_COUNT) {
             let n = matmul_output(origin, row);
-            var c: array<u32, 8>;
+            var c = array<u32, 8>();
             if (GATED && row >= matmul_HALF) {
                 c = up_codes32(linear_params.up, n, block);
                 for (var run = 0u; !INTS && run < 32u / up_RUN; run++) { tile_scale[row * 8u + run] = up_run_scale(linear_params.up, n, block, run); }

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention.
 
-use crate::caps::{Caps, DeviceKind, Target};
+use crate::caps::{Caps, DeviceKind};
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KEYS, KvAt, KvLayout, KvPlace, KvRows, Place, VALUES};
 use crate::ops::attention::Order;
@@ -835,8 +835,7 @@ impl AttentionProblem {
     fn tiled_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let shape = TiledShape::of(self.v.width).filter(|shape| shape.lane_count <= caps.invocations);
         let Some(shape) = shape else { return Ok(Vec::new()) };
-        // Chromium's compiler makes something else of it: y is wrong there, and right on the same device natively.
-        if self.told[Q_STARTS] || self.sharing() < TILED_ROWS_LEAST || caps.target == Target::Web {
+        if self.told[Q_STARTS] || self.sharing() < TILED_ROWS_LEAST {
             return Ok(Vec::new());
         }
         let mut all = Means::all(caps, self.native_f16(caps));
