@@ -136,6 +136,21 @@ impl Means {
         sizes.into_iter().flat_map(|subgroup| native.iter().map(move |n| Self { subgroup, native_f16: *n })).collect()
     }
 
+    /// As [`Means::all`], but that sums by the second best way are taken through words only.
+    pub fn few(caps: &Caps, f16: bool) -> Vec<Self> {
+        let mut all = Self::all(caps, f16);
+        let best = all.first().and_then(|means| means.subgroup);
+        all.retain(|means| !means.native_f16 || means.subgroup == best);
+        all
+    }
+
+    /// What the caps allow where nothing is summed.
+    pub fn without_sums(caps: &Caps, f16: bool) -> Vec<Self> {
+        let mut all = Self::all(caps, f16);
+        all.retain(|means| means.subgroup.is_none());
+        all
+    }
+
     /// Those of a processor that does better to read a row again than to keep it, if this is one: processors with vectors of 8,
     /// such as lavapipe's, keep a row in registers as GPUs do; SwiftShader keeps it in memory. F16 by words, which takes a
     /// processor less time.

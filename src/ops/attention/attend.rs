@@ -741,6 +741,12 @@ impl AttentionProblem {
         u64::from(heads) * u64::from(self.queries)
     }
 
+    /// Tiles of so many rows that share keys, of the whole batch.
+    fn tiles(&self, rows: u32) -> u64 {
+        let groups = if self.told[KV_HEAD] { self.heads } else { self.kv_heads };
+        u64::from(self.batch) * u64::from(groups) * self.sharing().div_ceil(u64::from(rows))
+    }
+
     /// Some operand is f16, the device has it, and reading it as such is worth while.
     fn native_f16(&self, caps: &Caps) -> bool {
         let stored = [Some(self.q.elem), Some(self.y.elem), self.k.format.elem(), self.v.format.elem()];
@@ -774,18 +780,14 @@ impl AttentionProblem {
     /// Plans for few queries.
     fn split_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let Some(shape) = self.split_shape(caps) else { return Ok(Vec::new()) };
-        let mut all = Means::all(caps, self.native_f16(caps));
-        // Sums by the second best way are tried through words only.
-        let best = all.first().and_then(|means| means.subgroup);
-        all.retain(|means| !means.native_f16 || means.subgroup == best);
+        let all = Means::few(caps, self.native_f16(caps));
         all.into_iter().map(|means| self.split(caps, means, shape)).collect()
     }
 
     fn split(&self, caps: &Caps, means: Means, shape: SplitShape) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
         let SplitShape { rows, quads, lanes, columns, lane_count, blocks } = shape;
-        let groups = if self.told[KV_HEAD] { self.heads } else { self.kv_heads };
-        let tiles = u64::from(self.batch) * u64::from(groups) * self.sharing().div_ceil(u64::from(rows));
+        let tiles = self.tiles(rows);
         // Enough workgroups to fill a device; but each part has at least 64 keys.
         let splits = SPLIT_FILLED.div_ceil(tiles).min(u64::from(self.keys).div_ceil(64)).clamp(1, 64);
         let (mut step, mut params) = self.kernel("attention/split", &begun.words);
@@ -838,17 +840,14 @@ impl AttentionProblem {
         if self.told[Q_STARTS] || self.sharing() < TILED_ROWS_LEAST {
             return Ok(Vec::new());
         }
-        let mut all = Means::all(caps, self.native_f16(caps));
-        // Nothing is summed over a subgroup.
-        all.retain(|means| means.subgroup.is_none());
+        let all = Means::without_sums(caps, self.native_f16(caps));
         all.into_iter().map(|means| self.tiled(caps, means, shape)).collect()
     }
 
     fn tiled(&self, caps: &Caps, means: Means, shape: TiledShape) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
         let TiledShape { rows, keys, lane_count } = shape;
-        let groups = if self.told[KV_HEAD] { self.heads } else { self.kv_heads };
-        let tiles = u64::from(self.batch) * u64::from(groups) * self.sharing().div_ceil(u64::from(rows));
+        let tiles = self.tiles(rows);
         let (mut step, mut params) = self.kernel("attention/tiled", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         self.outputs(&mut step, &mut params, means.native_f16);

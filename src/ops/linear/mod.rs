@@ -462,10 +462,7 @@ impl LinearProblem {
         if self.m > FEW_ROWS || self.rows_at_once(caps, 1)? < self.m {
             return Ok(Vec::new());
         }
-        let mut all = Means::all(caps, self.native_f16(caps));
-        // Sums by the second best way are tried through words only.
-        let best = all.first().and_then(|means| means.subgroup);
-        all.retain(|means| !means.native_f16 || means.subgroup == best);
+        let all = Means::few(caps, self.native_f16(caps));
         let plan = |means: Means| {
             let (kernel, why) = match products {
                 Some(_) => ("gemv_dot", "few rows of codes: products of four at a time"),
