@@ -347,11 +347,12 @@ fn judge(row: &Value) -> Result<()> {
 type Act = fn(&Browser, &Set) -> Result<()>;
 
 /// They follow each other in one browser: the page that one leaves is where the next begins.
-const ACTS: [(&str, Act); 18] = [
+const ACTS: [(&str, Act); 19] = [
     ("a case is opened by the keyboard and shows its plans and its WGSL", opens_by_keyboard),
     ("a case is run: it is checked, timed, and beside the roof", runs_a_case),
     ("the roof is drawn", draws_the_roof),
     ("the cases with weights are loaded, and one of them runs", loads_the_others),
+    ("a sentence's attention is shown beside the host's, and changes with switches and words", attends),
     ("a weight is shown in the formats of the slider, and the numbers are right", slides),
     ("a product by a weight is checked, timed, and drawn", times_a_weight),
     ("cases are run by a button and can be stopped", runs_and_stops),
@@ -462,6 +463,41 @@ fn loads_the_others(browser: &Browser, _: &Set) -> Result<()> {
          must('the roof is another', $('#roof .stats').textContent === roof);
          press('Run', row('dequantize/q4_0'));
          await until('it has run', 60, () => row('dequantize/q4_0').dataset.state === 'pass');",
+    )
+    .map(drop)
+}
+
+fn attends(browser: &Browser, _: &Set) -> Result<()> {
+    act(
+        browser,
+        "press('Open the map', $('#attention'));
+         const stat = (kind) => $(`#attention .stats .${kind} dd`)?.textContent;
+         const pictures = () => Object.fromEntries(['plain', 'switched', 'change'].map((of) => [of, $(`#attention .of-${of} canvas`).toDataURL()]));
+         const settle = async (what, change) => {
+           const before = $('#attention .stats').firstChild;
+           change();
+           await until(what, 60, () => $('#attention .stats').firstChild !== before && !$('#attention [aria-busy]'));
+           must(`${what}: ${$('#attention .trouble')?.textContent}`, !$('#attention .trouble'));
+           must(`${what}: ${$('#attention .stats').textContent}`, !$('#attention .bad') && /^[\\d.]+·10⁻[⁵⁶⁷⁸⁹]$/.test(stat('difference')) && parseFloat(stat('worst')) <= 1);
+           return pictures();
+         };
+         await until('the map is there', 60, () => stat('difference'));
+         const slide = (key, value) => { const e = $(`#attention-${key}`); e.value = value; e.dispatchEvent(new Event('input')); };
+         const normed = await settle('QK-norm by RMS', () => $('input[value=rms]').click());
+         must('QK-norm changes nothing', normed.plain !== normed.switched && $('.of-switched .with').textContent === 'QK-norm');
+         const all = await settle('window, softcap and sinks', () => { slide('window', 14); slide('cap', 9); slide('sink', 7); });
+         must('they change nothing', all.switched !== normed.switched && parseFloat(stat('sunk')) > 1 && parseFloat(stat('logit')) <= 3);
+         must('the heads are not there', $$('#attention .head canvas').length === 6);
+         $$('#attention .head input')[2].click();
+         must('another head is the same', pictures().switched !== all.switched);
+         // A row of the map by the pointer, and by the slider.
+         const box = $('.of-switched canvas').getBoundingClientRect();
+         $('.of-switched canvas').dispatchEvent(new PointerEvent('pointermove', { clientX: box.x + box.width * 0.5, clientY: box.y + box.height * 0.9, bubbles: true }));
+         must(`the row says ${$('#attention .hint').textContent}`, /gives .* (%|nothing|not seen)/.test($('#attention .hint').textContent) && $('#attention-row').value > 10);
+         slide('row', 3);
+         must(`the row says ${$('#attention .hint').textContent}`, $('#attention .hint').textContent.startsWith('the (4) gives most to'));
+         const two = await settle('two words', () => { $('#sentence').value = 'mill stone'; $('#sentence').dispatchEvent(new Event('input')); });
+         must('the tokens are not counted', $('#attention .sentence + p').textContent.startsWith('2 tokens') && $$('#attention rect.fill').length === 2);",
     )
     .map(drop)
 }
@@ -606,6 +642,8 @@ fn photographed(browser: &Browser, _: &Set) -> Result<()> {
             "#recorded",
             "#weights",
             "#weights .tall",
+            "#attention",
+            "#attention .maps",
         ],
     )
 }
@@ -643,6 +681,9 @@ fn without_api(browser: &Browser, set: &Set) -> Result<()> {
              await until('recorded rows are shown, or that there are none', 10, () => files.length
                ? $('#recorded .stamp')?.textContent.startsWith('Recorded') && $$('#recorded .case').length > 0
                : $('#recorded .empty'));
+             press('Open the map', $('#attention'));
+             await until('the map is there', 60, () => $('#attention .difference'));
+             must(`it says ${$('#attention .stats').textContent}`, $('#attention .stats').textContent.includes('no WebGPU') && $$('#attention rect.fill').length > 9);
              press('Open the formats', $('#weights'));
              await until('the formats are there', 60, () => $$('#weights circle.case').length > 50);
              must('the error is not there', parseFloat($('#weights .stats .lost dd').textContent) > 0);

@@ -69,8 +69,16 @@ impl Prepared {
     /// # Errors
     /// No memory, or a lost device.
     pub fn new(gpu: &Dispatcher, case: &Case, storage: Elem) -> Result<Self> {
-        let (hosts, expected) = case.reference(storage)?;
-        let mut prepared = Self::timed(gpu, case, storage, &hosts)?;
+        Self::of(gpu, case, storage, &case.inputs(storage))
+    }
+
+    /// As [`Prepared::new`] of these inputs.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`], or an input without values.
+    pub fn of(gpu: &Dispatcher, case: &Case, storage: Elem, hosts: &Values) -> Result<Self> {
+        let expected = case.expected(hosts, storage)?;
+        let mut prepared = Self::timed(gpu, case, storage, hosts)?;
         for weight in case.linked_weights().iter().filter(|w| expected.iter().any(|e| e.role == w.role)) {
             prepared.before.push((weight.role, weight.packed(&case.name)?));
         }
@@ -91,7 +99,7 @@ impl Prepared {
         let skew = case.skew;
         for input in &case.inputs {
             let elem = input.stored.elem(storage);
-            let values = &hosts[input.role];
+            let values = case.values(hosts, input)?;
             if let Stored::Kv(format) = input.stored {
                 let words = format.encode(values, input.shape.last().copied().unwrap_or(1), 1.0);
                 let tensor = gpu.upload_bytes(bytemuck::cast_slice(&words), [words.len()], elem)?;
@@ -121,6 +129,16 @@ impl Prepared {
             before: Vec::new(),
             expected: Vec::new(),
         })
+    }
+
+    /// What the outputs must be.
+    pub fn expected(&self) -> &[Expected] {
+        &self.expected
+    }
+
+    /// The tensor of this role, an output after [`Prepared::run`].
+    pub fn tensor(&self, role: &str) -> Option<&Tensor> {
+        self.operands.tensors.get(role)
     }
 
     /// Hands the op to `user`.

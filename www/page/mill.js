@@ -216,6 +216,15 @@ export async function timeFormats(names) {
   });
 }
 
+/** The names of the heads whose attention is shown. */
+export async function openAttention() {
+  await loadWhole();
+  return state.mill.heads();
+}
+
+/** What the tokens of a sentence see of each other; see `attention` in www/src/whole.rs. */
+export const attend = (asked) => alone(() => state.mill.attention(asked));
+
 async function long(what, jobs, one) {
   if (state.running) throw new Error("a run is going on already: stop it first");
   const r = (state.running = { what, done: 0, total: jobs.length, failed: 0, label: "", stop: false, since: performance.now() });

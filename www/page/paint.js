@@ -30,5 +30,23 @@ export function paint(canvas, side, most, value) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+const css = (c) => `rgb(${c.map(Math.round).join()})`;
+const between = (a, b, t) => a.map((c, j) => c + (b[j] - c) * t);
+
+/** The colour of a weight from 0 to 1, by its root: from that of a card through blue-green to that of ink. */
+export function ramp() {
+  const stops = ["--card", "--water-3", "--water", "--ink"].map(colour);
+  return (v) => {
+    const at = Math.sqrt(Math.min(Math.max(v, 0), 1)) * (stops.length - 1), i = Math.min(Math.floor(at), stops.length - 2);
+    return css(between(stops[i], stops[i + 1], at - i));
+  };
+}
+
+/** The colour of a number of either sign, full at `most`: as `paint` has it. */
+export function either(most) {
+  const [low, none, high] = ["--grain", "--card", "--water"].map(colour);
+  return (v) => css(between(none, v < 0 ? low : high, Math.sqrt(Math.min(Math.abs(v) / most, 1))));
+}
+
 /** Calls when the colours change. */
 export const onScheme = (f) => matchMedia("(prefers-color-scheme: dark)").addEventListener("change", f);

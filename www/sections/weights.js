@@ -1,6 +1,7 @@
 // One weight matrix in every format: a slider of formats, what the chosen one makes of the numbers, and bits against error and time.
 import { guard, h, swap, trouble } from "../page/dom.js";
 import { bytes, percent, rate, sig, time, whole } from "../page/show.js";
+import { later } from "../page/later.js";
 import { onScheme, paint } from "../page/paint.js";
 import { decodeOnDevice, on, openWeights, state, timeFormats } from "../page/mill.js";
 
@@ -239,23 +240,15 @@ export default {
   lead: "One matrix in every format that can be written: what it costs in bits, what it loses, and how long this device takes to multiply by it. All of it is computed here, now.",
   mount(body) {
     if (!state.mill) return false;
-    let view, error, busy = false;
-    const open = async () => {
-      [busy, error] = [true, null];
-      draw();
-      try { await openWeights(); } catch (e) { error = e; } finally { busy = false; draw(); }
-    };
-    const draw = () => {
-      if (view) return error && body.prepend(trouble(error));
-      swap(body, h("div.empty", { "aria-busy": busy && "true" }, error && trouble(error),
-        h("p", busy ? "Loading the encoders and decoders…" : "The encoders and decoders of every format are a second WebAssembly file, which is loaded when it is asked for."),
-        h("button", { disabled: busy, onclick: open }, error ? "Try again" : busy ? "Loading…" : "Open the formats")));
-    };
+    let view;
+    later(body, {
+      words: "The encoders and decoders of every format are a second WebAssembly file, which is loaded when it is asked for.",
+      busyWords: "Loading the encoders and decoders…", button: "Open the formats",
+    }, openWeights);
     on("weights", (name) => {
       if (!view) view = new Weights(body, state.weights);
       else if (name) view.news(name);
     });
     for (const event of ["running", "ran"]) on(event, () => { if (view) view.timeOne.disabled = view.timeAll.disabled = Boolean(state.running); });
-    draw();
   },
 };

@@ -26,12 +26,18 @@
 //! | `matrix()` | the weight that is shown |
 //! | `quantized(format, device)` | the same in a format: what is lost, and how much the device decodes bit for bit |
 //! | `multiply(format)` | a row, checked and timed: one row of activations times a large weight in the format |
+//! | `heads()` | the names of the heads whose attention is shown |
+//! | `attention(asked)` | what the tokens of a sentence see of each other, plain and with switches: weights, and the device beside the host |
 //!
 //! All give plain data. What fails rejects or throws an `Error` with the text of ours.
 
 mod card;
 mod json;
-// What links every codec is in the second wasm alone; it is compiled, linted and tested without one.
+// What links every codec and kernel is in the second wasm alone; it is compiled, linted and tested without one.
+#[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
+mod attention;
+#[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
+mod ran;
 #[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
 mod weights;
 #[cfg(any(feature = "whole", not(target_arch = "wasm32")))]

@@ -1,4 +1,4 @@
-//! The exports of the second wasm alone: one weight in every format.
+//! The exports of the second wasm alone: one weight in every format, and the attention of a sentence.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,6 +8,7 @@ use js_sys::Reflect;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::{JsError, JsValue, wasm_bindgen};
 
+use crate::attention::{self, Map, Sentence, Switches, TOKENS_MOST};
 use crate::weights::{self, Shown};
 use crate::{Answer, caps, data, device, get, measured_roof, told, with};
 
@@ -54,8 +55,7 @@ pub async fn quantized(format: &str, on_device: bool) -> Answer {
     };
     let lost = weights::loss(&weights.values, &decoded);
     let answer = data(&lost.json(&format.label, packed.bytes(), same))?;
-    let numbers = js_sys::Float32Array::from(decoded.as_slice());
-    Reflect::set(&answer, &"decoded".into(), &numbers).map_err(|_| told("the numbers could not be handed over"))?;
+    put(&answer, "decoded", &js_sys::Float32Array::from(decoded.as_slice()))?;
     Ok(answer)
 }
 
@@ -69,6 +69,56 @@ pub async fn multiply(format: &str) -> Answer {
         None => measured_roof(&gpu).await.map_err(told)?,
     };
     data(&weights::multiply(&gpu, &format, &roof).await.map_err(told)?.json())
+}
+
+/// The heads.
+#[wasm_bindgen]
+pub fn heads() -> Answer {
+    data(&attention::heads_json())
+}
+
+/// The attention of `{ tokens, heads, rope, causal }`: `plain`, and `switched` by `{ l2, rms, window, softcap, sink }`, which may be
+/// absent each. Tokens beyond the most are left out.
+#[wasm_bindgen]
+pub async fn attention(asked: JsValue) -> Answer {
+    let number = |name| get(&asked, name).and_then(|v| v.as_f64());
+    let is = |name| get(&asked, name).is_some_and(|v| v.is_truthy());
+    let tokens = get(&asked, "tokens").and_then(|v| v.dyn_into::<js_sys::Array>().ok()).unwrap_or_default();
+    let tokens: Vec<String> = tokens.iter().filter_map(|t| t.as_string()).take(TOKENS_MOST).collect();
+    if tokens.is_empty() {
+        return Err(told("attention: there is no token"));
+    }
+    let heads = number("heads").map_or(1, |n| n as usize).clamp(1, attention::HEADS_MOST);
+    let sentence = Sentence { tokens, heads, rope: is("rope"), causal: is("causal") };
+    let switches = Switches {
+        l2: number("l2").map(|v| v as f32),
+        rms: is("rms"),
+        window: number("window").map(|v| v as u32),
+        softcap: number("softcap").unwrap_or_default() as f32,
+        sink: number("sink").map(|v| v as f32),
+    };
+    let gpu = with(|mill| mill.gpu.clone());
+    let answer = js_sys::Object::new();
+    for (name, switches) in [("plain", Switches::default()), ("switched", switches)] {
+        let map = match &gpu {
+            Some(gpu) => sentence.on_device(gpu, &switches).await,
+            None => sentence.on_host(&switches),
+        };
+        put(&answer, name, &map_data(&map.map_err(told)?)?)?;
+    }
+    Ok(answer.into())
+}
+
+fn map_data(map: &Map) -> Answer {
+    let answer = data(&map.json())?;
+    for (name, numbers) in [("weights", &map.weights), ("lse", &map.lse)] {
+        put(&answer, name, &js_sys::Float32Array::from(numbers.as_slice()))?;
+    }
+    Ok(answer)
+}
+
+fn put(object: &JsValue, name: &str, value: &JsValue) -> Result<(), JsError> {
+    Reflect::set(object, &name.into(), value).map(drop).map_err(|_| told("the numbers could not be handed over"))
 }
 
 fn the_weights() -> Result<Rc<Weights>, JsError> {

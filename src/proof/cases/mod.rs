@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{AnyOp, Attrs, Expected, Roles};
-use crate::error::Result;
+use crate::error::{Result, shape_error};
 use crate::formats::{Dtype, Format, Packed, Part};
 use crate::kv::KvFormat;
 use crate::reference::Array;
@@ -309,17 +309,35 @@ impl Case {
     /// An attribute of the wrong type.
     pub fn reference(&self, storage: Elem) -> Result<(Values, Vec<Expected>)> {
         let hosts = self.inputs(storage);
+        let expected = self.expected(&hosts, storage)?;
+        Ok((hosts, expected))
+    }
+
+    /// What the outputs must be of these inputs, in the place of those that the case would make.
+    ///
+    /// # Errors
+    /// An attribute of the wrong type, or an input without values.
+    pub fn expected(&self, hosts: &Values, storage: Elem) -> Result<Vec<Expected>> {
         let mut arrays = BTreeMap::new();
-        arrays.extend(self.inputs.iter().map(|i| {
-            let data = hosts[i.role].iter().map(|v| f64::from(*v)).collect();
-            (i.role, Array { shape: i.shape.clone(), data })
-        }));
+        for input in &self.inputs {
+            let data = self.values(hosts, input)?.iter().map(|v| f64::from(*v)).collect();
+            arrays.insert(input.role, Array { shape: input.shape.clone(), data });
+        }
         for weight in self.linked_weights() {
             let data = weight.packed(&self.name)?.decode().into_iter().map(f64::from).collect();
             arrays.insert(weight.role, Array { shape: vec![weight.rows, weight.shape[1]], data });
         }
-        let expected = (family(self.op).expected)(self, &arrays, storage)?;
-        Ok((hosts, expected))
+        (family(self.op).expected)(self, &arrays, storage)
+    }
+
+    /// The values of an input, as many as its shape says.
+    pub(super) fn values<'a>(&self, hosts: &'a Values, input: &Input) -> Result<&'a [f32]> {
+        let values = hosts.get(input.role).map(Vec::as_slice).unwrap_or_default();
+        let (count, shape) = (values.len(), &input.shape);
+        if count != shape.iter().product::<usize>() {
+            return Err(shape_error!(self.op, "{} has {count} values, but its shape is {shape:?}", input.role));
+        }
+        Ok(values)
     }
 
     /// The weights that can be made: none in a table without weights, so that no codec is linked.
