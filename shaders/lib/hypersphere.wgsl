@@ -21,8 +21,7 @@ struct hypersphere_Params {
 
 // 1 / max(norm, eps), where a NaN stays one.
 fn hypersphere_factor(squares: f32) -> f32 {
-    let norm = sqrt(squares);
-    return 1.0 / select(norm, hypersphere_params.eps, norm < hypersphere_params.eps);
+    return guarded_inverse(sqrt(squares), hypersphere_params.eps);
 }
 
 // Where to load what stands at feature i or later: as norm_inside.

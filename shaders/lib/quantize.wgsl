@@ -7,6 +7,7 @@
 // its second part, the scale is one formula for both.
 #const SYMMETRIC = true
 #import code
+#import guarded
 
 struct quantize_Params {
     fold: u32,    // the grid's x, to which long grids are folded
@@ -45,9 +46,7 @@ fn quantize_x4(row: u32, i: u32, n: u32) -> vec4<f32> {
 // The extent of the first n of four numbers, as bits that order like magnitudes. A NaN is in both parts, above all.
 fn quantize_extent(v: vec4<f32>, n: u32) -> vec2<u32> {
     if (SYMMETRIC) { return vec2<u32>(0u, code_magnitude(v, n)); }
-    let below = select(v, vec4<f32>(), v > vec4<f32>());
-    let above = select(v, vec4<f32>(), v < vec4<f32>());
-    return vec2<u32>(code_magnitude(below, n), code_magnitude(above, n));
+    return vec2<u32>(code_magnitude(guarded_positive4(-v), n), code_magnitude(guarded_positive4(v), n));
 }
 
 // The scale of a row: 1 where its extent is so small that the scale, or what it is made of, might be subnormal, which some

@@ -5,6 +5,7 @@
 // norms that take statistics of the row itself.
 // Reads x and writes y once; parameters are small and stay in cache. No barriers.
 #import norm
+#import guarded
 #slot mean @binding(14)  // [len] or [channels]
 
 @compute @workgroup_size(256)
@@ -24,6 +25,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         mean = mean_load4(norm_params.mean0 + i, n);
     }
     var v = norm_affine4(norm_value4(row, i, n, true) - mean, row, i, n);
-    if (norm_params.relu != 0u) { v = select(v, vec4<f32>(), v < vec4<f32>()); } // unlike max(), keeps a NaN
+    if (norm_params.relu != 0u) { v = guarded_positive4(v); }
     y_store4(norm_params.y0 + norm_at(row, i), v + norm_params.floor, n);
 }

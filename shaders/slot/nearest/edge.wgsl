@@ -27,13 +27,15 @@ fn slot_grid(range: vec2<u32>) -> block_Grid {
         scale = exact_quotient(max(sizes.x, sizes.y), bitcast<u32>(code));
         bias = bitcast<u32>(edge);
     }
-    return block_Grid(scale | sign, bias, block_Factor(0, bitcast<f32>(scale | sign)));
+    let by = block_by(scale);
+    return block_Grid(scale | sign, bias, block_Factor(by, exact_scaled(bitcast<f32>(scale | sign), by)));
 }
 
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {
     if (grid.factor.times == 0.0) { return vec4<u32>(); }
     let most = vec4<f32>(f32(slot_MOST));
-    let above = v - vec4<f32>(bitcast<f32>(grid.beside));
+    // A device may divide by no more than 2^126.
+    let above = block_moved(v - vec4<f32>(bitcast<f32>(grid.beside)), grid.factor.by);
     var q = clamp(above / grid.factor.times, vec4<f32>(), most);
     if (block_near_tie(q, f32(slot_MOST) * 1.9073486328125e-6)) {
         q = clamp(block_quotient4(above, grid.factor.times), vec4<f32>(), most);
