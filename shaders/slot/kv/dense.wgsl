@@ -1,10 +1,11 @@
 // Rows of numbers as they are.
 #slot slot_read // how they are stored
 
-// Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0.
+// Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0. The load is in no branch, so that none waits for another.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
-    if (i >= at.width) { return vec4<f32>(); }
-    return slot_read_load4(at.first + row * at.width + i, min(at.width - i, 4u));
+    let inside = min(i, (at.width - 1u) & ~3u);
+    let v = slot_read_load4(at.first + row * at.width + inside, min(at.width - inside, 4u));
+    return select(vec4<f32>(), v, i < at.width);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.

@@ -13,12 +13,12 @@ fn slot_nibbles(word: u32) -> vec4<f32> {
     return vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u)) - 8.0;
 }
 
-// Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0.
+// Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0. The load is in no branch, so that none waits for another.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
-    let block = i / 32u;
-    if (block >= kv_blocks(at)) { return vec4<f32>(); }
-    let codes = slot_data[(at.first >> 2u) + row * kv_blocks(at) + block];
-    return slot_nibbles(codes[i % 32u / 8u] >> (i & 4u)) * slot_scale(at, row, block);
+    let blocks = kv_blocks(at);
+    let block = min(i / 32u, blocks - 1u);
+    let codes = slot_data[(at.first >> 2u) + row * blocks + block][i % 32u / 8u];
+    return select(vec4<f32>(), slot_nibbles(codes >> (i & 4u)) * slot_scale(at, row, block), i < blocks * 32u);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.

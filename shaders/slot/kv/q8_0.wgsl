@@ -11,12 +11,13 @@ fn slot_bytes(word: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
 }
 
-// Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0.
+// Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0. The load is in no branch, so that none waits for another.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
-    let block = i / 32u;
-    if (block >= kv_blocks(at)) { return vec4<f32>(); }
-    let word = (row * kv_blocks(at) + block) * 8u + i % 32u / 4u;
-    return slot_bytes(slot_data[(at.first + word) >> 2u][word & 3u]) * slot_scale(at, row, block);
+    let blocks = kv_blocks(at);
+    let block = min(i / 32u, blocks - 1u);
+    let word = (row * blocks + block) * 8u + i % 32u / 4u;
+    let v = slot_bytes(slot_data[(at.first + word) >> 2u][word & 3u]) * slot_scale(at, row, block);
+    return select(vec4<f32>(), v, i < blocks * 32u);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.
