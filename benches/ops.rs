@@ -24,6 +24,7 @@ cargo bench --bench ops -- [FILTER]... [OPTIONS]
 Checks and times every real case of the table. With filters, only what contains one of them in `case storage plan`,
 such as `llama`, `decode f16` or `row/tree`.
 
+  --best       each case by the plan that the dispatcher chooses, and no other
   --all-plans  the naive plan of large cases too, which takes a software device minutes
   --quick      fewer and shorter samples
   --save       append the rows to benches/results even though filters or --quick were given
@@ -46,6 +47,7 @@ const STEADY: std::ops::Range<f64> = 0.8..1.25;
 #[derive(Default)]
 struct Options {
     filters: Vec<String>,
+    best: bool,
     all_plans: bool,
     quick: bool,
     save: bool,
@@ -60,6 +62,7 @@ impl Options {
         let mut options = Self::default();
         for argument in arguments {
             match argument.as_str() {
+                "--best" => options.best = true,
                 "--all-plans" => options.all_plans = true,
                 "--quick" => options.quick = true,
                 "--save" => options.save = true,
@@ -107,8 +110,11 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     let begun = Instant::now();
     let gpu = Dispatcher::request().await?;
     let software = gpu.caps().kind == DeviceKind::Cpu;
-    let mut effort =
-        if options.quick { Effort { sample_ms: 4.0, samples: 5, rotate_bytes: 64 << 20 } } else { Effort::bench() };
+    let mut effort = if options.quick {
+        Effort { sample_ms: 4.0, samples: 5, rotate_bytes: 64 << 20, settle_ms: 150.0 }
+    } else {
+        Effort::bench()
+    };
     if software {
         // A software device times well with less, and each of its samples is longer.
         effort.samples = effort.samples.min(9);
@@ -231,6 +237,7 @@ fn todo(gpu: &Dispatcher, options: &Options, software: bool) -> Result<Vec<Work>
             }
             let slow = software && !options.all_plans && case.bytes(storage) > NAIVE_BYTES;
             let names = case.plans(storage, gpu.caps())?.into_iter().map(|p| p.name);
+            let names = names.take(if options.best { 1 } else { usize::MAX });
             let names = names.filter(|p| options.wants(&case.name, storage, p));
             // Where there is nothing but the naive plan, that is the case's best.
             // There are hundreds of linear layers: each by its best plan.

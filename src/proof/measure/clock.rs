@@ -1,7 +1,7 @@
 //! Clocks: the host's, and a stopwatch for passes on the device.
 
 use super::Timer;
-use crate::caps::Target;
+use crate::caps::{DeviceKind, Target};
 use crate::dispatch::{Dispatcher, Recorder};
 use crate::error::Result;
 use crate::tensor::{Elem, Tensor};
@@ -50,6 +50,10 @@ impl Stopwatch {
 
     pub fn timer(&self) -> Timer {
         if self.stamps.is_some() { Timer::Timestamps } else { Timer::Slope }
+    }
+
+    pub fn software(&self) -> bool {
+        self.gpu.caps().kind == DeviceKind::Cpu
     }
 
     pub fn target(&self) -> Target {
