@@ -23,11 +23,11 @@ fn block_of(m: u32, t: u32) -> array<u32, 8> {
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let id = group.x + group.y * linear_params.fold;
-    let slice = few_slice(id);
+    let slice = slices_slice(id);
     let t = lane % LANES;
     let n = few_outputs(id, lane);
     let rows = linear_rows(n);
-    let blocks = few_blocks(slice);
+    let blocks = slices_blocks(slice);
     var sums: array<vec4<f32>, ROWS>;
     var ints: array<vec4<i32>, ROWS>;
     var up_sums: array<vec4<f32>, ROWS>;

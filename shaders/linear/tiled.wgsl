@@ -23,13 +23,15 @@ fn place_w(row: u32, quad: u32) -> u32 {
 
 @compute @workgroup_size(matmul_LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let origin = matmul_origin(group.x + group.y * linear_params.fold);
+    let id = group.x + group.y * linear_params.fold;
+    let origin = matmul_origin(id);
+    let slice = slices_slice(id);
+    let blocks = slices_blocks(slice);
     let lane_x = lane % matmul_LANES_X;
     let lane_y = lane / matmul_LANES_X;
 
     var sums: array<vec4<f32>, LANE_ROWS * 2u>;
-    let blocks = (linear_params.k + 31u) / 32u;
-    for (var block = 0u; block < blocks; block++) {
+    for (var block = blocks.x; block < blocks.y; block++) {
         for (var v = lane; v < ROWS * 8u; v += matmul_LANE_COUNT) {
             tile_x[place_x(v / 8u, v % 8u)] = linear_x4(min(origin.x + v / 8u, linear_params.m - 1u), block * 32u + v % 8u * 4u);
         }
@@ -59,5 +61,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-    matmul_store(origin, lane, sums);
+    matmul_store(origin, slice, lane, sums);
 }

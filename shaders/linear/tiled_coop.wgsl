@@ -14,7 +14,10 @@
 // wants it. Sums go out through workgroup memory by bands of SIZE rows of each subgroup.
 // Bytes: as linear/tiled. Barriers: 3 for each 32 inputs, and 3 for each band.
 // Workgroup memory: (ROWS + COLS)·88 bytes, and ROWS / SUB_ROWS · SIZE · (COLS + 4)·4: 20 or 15 KiB for 64 × 64, 39 or 30 KiB for 128 × 128.
-// Registers: SUB_ROWS · SUB_COLS sums a subgroup, 32 or 64 a lane of 32; 32 of weights while they are decoded.
+// Registers: SUB_ROWS · SUB_COLS sums a subgroup, 32 or 64 a lane of 32; 32 of weights and 4 to 16 of x that come next while this block is
+// multiplied.
+// All of workgroup memory is in multiples of 16 bytes: matrices must lie at such, and an array of scalars may lie wherever the variable
+// before it ends (one word before the sums moved each of NVIDIA's matrices by a column).
 // Tried without powers of two: x of 1e4 in f32 times a weight of 10 is past f16 as soon as x is past 65504, and numbers of 1e-5 are lost.
 enable subgroups;
 #import matmul
@@ -38,7 +41,7 @@ var<workgroup> tile_w: array<matrix_number, COLS * STRIDE>;
 var<workgroup> tile_sums: array<f32, BAND * BAND_STRIDE>;
 var<workgroup> tile_power: array<i32, ROWS + COLS>; // of rows of x, then of the weight
 var<workgroup> tile_less: array<i32, ROWS + COLS>;  // by how much a power has become less in this block
-var<workgroup> tile_outgrown: atomic<u32>;          // 1 where one has
+var<workgroup> tile_outgrown: array<atomic<u32>, 4>;       // the first is 1 where one has
 
 // 2^n, as far as a normal f32 can be that.
 fn power_of_two(n: i32) -> f32 {
@@ -57,12 +60,12 @@ fn fitting(power: i32, largest: u32) -> i32 {
 }
 
 // Notes the power of a row; what has been summed in units of the last one must be brought down.
-fn note(row: u32, was: i32, power: i32, block: u32) {
+fn note(row: u32, was: i32, power: i32, first: bool) {
     if (power == was) { return; }
     tile_power[row] = power;
-    if (block > 0u) {
+    if (!first) {
         tile_less[row] = was - power;
-        atomicStore(&tile_outgrown, 1u);
+        atomicStore(&tile_outgrown[0], 1u);
     }
 }
 
@@ -78,6 +81,24 @@ fn keep4_w(at: u32, v: matrix_number4) {
     tile_w[at + 1u] = v.y;
     tile_w[at + 2u] = v.z;
     tile_w[at + 3u] = v.w;
+}
+
+// Quad v of the tile's rows of x.
+fn input4(origin: vec2<u32>, v: u32, block: u32) -> vec4<f32> {
+    return linear_x4(min(origin.x + v / 8u, linear_params.m - 1u), block * 32u + v % 8u * 4u);
+}
+
+// A row of the tile's weights; past the last it is the last.
+fn weights32(origin: vec2<u32>, row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let last = min(row, COLS - 1u);
+    var w = array<vec4<f32>, 8>();
+    if (GATED && last >= matmul_HALF) {
+        w = up_load32(linear_params.up, matmul_output(origin, last), block);
+    } else {
+        w = w_load32(linear_params.w, matmul_output(origin, last), block);
+    }
+    for (var i = 0u; i < 8u; i++) { w[i] = linear_keep4(w[i], block * 32u + i * 4u); }
+    return w;
 }
 
 // The row of the tile of a row of a band.
@@ -103,7 +124,10 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
     @builtin(subgroup_id) subgroup: u32,
 ) {
-    let origin = matmul_origin(group.x + group.y * linear_params.fold);
+    let id = group.x + group.y * linear_params.fold;
+    let origin = matmul_origin(id);
+    let slice = slices_slice(id);
+    let blocks = slices_blocks(slice);
     let sub_y = subgroup / (COLS / SUB_COLS);
     let sub_col = subgroup % (COLS / SUB_COLS) * SUB_COLS;
     let band_at = sub_y * matrix_SIZE * BAND_STRIDE + sub_col; // of this subgroup's first matrix in a band
@@ -116,7 +140,7 @@ fn main(
         tile_power[row] = 0; // a row of zeros keeps it
         tile_less[row] = 0;
     }
-    if (lane == 0u) { atomicStore(&tile_outgrown, 0u); }
+    if (lane == 0u) { atomicStore(&tile_outgrown[0], 0u); }
     // Sums begin as zeros that are loaded: that a matrix begins as zeros is not said of every device.
     for (var at = lane; at < BAND * BAND_STRIDE; at += LANE_COUNT) { tile_sums[at] = 0.0; }
     workgroupBarrier();
@@ -124,39 +148,36 @@ fn main(
     var sums: array<matrix_sum, DOWN * ACROSS>;
     for (var i = 0u; i < DOWN * ACROSS; i++) { sums[i] = coopLoadT<matrix_sum>(&tile_sums[band_at], BAND_STRIDE); }
 
-    let blocks = (linear_params.k + 31u) / 32u;
-    for (var block = 0u; block < blocks; block++) {
+    var next_x: array<vec4<f32>, X_TURNS>;
+    var next_w: array<vec4<f32>, W_TURNS * 8u>;
+    for (var t = 0u; t < X_TURNS; t++) { next_x[t] = input4(origin, t * LANE_COUNT + lane, blocks.x); }
+    for (var t = 0u; t < W_TURNS; t++) {
+        let w = weights32(origin, t * LANE_COUNT + lane, blocks.x);
+        for (var i = 0u; i < 8u; i++) { next_w[t * 8u + i] = w[i]; }
+    }
+    for (var block = blocks.x; block < blocks.y; block++) {
         for (var t = 0u; t < X_TURNS; t++) {
             let v = t * LANE_COUNT + lane;
             let row = v / 8u;
-            let x = linear_x4(min(origin.x + row, linear_params.m - 1u), block * 32u + v % 8u * 4u);
+            let x = next_x[t];
             let was = x_powers[t];
             let power = fitting(was, reduce_max(largest4(x), lane));
             x_powers[t] = power;
-            if (v % 8u == 0u) { note(row, was, power, block); }
+            if (v % 8u == 0u) { note(row, was, power, block == blocks.x); }
             keep4_x(row * STRIDE + v % 8u * 4u, matrix_of4(x * power_of_two(power)));
         }
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * LANE_COUNT + lane;
             if (row >= COLS) { continue; }
-            var w = array<vec4<f32>, 8>();
-            if (GATED && row >= matmul_HALF) {
-                w = up_load32(linear_params.up, matmul_output(origin, row), block);
-            } else {
-                w = w_load32(linear_params.w, matmul_output(origin, row), block);
-            }
             var largest = 0u;
-            for (var i = 0u; i < 8u; i++) {
-                w[i] = linear_keep4(w[i], block * 32u + i * 4u);
-                largest = max(largest, largest4(w[i]));
-            }
+            for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(next_w[t * 8u + i])); }
             let was = w_powers[t];
             let power = fitting(was, largest);
             w_powers[t] = power;
-            note(ROWS + row, was, power, block);
-            for (var i = 0u; i < 8u; i++) { keep4_w(row * STRIDE + i * 4u, matrix_of4(w[i] * power_of_two(power))); }
+            note(ROWS + row, was, power, block == blocks.x);
+            for (var i = 0u; i < 8u; i++) { keep4_w(row * STRIDE + i * 4u, matrix_of4(next_w[t * 8u + i] * power_of_two(power))); }
         }
-        if (workgroupUniformLoad(&tile_outgrown) != 0u) { // and the tiles are whole
+        if (workgroupUniformLoad(&tile_outgrown[0]) != 0u) { // and the tiles are whole
             for (var band = 0u; band < DOWN; band++) {
                 for (var c = 0u; c < ACROSS; c++) {
                     coopStoreT(sums[band * ACROSS + c], &tile_sums[band_at + c * matrix_SIZE], BAND_STRIDE);
@@ -177,7 +198,14 @@ fn main(
                 workgroupBarrier();
             }
             for (var row = lane; row < ROWS + COLS; row += LANE_COUNT) { tile_less[row] = 0; }
-            if (lane == 0u) { atomicStore(&tile_outgrown, 0u); }
+            if (lane == 0u) { atomicStore(&tile_outgrown[0], 0u); }
+        }
+        // What comes next is on its way while this is multiplied; after the last block it is the last again.
+        let coming = min(block + 1u, blocks.y - 1u);
+        for (var t = 0u; t < X_TURNS; t++) { next_x[t] = input4(origin, t * LANE_COUNT + lane, coming); }
+        for (var t = 0u; t < W_TURNS; t++) {
+            let w = weights32(origin, t * LANE_COUNT + lane, coming);
+            for (var i = 0u; i < 8u; i++) { next_w[t * 8u + i] = w[i]; }
         }
         for (var k = 0u; k < 32u; k += matrix_SIZE) {
             for (var c = 0u; c < ACROSS; c++) {
@@ -201,9 +229,9 @@ fn main(
             let col = v % (matmul_OUTPUTS / 4u) * 4u;
             let m = origin.x + row_of(band, row);
             if (GATED) {
-                linear_store4(m, origin.y + col, sums4(band, row, col), sums4(band, row, col + matmul_HALF));
+                slices_store4(slice, m, origin.y + col, sums4(band, row, col), sums4(band, row, col + matmul_HALF));
             } else {
-                linear_store4(m, origin.y + col, sums4(band, row, col), vec4<f32>());
+                slices_store4(slice, m, origin.y + col, sums4(band, row, col), vec4<f32>());
             }
         }
         workgroupBarrier();

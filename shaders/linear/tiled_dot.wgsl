@@ -15,14 +15,16 @@ var<workgroup> tile_scale: array<vec2<f32>, COLS * 8u>;
 
 @compute @workgroup_size(matmul_LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let origin = matmul_origin(group.x + group.y * linear_params.fold);
+    let id = group.x + group.y * linear_params.fold;
+    let origin = matmul_origin(id);
+    let slice = slices_slice(id);
+    let blocks = slices_blocks(slice);
     let lane_x = lane % matmul_LANES_X;
     let lane_y = lane / matmul_LANES_X;
 
     var sums: array<vec4<f32>, LANE_ROWS * 2u>;
     var ints: array<vec4<i32>, LANE_ROWS * 2u>;
-    let blocks = (linear_params.k + 31u) / 32u;
-    for (var block = 0u; block < blocks; block++) {
+    for (var block = blocks.x; block < blocks.y; block++) {
         for (var v = lane; v < ROWS * 2u; v += matmul_LANE_COUNT) {
             tile_x[v] = codes_load16(min(origin.x + v / 2u, linear_params.m - 1u), block * 32u + v % 2u * 16u);
         }
@@ -88,5 +90,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var r = 0u; r < LANE_ROWS; r++) { sums[r * 2u + c] = vec4<f32>(ints[r * 2u + c]) * scales; }
         }
     }
-    matmul_store(origin, lane, sums);
+    matmul_store(origin, slice, lane, sums);
 }

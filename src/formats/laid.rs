@@ -503,6 +503,11 @@ impl Laid {
         matches!(self.body, Body::Dense(Elem::F32) | Body::Sparse24(Elem::F32))
     }
 
+    /// Its numbers are f16 as they are.
+    pub(crate) fn is_f16(&self) -> bool {
+        self.body == Body::Dense(Elem::F16)
+    }
+
     /// Something is added to some row.
     pub fn has_side(&self) -> bool {
         self.side
@@ -718,7 +723,9 @@ impl Laid {
         } else {
             step.fill(named!(slot, "_side"), "slot/side/none");
         }
+        let native = step.native_f16();
         let number = |elem| match elem {
+            Elem::F16 if native => "slot/dense/f16_native",
             Elem::F16 => "slot/dense/f16",
             Elem::Bf16 => "slot/dense/bf16",
             _ => "slot/dense/f32",

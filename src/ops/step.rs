@@ -47,6 +47,11 @@ impl Builder {
         Self { loads, key: PipelineKey { kernel, fillings: Vec::new(), consts: Vec::new() }, binds: Vec::new() }
     }
 
+    /// Whether the step reads f16 as such.
+    pub fn native_f16(&self) -> bool {
+        self.loads.native_f16
+    }
+
     /// Fills a slot with a file that has no binding of an operand.
     pub fn fill(&mut self, slot: &'static str, filling: &'static str) {
         self.key.fillings.push((slot, filling));

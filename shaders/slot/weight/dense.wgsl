@@ -14,3 +14,8 @@ fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
     for (var i = 0u; i < 8u; i++) { w[i] = slot_dense_load4(at.codes, first + i); }
     return w;
 }
+
+// The product of numbers 32·block … 32·block + 31 of row n with as many of x.
+fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 {
+    return weight_dot(slot_load32(at, n, block), x);
+}

@@ -304,6 +304,24 @@ struct Range {
     up: usize,
 }
 
+impl Range {
+    fn outputs(&self) -> u64 {
+        u64::from(self.n1 - self.n0)
+    }
+}
+
+/// The steps that make the sums of a part of the work, and the bytes of those of slices.
+struct Sums {
+    steps: Vec<Step>,
+    scratch_bytes: u64,
+}
+
+impl From<Step> for Sums {
+    fn from(step: Step) -> Self {
+        Self { steps: vec![step], scratch_bytes: 0 }
+    }
+}
+
 /// A part of the work of a dispatch: rows of x.
 #[derive(Clone, Copy)]
 struct Rows {
@@ -371,6 +389,12 @@ impl Matrices {
 /// Workgroups that fill a device: 4 of 64 lanes on each of 32 cores. Larger devices want more, and lose the less the more there are.
 const FILLED: u64 = 128;
 
+/// Tiles that fill a device: each is of 128 lanes or more, which wait for each other, so that a core wants two or three.
+const TILES_FILLED: u64 = 384;
+
+/// The most that the sums of slices may take.
+const SLICES_BYTES: u64 = 64 << 20;
+
 impl Tile {
     fn fits(&self, caps: &Caps) -> bool {
         // Both halves of a tile have 32 numbers to a row.
@@ -419,11 +443,11 @@ impl Problem for LinearProblem {
         let cpu = caps.kind == DeviceKind::Cpu;
         if let Some(rows) = self.products() {
             plans.extend(self.few_rows(caps, Some(rows))?);
-            let steps = self.each(caps, DOT_TILE.rows, |range, part| {
+            let (steps, scratch) = self.each(caps, DOT_TILE.rows, |range, part| {
                 self.tiled(caps, Means::BASELINE, &DOT_TILE, Some(rows), range, part)
             })?;
             let why = "a tile of codes, by products of four at a time";
-            plans.push(self.plan_of(DOT_TILE.name.into(), why, steps, Vec::new()));
+            plans.push(self.plan_of(DOT_TILE.name.into(), why, steps, scratch));
         }
         // Where there is a better way, software devices, which compile for longer than they compute, do without this one.
         if plans.is_empty() || !cpu {
@@ -436,8 +460,8 @@ impl Problem for LinearProblem {
         plans.splice(at..at, matrices);
         if self.k.div_ceil(32) <= NAIVE_BLOCKS {
             let together = if cpu && self.m > 1 { 4 } else { 1 };
-            let steps = self.each(caps, together, |range, rows| self.naive(caps, together, range, rows))?;
-            let plan = self.plan_of("naive".into(), "one lane for four outputs, by the formula", steps, Vec::new());
+            let (steps, scratch) = self.each(caps, together, |range, rows| self.naive(caps, together, range, rows))?;
+            let plan = self.plan_of("naive".into(), "one lane for four outputs, by the formula", steps, scratch);
             // On a processor nothing is gained by lanes that work together.
             plans.insert(if cpu { 0 } else { plans.len() }, plan);
         }
@@ -454,7 +478,9 @@ impl LinearProblem {
     /// words.
     fn native_f16(&self, caps: &Caps) -> bool {
         let floats = [Some(self.x), Some(self.y), self.bias, self.residual];
-        caps.f16 && caps.kind != DeviceKind::Cpu && floats.iter().flatten().any(|l| l.elem == Elem::F16)
+        let weights = [Some(&self.w), self.up.as_ref()];
+        let some = floats.iter().flatten().any(|l| l.elem == Elem::F16) || weights.iter().flatten().any(|w| w.is_f16());
+        caps.f16 && caps.kind != DeviceKind::Cpu && some
     }
 
     /// Plans for few rows, which these kernels take all at once; `products`: of codes, summed over rows or not.
@@ -496,10 +522,10 @@ impl LinearProblem {
             let ways: &[bool] = if self.native_f16(caps) && i == 0 { &[true, false] } else { &[false] };
             for &native_f16 in ways {
                 let means = Means { native_f16, ..Means::BASELINE };
-                let steps =
+                let (steps, scratch) =
                     self.each(caps, tile.rows, |range, rows| self.tiled(caps, means, tile, None, range, rows))?;
                 let name = format!("{}{}", tile.name, means.f16());
-                plans.push(self.plan_of(name, "a tile of the weight is decoded once for many rows", steps, Vec::new()));
+                plans.push(self.plan_of(name, "a tile of the weight is decoded once for many rows", steps, scratch));
             }
         }
         Ok(plans)
@@ -529,9 +555,10 @@ impl LinearProblem {
         }
         let means = Means { subgroup: Some(units.1), native_f16: self.native_f16(caps) };
         let plan = |shape: &Matrices| {
-            let steps = self.each(caps, shape.rows, |range, rows| self.coop(caps, means, units, shape, range, rows))?;
+            let (steps, scratch) =
+                self.each(caps, shape.rows, |range, rows| self.coop(caps, means, units, shape, range, rows))?;
             let why = "many rows: f16 operands, by matrix units";
-            Ok(Plan { operands: Some(Elem::F16), ..self.plan_of(shape.name.into(), why, steps, Vec::new()) })
+            Ok(Plan { operands: Some(Elem::F16), ..self.plan_of(shape.name.into(), why, steps, scratch) })
         };
         shapes.into_iter().map(plan).collect()
     }
@@ -551,16 +578,73 @@ impl LinearProblem {
         all
     }
 
-    /// A step for each part of the outputs and of the rows whose operands fit a binding; rows in multiples of `together`.
-    fn each(&self, caps: &Caps, together: u64, step: impl Fn(Range, Rows) -> Result<Step>) -> Result<Vec<Step>> {
+    /// The steps for each part of the outputs and of the rows whose operands fit a binding; rows in multiples of `together`. And the scratch
+    /// buffer of the sums of slices, where there are any.
+    fn each(
+        &self,
+        caps: &Caps,
+        together: u64,
+        part: impl Fn(Range, Rows) -> Result<Sums>,
+    ) -> Result<(Vec<Step>, Vec<u64>)> {
         let most = self.rows_at_once(caps, together)?;
-        let mut steps = Vec::new();
+        let (mut steps, mut scratch) = (Vec::new(), 0);
         for range in self.ranges() {
             for m0 in (0..self.m).step_by(most as usize) {
-                steps.push(step(range, Rows { m0, m: most.min(self.m - m0) })?);
+                let sums = part(range, Rows { m0, m: most.min(self.m - m0) })?;
+                scratch = scratch.max(sums.scratch_bytes);
+                steps.extend(sums.steps);
             }
         }
-        Ok(steps)
+        Ok((steps, if scratch > 0 { vec![scratch] } else { Vec::new() }))
+    }
+
+    /// Bytes of the sums of so many slices.
+    fn slices_bytes(&self, slices: u64, range: Range, rows: Rows) -> u64 {
+        let matrices = if self.up.is_some() { 2 } else { 1 };
+        slices * matrices * rows.m * range.outputs().div_ceil(4) * 16
+    }
+
+    /// Slices of K for so many workgroups that make whole sums, as many as fill a device; each keeps `least` turns of its loop, of `turns`.
+    fn slices(&self, caps: &Caps, filled: u64, groups: u64, turns: u64, least: u64, range: Range, rows: Rows) -> u64 {
+        // The merge binds all operands and the sums.
+        let operands = [self.bias, self.residual, self.row_scale, self.x_scale].iter().flatten().count();
+        let bound = 4 + operands + usize::from(self.up.is_some());
+        let slices = filled.div_ceil(groups).min(turns / least).clamp(1, 16);
+        let fits = self.slices_bytes(slices, range, rows) <= caps.storage_binding_bytes.min(SLICES_BYTES);
+        if bound > caps.storage_buffers as usize || !fits { 1 } else { slices }
+    }
+
+    /// A kernel that makes sums, and where K is sliced the merge.
+    fn sums(
+        &self,
+        caps: &Caps,
+        means: Means,
+        (range, rows): (Range, Rows),
+        (slices, groups): (u64, u64),
+        (mut step, mut params): (Builder, LinearParams),
+    ) -> Result<Sums> {
+        let bytes = if slices > 1 { self.slices_bytes(slices, range, rows) } else { 0 };
+        params.slices = slices as u32;
+        if slices == 1 {
+            step.fill("parts", "slot/parts/none");
+        } else {
+            step.fill("parts", "slot/parts/write");
+            step.scratch(8, 0, bytes, Access::Write);
+        }
+        let grid_of = grid("linear", caps, groups * slices)?;
+        params.fold = grid_of[0];
+        let mut steps = vec![step.step(&params, grid_of)];
+        if slices > 1 {
+            let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
+            // Of weights only what is added, where there is something: it is one pipeline for all formats.
+            self.weights(&mut step, &mut params, range, false, |laid| laid.has_side());
+            params.slices = slices as u32;
+            step.scratch(8, 0, bytes, Access::Read);
+            let grid = grid("linear", caps, (rows.m * range.outputs().div_ceil(4)).div_ceil(64))?;
+            params.fold = grid[0];
+            steps.push(step.step(&params, grid));
+        }
+        Ok(Sums { steps, scratch_bytes: bytes })
     }
 
     fn rows_at_once(&self, caps: &Caps, together: u64) -> Result<u64> {
@@ -652,15 +736,14 @@ impl LinearProblem {
         params.up = weight(step, Slot::Up, self.up.as_ref().filter(|up| needed(up)), range.up, up, products);
     }
 
-    fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Step> {
+    fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Sums> {
         let means = Means::BASELINE;
         let (mut step, mut params) = self.layer("linear/naive", means, range, rows, true);
         self.weights(&mut step, &mut params, range, false, |_| true);
         step.set("ROWS", Const::U32(together as u32));
-        let quads = u64::from(range.n1 - range.n0).div_ceil(4);
-        let grid = grid("linear", caps, (quads * rows.m.div_ceil(together)).div_ceil(64))?;
+        let grid = grid("linear", caps, (range.outputs().div_ceil(4) * rows.m.div_ceil(together)).div_ceil(64))?;
         params.fold = grid[0];
-        Ok(step.step(&params, grid))
+        Ok(step.step(&params, grid).into())
     }
 
     /// By tiles; `products`: of codes, summed over rows or not.
@@ -672,9 +755,11 @@ impl LinearProblem {
         products: Option<bool>,
         range: Range,
         rows: Rows,
-    ) -> Result<Step> {
+    ) -> Result<Sums> {
         let kernel = if products.is_some() { "linear/tiled_dot" } else { "linear/tiled" };
-        let (mut step, mut params) = self.layer(kernel, means, range, rows, true);
+        let tiles = range.outputs().div_ceil(tile.outputs(self.up.is_some())) * rows.m.div_ceil(tile.rows);
+        let slices = self.tile_slices(caps, tiles, range, rows);
+        let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
         self.weights(&mut step, &mut params, range, products.is_some(), |_| true);
         step.set("ROWS", Const::U32(tile.rows as u32));
         step.set("COLS", Const::U32(tile.cols as u32));
@@ -682,11 +767,13 @@ impl LinearProblem {
         if let Some(integers) = products {
             step.set("INTS", Const::Bool(integers));
         }
-        let tiles =
-            u64::from(range.n1 - range.n0).div_ceil(tile.outputs(self.up.is_some())) * rows.m.div_ceil(tile.rows);
-        let grid = grid("linear", caps, tiles)?;
-        params.fold = grid[0];
-        Ok(step.step(&params, grid))
+        self.sums(caps, means, (range, rows), (slices, tiles), (step, params))
+    }
+
+    /// Slices of K for so many tiles. A processor fills its few cores without.
+    fn tile_slices(&self, caps: &Caps, tiles: u64, range: Range, rows: Rows) -> u64 {
+        let filled = if caps.kind == DeviceKind::Cpu { 8 } else { TILES_FILLED };
+        self.slices(caps, filled, tiles, self.k.div_ceil(32), 8, range, rows)
     }
 
     /// By tiles and matrix units.
@@ -698,44 +785,34 @@ impl LinearProblem {
         shape: &Matrices,
         range: Range,
         rows: Rows,
-    ) -> Result<Step> {
-        let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, true);
+    ) -> Result<Sums> {
+        let tiles = range.outputs().div_ceil(shape.outputs(self.up.is_some())) * rows.m.div_ceil(shape.rows);
+        let slices = self.tile_slices(caps, tiles, range, rows);
+        let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, slices == 1);
         self.weights(&mut step, &mut params, range, false, |_| true);
         step.set("ROWS", Const::U32(shape.rows as u32));
         step.set("COLS", Const::U32(shape.cols as u32));
         step.set("SUB_ROWS", Const::U32(shape.sub_rows as u32));
         step.fill("matrix", matrix_filling(size));
         means.reduce(&mut step);
-        let tiles =
-            u64::from(range.n1 - range.n0).div_ceil(shape.outputs(self.up.is_some())) * rows.m.div_ceil(shape.rows);
-        let grid = grid("linear", caps, tiles)?;
-        params.fold = grid[0];
-        Ok(step.step(&params, grid))
+        self.sums(caps, means, (range, rows), (slices, tiles), (step, params))
     }
 
     /// The kernel for few rows, and where K is sliced the merge.
     fn gemv(&self, caps: &Caps, means: Means, products: Option<bool>) -> Result<(Vec<Step>, Vec<u64>)> {
-        let rows = Rows { m0: 0, m: self.m };
-        let (mut steps, mut scratch_bytes) = (Vec::new(), 0);
         // 8 KiB of x in workgroup memory, whatever the rows.
         let (together, lanes) = match self.m {
-            1 => (1, 32),
+            1 => (1, 64),
             2 => (2, 32),
             3..=4 => (4, 16),
             _ => (8, 8),
         };
         let lane_count = 128.min(caps.invocations);
-        for range in self.ranges() {
-            let outputs = u64::from(range.n1 - range.n0);
-            let groups = outputs.div_ceil(4 * u64::from(lane_count / lanes));
-            // Enough workgroups to fill a device; but each slice keeps at least two turns of its loop.
+        let kernel = if products.is_some() { "linear/gemv_dot" } else { "linear/gemv" };
+        self.each(caps, 1, |range, rows| {
+            let groups = range.outputs().div_ceil(4 * u64::from(lane_count / lanes));
             let turns = self.k.div_ceil(32).div_ceil(u64::from(lanes));
-            let slices = 128u64.div_ceil(groups).min(turns / 2).clamp(1, 16);
-            // The merge binds all operands and the sums.
-            let operands = [self.bias, self.residual, self.row_scale, self.x_scale].iter().flatten().count();
-            let bound = 4 + operands + usize::from(self.up.is_some());
-            let slices = if bound > caps.storage_buffers as usize { 1 } else { slices };
-            let kernel = if products.is_some() { "linear/gemv_dot" } else { "linear/gemv" };
+            let slices = self.slices(caps, FILLED, groups, turns, 2, range, rows);
             let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
             if let Some(integers) = products {
                 step.set("INTS", Const::Bool(integers));
@@ -744,32 +821,9 @@ impl LinearProblem {
             step.set("LANES", Const::U32(lanes));
             step.set("LANE_COUNT", Const::U32(lane_count));
             means.reduce(&mut step);
-            params.slices = slices as u32;
-            let matrices = if self.up.is_some() { 2 } else { 1 };
-            let bytes = slices * matrices * self.m * outputs.div_ceil(4) * 16;
-            if slices == 1 {
-                step.fill("parts", "slot/parts/none");
-            } else {
-                step.fill("parts", "slot/parts/write");
-                step.scratch(8, 0, bytes, Access::Write);
-                scratch_bytes = scratch_bytes.max(bytes);
-            }
             self.weights(&mut step, &mut params, range, products.is_some(), |_| true);
-            let grid_of = grid("linear", caps, groups * slices)?;
-            params.fold = grid_of[0];
-            steps.push(step.step(&params, grid_of));
-            if slices > 1 {
-                let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
-                // Of weights only what is added, where there is something: it is one pipeline for all formats.
-                self.weights(&mut step, &mut params, range, false, |laid| laid.has_side());
-                params.slices = slices as u32;
-                step.scratch(8, 0, bytes, Access::Read);
-                let grid = grid("linear", caps, (self.m * outputs.div_ceil(4)).div_ceil(64))?;
-                params.fold = grid[0];
-                steps.push(step.step(&params, grid));
-            }
-        }
-        Ok((steps, if scratch_bytes > 0 { vec![scratch_bytes] } else { Vec::new() }))
+            self.sums(caps, means, (range, rows), (slices, groups), (step, params))
+        })
     }
 }
 
