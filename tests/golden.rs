@@ -90,7 +90,7 @@ fn home_of(op: &str, role: &str) -> Result<(&'static str, Option<usize>), Failed
         ("quantize_rows", "zero") => ("zero", None),
         ("mod_select", "keep") => ("keep", None),
         ("mod_select", "count") => ("count", None),
-        (_, "y") | ("dequantize" | "adapter_merge", "w") => ("y", None),
+        (_, "y") | ("dequantize" | "adapter_merge" | "weight_merge", "w") => ("y", None),
         (_, "sum") => ("sum", None),
         ("attention", "lse") => ("lse", None),
         ("attention", "present_k") => ("present_k", None),
@@ -186,7 +186,8 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             Some(Value::Number(v)) => *v as usize,
             _ => 0,
         };
-        let first = tensors.get("x").or_else(|| tensors.get("z")).or_else(|| tensors.get("q"));
+        let first =
+            tensors.get("x").or_else(|| tensors.get("z")).or_else(|| tensors.get("q")).or_else(|| tensors.get("w.0"));
         let (shape, elem) = match first {
             Some(x) if weighed => (vec![x.shape().dims().first().copied().unwrap_or(1), size("n")], x.elem()),
             Some(x) if op == "attention" => {

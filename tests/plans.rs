@@ -19,6 +19,7 @@ use gristmill::ops::little::GatherParams;
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
+use gristmill::ops::weight_merge::{AddParams, MergeKind, MixtureParams, ProductsParams, StockParams, WeightMerge};
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
 use gristmill::wgsl::SHADERS;
 use gristmill::{Caps, Elem, Error, Plan};
@@ -154,7 +155,12 @@ fn titled() -> Vec<(String, Asked)> {
         let asked = sweep::case(&name, Elem::F16);
         told(name, asked)
     });
-    asks.chain(layers).chain(numbers).chain(weights).chain(skipping).chain(merges).collect()
+    let whole = ["llama3-8b-q-task-3", "llama3-8b-q-model_stock-3", "xft-of-9"].map(|name| {
+        let name = format!("weight_merge/{name}");
+        let asked = sweep::case(&name, Elem::Bf16);
+        told(name, asked)
+    });
+    asks.chain(layers).chain(numbers).chain(weights).chain(skipping).chain(merges).chain(whole).collect()
 }
 
 fn table() -> String {
@@ -351,6 +357,27 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len, y0] = [p.fold, p.n, if wide { p.width } else { p.k }, y0].map(u64::from);
         return Work { fold, rows, len, slices: 1, y0, row0: (0, 1) };
     }
+    match step.key.kernel {
+        "weight_merge/add" => {
+            let p: AddParams = *bytemuck::from_bytes(&step.params);
+            let [fold, rows, len, y0] = [p.fold, p.n, p.k, p.y0].map(u64::from);
+            return Work { fold, rows, len, slices: 1, y0, row0: (0, 1) };
+        }
+        "weight_merge/products" => {
+            let p: ProductsParams = *bytemuck::from_bytes(&step.params);
+            let [fold, rows, len] = [p.fold, p.n, p.len].map(u64::from);
+            return Work { fold, rows, len, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        "weight_merge/stock" => {
+            let p: StockParams = *bytemuck::from_bytes(&step.params);
+            return Work { fold: p.fold.into(), rows: p.count.into(), len: 1, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        "weight_merge/mixture" => {
+            let p: MixtureParams = *bytemuck::from_bytes(&step.params);
+            return Work { fold: p.fold.into(), rows: p.count.into(), len: 1, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        _ => {}
+    }
     if step.key.kernel.starts_with("quantize/") {
         let p: QuantizeParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows, len, y0] = [p.fold, p.rows, p.len, p.q0].map(u64::from);
@@ -393,6 +420,10 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         }
         "prepare/row_stats" | "prepare/row_product" => (rows, constant("ROWS"), constant("ROWS") * constant("LANES")),
         "prepare/column_stats" | "prepare/column_product" => (len.div_ceil(4), 8, 256),
+        "weight_merge/add" => (rows * len.div_ceil(4), 512, 256),
+        "weight_merge/products" => (rows, constant("ROWS"), constant("ROWS") * constant("LANES")),
+        "weight_merge/stock" => (rows * constant("LANES"), 256, 256),
+        "weight_merge/mixture" => (rows, 64, 64),
         "prepare/factors" => (rows, 64, 64),
         "prepare/rescale" => (rows * len.div_ceil(4), 256, 256),
         "prepare/prune" => (rows * len / constant("OF"), 64, 64),
@@ -657,6 +688,43 @@ fn check_attention(who: &str, asked: &Asked, plan: &Plan) {
     assert!(times == 1 || plan.steps.is_empty(), "{who}: y is written {times} times");
 }
 
+/// The steps of a merge of weights write y from its first number to its last; of each part of it every weight is added once, and what they
+/// take from scratch has been written.
+fn check_weight_merge(who: &str, asked: &Asked, plan: &Plan) {
+    let Extent { first, end, size } = asked.operands[0].unwrap_or_else(|| panic!("{who}: no y"));
+    let weights = asked.operands.len() - 2;
+    let (mut next, mut written, mut added) = (first, BTreeSet::new(), BTreeSet::new());
+    for step in &plan.steps {
+        let who = format!("{who}, step {}", step.key);
+        for bind in &step.binds {
+            match (bind.source, bind.access) {
+                (Source::Scratch(i), Access::Write) => _ = written.insert(i),
+                (Source::Scratch(i), Access::Read) => {
+                    assert!(written.contains(&i), "{who}: scratch {i} is not written")
+                }
+                _ => {}
+            }
+        }
+        if step.key.kernel != "weight_merge/add" {
+            continue;
+        }
+        let Work { rows, len, y0, .. } = work(step);
+        for bind in step.binds.iter().filter(|b| (3..9).contains(&b.binding)) {
+            let Source::Operand(i) = bind.source else { panic!("{who}: a weight is scratch") };
+            assert!(added.insert(i), "{who}: operand {i} is added twice");
+        }
+        let Some(y) = step.binds.iter().find(|b| b.source == Source::Operand(0)) else { continue };
+        assert_eq!(y.offset_bytes + y0 * size, next, "{who}: y goes on elsewhere");
+        next += rows * len * size;
+        // The weight of the differences is bound as such.
+        let others =
+            plan.steps.iter().any(|s| s.binds.iter().any(|b| b.binding == 1 && b.source == Source::Operand(2)));
+        assert_eq!(added.len(), weights - usize::from(others), "{who}: not every weight is added");
+        added.clear();
+    }
+    assert_eq!(next, end, "{who}: y is not written to its end");
+}
+
 /// The steps of a prologue make each row of a token that is asked for, once; what they gather before, they have all of.
 fn check_prologue(who: &str, asked: &Asked, plan: &Plan) {
     let mut next = None;
@@ -732,7 +800,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
     }
     // Of these ops the rows are seen to apart.
-    let apart = ["linear", "encode", "attention"].contains(&plan.op) || plan.op.starts_with("mod_");
+    let apart = ["linear", "encode", "attention", "weight_merge"].contains(&plan.op) || plan.op.starts_with("mod_");
     match plan.op {
         "linear" => check_layer(&who, asked, plan),
         "encode" => check_encode(&who, asked, plan),
@@ -740,6 +808,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         "mod_combine" => check_combine(&who, asked, plan),
         "attention" => check_attention(&who, asked, plan),
         "qkv_prologue" => check_prologue(&who, asked, plan),
+        "weight_merge" => check_weight_merge(&who, asked, plan),
         _ => {}
     }
     // They write rows that no order tells.
@@ -1016,6 +1085,37 @@ fn wide_merges_are_split() {
             }
         }
     }
+}
+
+#[test]
+fn merges_of_weights_are_split() {
+    let enabling = enabling();
+    let mut steps = BTreeSet::new();
+    for (shape, count, start) in
+        [([128_256usize, 4096usize], 3, 0), ([70, 52], 2, 4), ([70, 51], 14, 1), ([1 << 20, 3], 8, 0)]
+    {
+        let of = |i: usize| {
+            let elem = sweep::FLOATS[i % 3];
+            let all = gristmill::Tensor::outline([shape[0] * shape[1] + start], elem);
+            all.and_then(|t| t.view(start, shape)).unwrap_or_else(|e| panic!("{e}"))
+        };
+        let (all, y): (Vec<_>, _) = ((0..count).map(of).collect(), of(1));
+        let weights: Vec<_> = all.iter().collect();
+        let stock = |per_row| MergeKind::ModelStock { per_row, clamp: false };
+        for kind in [MergeKind::Mean, MergeKind::Task { alpha: 0.5 }, stock(false), stock(true)] {
+            let Ok(asked) = Asked::of(&WeightMerge { weights: &weights, kind, y: &y }) else { continue };
+            let small = |kib: u64| {
+                (format!("bindings of {kib} KiB"), Caps { storage_binding_bytes: kib << 10, ..Caps::intel() })
+            };
+            let small = [small(17), small(96)];
+            let small = small.into_iter().filter(|_| shape[0] < 100);
+            for (device, caps) in described().into_iter().map(|(d, c)| (d.to_string(), c)).chain(small) {
+                let who = format!("{kind:?} of {count} of {shape:?} with {device}");
+                steps.extend(check_all(&who, &asked, &caps, &enabling).first().map(|p| p.steps.len()));
+            }
+        }
+    }
+    assert!(steps.len() > 6 && steps.contains(&16), "splits into {steps:?} steps only");
 }
 
 #[test]

@@ -28,6 +28,7 @@ use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
 use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
+use gristmill::ops::weight_merge::{AddParams, MixtureParams, ProductsParams, StockParams};
 use gristmill::plan::{Access, Const, PipelineKey};
 use gristmill::proof::measure::{Add, Copy, Number, Rate, RoofParams};
 use gristmill::wgsl::{SHADERS, compose, interface};
@@ -65,6 +66,10 @@ const PARAMS: &[Layout] = &[
     ("select_Params", SelectParams::FIELDS, size_of::<SelectParams>()),
     ("combine_Params", CombineParams::FIELDS, size_of::<CombineParams>()),
     ("prepare_Params", PrepareParams::FIELDS, size_of::<PrepareParams>()),
+    ("add_Params", AddParams::FIELDS, size_of::<AddParams>()),
+    ("products_Params", ProductsParams::FIELDS, size_of::<ProductsParams>()),
+    ("stock_Params", StockParams::FIELDS, size_of::<StockParams>()),
+    ("mixture_Params", MixtureParams::FIELDS, size_of::<MixtureParams>()),
     ("quantize_Params", QuantizeParams::FIELDS, size_of::<QuantizeParams>()),
     ("roof_Params", RoofParams::FIELDS, size_of::<RoofParams>()),
     ("probe_Params", ProbeParams::FIELDS, size_of::<ProbeParams>()),

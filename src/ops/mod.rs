@@ -18,6 +18,7 @@ pub mod params;
 pub mod prepare;
 pub mod quantize;
 pub(crate) mod step;
+pub mod weight_merge;
 
 /// An operand: its name, and the tensor where there is one.
 pub type Operand<'a> = (&'static str, Option<&'a Tensor>);

@@ -17,6 +17,7 @@ use crate::ops::prepare::{
     FactorsProblem, MatrixStatsProblem, MatrixVectorProblem, PickProblem, PruneProblem, RescaleProblem,
 };
 use crate::ops::quantize::QuantizeProblem;
+use crate::ops::weight_merge::WeightMergeProblem;
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
@@ -210,5 +211,6 @@ problems! {
     Factors(FactorsProblem) if !cases::ONLY_PAGE,
     Rescale(RescaleProblem) if !cases::ONLY_PAGE,
     Prune(PruneProblem) if !cases::ONLY_PAGE,
-    Pick(PickProblem) if !cases::ONLY_PAGE
+    Pick(PickProblem) if !cases::ONLY_PAGE,
+    WeightMerge(WeightMergeProblem) if !cases::ONLY_PAGE
 }

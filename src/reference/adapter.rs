@@ -1,4 +1,4 @@
-//! Adapters, and merges of weights.
+//! Adapters.
 
 use super::Array;
 

@@ -11,6 +11,7 @@ mod prepare;
 mod prologue;
 mod quantize;
 mod rope;
+mod weight_merge;
 
 pub use adapter::{Adapter, Judged, adapter_merge, magnitudes};
 pub use attention::{Attended, Attention, HeadMix, Seen, attention};
@@ -24,6 +25,7 @@ pub use prepare::{Factor, Rescaling, matrix_stats, matrix_vector, pick, prune, r
 pub use prologue::{PrologueRow, RowNorm, qkv_prologue, statistics};
 pub use quantize::{Quantized, quantize_rows};
 pub use rope::{rope, rotate, table_row};
+pub use weight_merge::{Merge, differences, softmax, stock, weight_merge};
 
 /// A row-major array.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,5 @@
-//! Adapters: small tensors that stand for a change of a weight, and merges of whole weights.
+//! Adapters: small tensors that stand for a change of a weight. Whole weights are merged by
+//! [`weight_merge`](super::weight_merge).
 //!
 //! | op | formula |
 //! |---|---|

@@ -25,6 +25,7 @@ mod prepare;
 mod prologue;
 mod quantize;
 mod rope;
+mod weight_merge;
 
 pub use cover::pairs;
 
@@ -60,8 +61,16 @@ const DEPTH: Family = Family { ops: depth::OPS, cases: depth::cases, build: dept
 const PREPARE: Family =
     Family { ops: prepare::OPS, cases: prepare::cases, build: prepare::build, expected: prepare::expected };
 
+const WEIGHT_MERGE: Family = Family {
+    ops: weight_merge::OPS,
+    cases: weight_merge::cases,
+    build: weight_merge::build,
+    expected: weight_merge::expected,
+};
+
 /// Every family.
-const WHOLE: &[Family] = &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, PROLOGUE, ATTENTION, DEPTH, ADAPTER, PREPARE];
+const WHOLE: &[Family] =
+    &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, PROLOGUE, ATTENTION, DEPTH, ADAPTER, PREPARE, WEIGHT_MERGE];
 
 /// The families that the page has at once. The others are in its second wasm, which it loads when they are asked for: the encoders
 /// and decoders of all formats alone are as much again as the first.
@@ -355,10 +364,10 @@ impl Case {
         inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights
     }
 
-    /// Too much for a software device, which would take seconds over it: layers and prologues of real models, but the smallest.
+    /// Too much for a software device, which would take seconds over it: layers, prologues and merges of real models, but the smallest.
     pub fn heavy(&self) -> bool {
-        let of_attention = [prologue::OPS, attention::OPS].concat();
-        let much = !self.weights.is_empty() || of_attention.contains(&self.op);
+        let of_large = [prologue::OPS, attention::OPS, weight_merge::OPS].concat();
+        let much = !self.weights.is_empty() || of_large.contains(&self.op);
         self.real && much && self.flops > 10_000_000
     }
 
