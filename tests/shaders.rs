@@ -459,6 +459,7 @@ fn reflect(
     if entry.name != "main" {
         return Err(format!("the entry point is named {}", entry.name));
     }
+    let matrices = module.types.iter().any(|(_, ty)| matches!(ty.inner, naga::TypeInner::CooperativeMatrix { .. }));
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
     let mut params = Vec::new();
@@ -500,8 +501,16 @@ fn reflect(
                     idle.push(binding);
                 }
             }
-            // As WebGPU counts it.
-            AddressSpace::WorkGroup => workgroup_bytes += layouter[variable.ty].size.next_multiple_of(16),
+            AddressSpace::WorkGroup => {
+                let size = layouter[variable.ty].size;
+                // A matrix must lie at a multiple of 16 bytes, and NVIDIA's compiler puts one variable where the other ends.
+                let used = !info.get_entry_point(0)[handle].is_empty();
+                if matrices && used && !size.is_multiple_of(16) {
+                    return Err(format!("{name} is {size} bytes of workgroup memory, which moves matrices off 16 bytes"));
+                }
+                // As WebGPU counts it.
+                workgroup_bytes += size.next_multiple_of(16);
+            }
             AddressSpace::Private => {}
             other => return Err(format!("{name} is a {other:?} that no step binds")),
         }

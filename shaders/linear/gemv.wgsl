@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let block = block0 + t;
         if (block < blocks.y) {
             if (ROWS == 1u && !TAIL) {
-                var x: array<vec4<f32>, 8>;
+                var x = array<vec4<f32>, 8>();
                 for (var i = 0u; i < 8u; i++) { x[i] = tile_x[place(t, i)]; }
                 for (var j = 0u; j < 4u; j++) { sums[0][j] += w_dot32(linear_params.w, rows[j], block, x); }
                 if (GATED) {
