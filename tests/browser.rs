@@ -353,6 +353,7 @@ const ACTS: [(&str, Act); 19] = [
     ("the roof is drawn", draws_the_roof),
     ("the cases with weights are loaded, and one of them runs", loads_the_others),
     ("a sentence's attention is shown beside the host's, and changes with switches and words", attends),
+    ("the layers keep patches as the schedule says and the host does, and one of them is timed", skips),
     ("a weight is shown in the formats of the slider, and the numbers are right", slides),
     ("a product by a weight is checked, timed, and drawn", times_a_weight),
     ("cases are run by a button and can be stopped", runs_and_stops),
@@ -502,6 +503,45 @@ fn attends(browser: &Browser, _: &Set) -> Result<()> {
     .map(drop)
 }
 
+fn skips(browser: &Browser, _: &Set) -> Result<()> {
+    act(
+        browser,
+        "press('Open the film', $('#skipping'));
+         const stat = (kind) => $(`#skipping .stats .${kind} dd`)?.textContent;
+         const picture = (canvas) => canvas.toDataURL(), frames = () => $$('#skipping .frame canvas').map(picture);
+         const seen = () => ({ tokens: parseFloat(stat('tokens')), flops: parseFloat(stat('flops')), cache: parseFloat(stat('cache')), frames: frames(), gates: picture($('#skipping .of-gates canvas')) });
+         const settle = async (what, change) => {
+           const before = $('#skipping .stats').firstChild;
+           change();
+           await until(what, 60, () => $('#skipping .stats').firstChild !== before && !$('#skipping [aria-busy]'));
+           must(`${what}: ${$('#skipping .trouble')?.textContent}`, !$('#skipping .trouble'));
+           must(`${what}: ${$('#skipping .stats').textContent}`, !$('#skipping .bad') && stat('difference') === '0' && parseFloat(stat('worst')) <= 1);
+           return seen();
+         };
+         await until('the film is there', 60, () => stat('difference'));
+         const slide = (key, value) => { const e = $(`#skipping-${key}`); e.value = value; e.dispatchEvent(new Event('input')); };
+         const first = seen(), edges = () => $$('#skipping .edge').map((e) => e.textContent);
+         must(`the frames are ${edges()}`, edges().length === 28 && edges()[0].startsWith('Layer 0all') && edges()[27].startsWith('Layer 2757 of 384'));
+         must(`what is saved is ${[first.tokens, first.flops, first.cache]}`, first.tokens === first.cache && first.flops < first.tokens && first.flops > 30);
+         const gated = await settle('another gate', () => slide('alpha', 0.5));
+         must('the gate changes what is kept, or is not seen', gated.frames.join() === first.frames.join() && gated.gates !== first.gates);
+         const more = await settle('half of the patches at least', () => slide('floor', 0.5));
+         must(`then it keeps ${more.tokens}`, more.tokens > first.tokens && more.flops > first.flops && edges()[27].startsWith('Layer 27192 of') && more.frames[0] === first.frames[0] && more.frames[27] !== first.frames[27]);
+         const linear = await settle('a straight line, higher', () => { $('[name=skipping-curve][value=linear]').click(); slide('beta', 0.7); });
+         must(`then it keeps ${linear.tokens}`, linear.tokens > more.tokens && linear.frames[12] !== more.frames[12]);
+         $$('#skipping .frame input')[27].click();
+         must(`it says ${$('#skipping .of-kept figcaption').textContent}`, $('#skipping .of-kept figcaption').textContent === 'Layer 27keeps 192 of 384 patches');
+         slide('patch', 200);
+         must(`the patch says ${$('#skipping .hint').textContent}`, /^Patch 8, 8: score .*, gate .*, [0-9]+(st|nd|rd|th) of 384 in layer 27: (kept|skipped)\\. [0-9]+ layers of 28/.test($('#skipping .hint').textContent));
+         press('Time this layer', $('#skipping'));
+         await until('the times are there', 120, () => $('#skipping .ratio b') || $('#skipping .trouble'));
+         must($('#skipping .trouble')?.textContent, !$('#skipping .trouble'));
+         must(`the lanes are ${$('#skipping .lanes').textContent}`, parseFloat($('#skipping .ratio b').textContent) > 0 && $$('#skipping .lane').length === 2 && $('#skipping .lanes').textContent.includes('mod_combine'));
+         press('Close', $('#dock'));",
+    )
+    .map(drop)
+}
+
 fn slides(browser: &Browser, _: &Set) -> Result<()> {
     act(
         browser,
@@ -644,6 +684,9 @@ fn photographed(browser: &Browser, _: &Set) -> Result<()> {
             "#weights .tall",
             "#attention",
             "#attention .maps",
+            "#skipping",
+            "#skipping .film",
+            "#skipping .maps",
         ],
     )
 }
@@ -684,6 +727,10 @@ fn without_api(browser: &Browser, set: &Set) -> Result<()> {
              press('Open the map', $('#attention'));
              await until('the map is there', 60, () => $('#attention .difference'));
              must(`it says ${$('#attention .stats').textContent}`, $('#attention .stats').textContent.includes('no WebGPU') && $$('#attention rect.fill').length > 9);
+             press('Open the film', $('#skipping'));
+             await until('the film is there', 60, () => $('#skipping .difference'));
+             must(`it says ${$('#skipping .stats').textContent}`, $('#skipping .stats').textContent.includes('no WebGPU') && $$('#skipping rect.fill').length === 28);
+             must('nothing says what is missing', $('#skipping .lanes').textContent.includes('need WebGPU'));
              press('Open the formats', $('#weights'));
              await until('the formats are there', 60, () => $$('#weights circle.case').length > 50);
              must('the error is not there', parseFloat($('#weights .stats .lost dd').textContent) > 0);

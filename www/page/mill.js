@@ -225,6 +225,33 @@ export async function openAttention() {
 /** What the tokens of a sentence see of each other; see `attention` in www/src/whole.rs. */
 export const attend = (asked) => alone(() => state.mill.attention(asked));
 
+/** Picture, tokens and layers of the section on token skipping; see `film` in www/src/whole.rs. */
+export async function openFilm() {
+  await loadWhole();
+  return alone(() => state.mill.film());
+}
+
+/** Scores and gates of a picture's patches in every layer; and, of the picture that was routed last, what the layers keep. */
+export const routePatches = (pixels, alpha) => alone(() => state.mill.routed(pixels, alpha));
+export const keepPatches = (schedule) => alone(() => state.mill.kept(schedule));
+
+/** Times parts of a layer, each `{ name, rows, ratio }`; gives the same with `us` and `plan`, or `error`. */
+export async function timeParts(parts) {
+  const got = [];
+  await long("run", parts, async (part, r) => {
+    r.label = `${part.name} over ${part.rows} tokens`;
+    tell("running");
+    let timed;
+    // A part may take so little that a busy processor hides it: then it is tried again.
+    for (let tries = 0; tries < 3 && !timed?.us; tries += 1) {
+      timed = await alone(() => state.mill.time_part(part.name, part.rows, part.ratio)).catch((e) => ({ error: words(e) }));
+    }
+    if (timed.error) r.failed += 1;
+    got.push({ ...part, ...timed });
+  });
+  return got;
+}
+
 async function long(what, jobs, one) {
   if (state.running) throw new Error("a run is going on already: stop it first");
   const r = (state.running = { what, done: 0, total: jobs.length, failed: 0, label: "", stop: false, since: performance.now() });

@@ -28,6 +28,10 @@
 //! | `multiply(format)` | a row, checked and timed: one row of activations times a large weight in the format |
 //! | `heads()` | the names of the heads whose attention is shown |
 //! | `attention(asked)` | what the tokens of a sentence see of each other, plain and with switches: weights, and the device beside the host |
+//! | `film()` | picture, tokens and layers of the section on token skipping, and the parts of a layer that can be timed |
+//! | `routed(pixels, alpha)` | scores and gates of a picture's patches in every layer |
+//! | `kept(schedule)` | which patches each layer keeps of that picture, and what it costs |
+//! | `time_part(name, rows, ratio)` | how long a part of a layer takes over so many rows |
 //!
 //! All give plain data. What fails rejects or throws an `Error` with the text of ours.
 
@@ -36,6 +40,8 @@ mod json;
 // What links every codec and kernel is in the second wasm alone; it is compiled, linted and tested without one.
 #[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
 mod attention;
+#[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
+mod film;
 #[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
 mod ran;
 #[cfg(any(feature = "whole", not(target_arch = "wasm32")))]

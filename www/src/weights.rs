@@ -201,7 +201,8 @@ fn multiplied(caps: &Caps) -> usize {
     if caps.kind == DeviceKind::Cpu { 1024 } else { 4096 }
 }
 
-fn weight(format: Format, dense: Elem, shape: [usize; 2]) -> WeightInput {
+/// A weight of a case, of which 256 rows are made at most.
+pub fn weight(format: Format, dense: Elem, shape: [usize; 2]) -> WeightInput {
     let deviation = 1.0 / (shape[1] as f32).sqrt();
     let rows = shape[0].min(256);
     WeightInput { role: "w", shape, rows, fill: Fill::Normal { mean: 0.0, deviation }, format, dense }

@@ -1,14 +1,17 @@
-//! The exports of the second wasm alone: one weight in every format, and the attention of a sentence.
+//! The exports of the second wasm alone: one weight in every format, the attention of a sentence, and the patches that layers keep.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use gristmill::ops::depth::{Curve, Schedule};
 use gristmill::proof::measure::{Roof, Timer};
 use js_sys::Reflect;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::{JsError, JsValue, wasm_bindgen};
 
 use crate::attention::{self, Map, Sentence, Switches, TOKENS_MOST};
+use crate::film::{self, Film};
+use crate::json::{list, number, object, text};
 use crate::weights::{self, Shown};
 use crate::{Answer, caps, data, device, get, measured_roof, told, with};
 
@@ -20,6 +23,7 @@ struct Weights {
 
 thread_local! {
     static WEIGHTS: RefCell<Option<Rc<Weights>>> = RefCell::default();
+    static FILM: RefCell<Option<Rc<Film>>> = RefCell::default();
 }
 
 /// Takes a roof as [`roof`](crate::roof) gave it: it is the same device.
@@ -115,6 +119,57 @@ fn map_data(map: &Map) -> Answer {
         put(&answer, name, &js_sys::Float32Array::from(numbers.as_slice()))?;
     }
     Ok(answer)
+}
+
+/// What of the film is always the same: picture, tokens, layers, and the parts of a layer that can be timed.
+#[wasm_bindgen]
+pub fn film() -> Answer {
+    data(&film::shape_json(&caps()))
+}
+
+/// Routes a picture of RGBA through all layers, with gates `alpha·tanh(r) + 1`: scores and gates. It stays for [`kept`].
+#[wasm_bindgen]
+pub async fn routed(pixels: js_sys::Uint8Array, alpha: f32) -> Answer {
+    let pixels = pixels.to_vec();
+    let film = match with(|mill| mill.gpu.clone()) {
+        Some(gpu) => Film::on_device(&gpu, &pixels, alpha).await,
+        None => Film::on_host(&pixels, alpha),
+    };
+    let film = film.map_err(told)?;
+    let answer = data(&film.json())?;
+    for (name, numbers) in [("scores", &film.scores), ("gates", &film.gates)] {
+        put(&answer, name, &js_sys::Float32Array::from(numbers.as_slice()))?;
+    }
+    FILM.set(Some(Rc::new(film)));
+    Ok(answer)
+}
+
+/// What the layers keep of the picture by a schedule `{ curve, beta, above, floor }`, each as p-MoD has it where it is absent.
+#[wasm_bindgen]
+pub async fn kept(asked: JsValue) -> Answer {
+    let film = FILM.with_borrow(Clone::clone).ok_or_else(|| told("kept: no picture has been routed"))?;
+    let number = |name| get(&asked, name).and_then(|v| v.as_f64());
+    let of = Schedule::new(2);
+    let curve = get(&asked, "curve").and_then(|v| v.as_string());
+    let schedule = Schedule {
+        curve: curve.map_or(Ok(of.curve), |name| Curve::parse(&name)).map_err(told)?,
+        beta: number("beta").unwrap_or(of.beta),
+        skip_above: number("above").unwrap_or(of.skip_above),
+        floor: number("floor").unwrap_or(of.floor),
+        ..of
+    };
+    let kept = film.kept(with(|mill| mill.gpu.clone()).as_ref(), &schedule).await.map_err(told)?;
+    let answer = data(&kept.json())?;
+    put(&answer, "keep", &js_sys::Uint8Array::from(kept.keep.as_slice()))?;
+    Ok(answer)
+}
+
+/// How long a part of a layer takes over so many rows, and by which plan; `ratio` is the layer's.
+#[wasm_bindgen]
+pub async fn time_part(name: &str, rows: u32, ratio: f32) -> Answer {
+    let timed = film::time_part(&device()?, name, rows as usize, ratio).await.map_err(told)?;
+    let (timing, plan) = timed.ok_or_else(|| told(format!("a layer has no part {name}")))?;
+    data(&object(&[("us", list(timing.us.map(number))), ("plan", text(&plan))]))
 }
 
 fn put(object: &JsValue, name: &str, value: &JsValue) -> Result<(), JsError> {
