@@ -347,13 +347,14 @@ fn judge(row: &Value) -> Result<()> {
 type Act = fn(&Browser, &Set) -> Result<()>;
 
 /// They follow each other in one browser: the page that one leaves is where the next begins.
-const ACTS: [(&str, Act); 19] = [
+const ACTS: [(&str, Act); 21] = [
     ("a case is opened by the keyboard and shows its plans and its WGSL", opens_by_keyboard),
     ("a case is run: it is checked, timed, and beside the roof", runs_a_case),
     ("the roof is drawn", draws_the_roof),
     ("the cases with weights are loaded, and one of them runs", loads_the_others),
     ("a sentence's attention is shown beside the host's, and changes with switches and words", attends),
     ("the layers keep patches as the schedule says and the host does, and one of them is timed", skips),
+    ("adapters are pictures whose norms are the magnitudes where the formula says so, and are timed", adapts),
     ("a weight is shown in the formats of the slider, and the numbers are right", slides),
     ("a product by a weight is checked, timed, and drawn", times_a_weight),
     ("cases are run by a button and can be stopped", runs_and_stops),
@@ -542,6 +543,47 @@ fn skips(browser: &Browser, _: &Set) -> Result<()> {
     .map(drop)
 }
 
+fn adapts(browser: &Browser, _: &Set) -> Result<()> {
+    act(
+        browser,
+        "press('Open the adapters', $('#adapters'));
+         const fact = (kind, of) => $(`#adapters .of-${kind} .facts .${of} dd`)?.textContent;
+         const picture = (kind) => $(`#adapters .of-${kind} canvas`).toDataURL();
+         const settle = async (what, change) => {
+           const before = $('#adapters .of-bora .facts').firstChild;
+           change();
+           await until(what, 60, () => $('#adapters .of-bora .facts').firstChild !== before && !$('#adapters [aria-busy]'));
+           must(`${what}: ${$('#adapters .trouble')?.textContent}`, !$('#adapters .trouble'));
+           for (const kind of ['lora', 'dora', 'bora']) {
+             must(`${what}, ${kind}: ${$(`#adapters .of-${kind} .facts`).textContent}`, !$('#adapters .bad') && /^(0|[\\d.]+·10⁻[⁵⁶⁷⁸⁹])$/.test(fact(kind, 'difference')) && parseFloat(fact(kind, 'worst')) <= 1);
+           }
+         };
+         const slide = (key, value) => { const e = $(`#adapters-${key}`); e.value = value; e.dispatchEvent(new Event('input')); };
+         await until('the pictures are there', 60, () => fact('bora', 'difference'));
+         const held = (kind) => ['rows', 'columns'].map((of) => fact(kind, of).split(',')[0]).join();
+         const all = () => ['lora', 'dora', 'bora'].map(held).join(' ');
+         must(`norms are ${all()}`, all() === 'no m,no m |m|,no m not |m|,|m|');
+         must('the pictures are the same', new Set(['base', 'lora', 'dora', 'bora'].map(picture)).size === 4);
+         await settle('columns first', () => $('[name=adapters-order][value=columns]').click());
+         must(`norms are ${all()}`, all() === 'no m,no m |m|,no m |m|,not |m|');
+         const dora = picture('dora');
+         await settle('other magnitudes', () => slide('magnitude', -0.5));
+         must('the magnitudes change nothing, or the direction', picture('dora') !== dora && $('#adapters .hint').textContent.match(/turns it by ([^°]*)°.*turns it by \\1°/));
+         await settle('an adapter of nothing', () => { slide('scale', 0); slide('magnitude', 0); });
+         must('it changes the base', picture('lora') === picture('base') && /LoRA makes it (\\S+) and .*DoRA makes it \\1 and/.test($('#adapters .hint').textContent));
+         await settle('a base of four bits, and more terms', () => { $('[name=adapters-format][value=q4_0]').click(); slide('rank', 8); slide('scale', 2); });
+         must(`the base is ${$('#adapters .of-base .facts').textContent}`, fact('base', 'size').startsWith('2.25') && parseFloat(fact('base', 'lost')) > 1);
+         slide('row', 44);
+         must(`the row says ${$('#adapters .hint').textContent}`, $('#adapters .hint').textContent.startsWith('Row 44 is'));
+         must('rows are not drawn', $$('#adapters .scatter circle').length === 4 * 64);
+         press('Time the merges', $('#adapters'));
+         await until('the times are there', 120, () => ['lora', 'dora', 'bora'].every((kind) => /of the roof/.test(fact(kind, 'time'))) || $('#adapters .trouble'));
+         must($('#adapters .trouble')?.textContent, !$('#adapters .trouble'));
+         press('Close', $('#dock'));",
+    )
+    .map(drop)
+}
+
 fn slides(browser: &Browser, _: &Set) -> Result<()> {
     act(
         browser,
@@ -687,6 +729,8 @@ fn photographed(browser: &Browser, _: &Set) -> Result<()> {
             "#skipping",
             "#skipping .film",
             "#skipping .maps",
+            "#adapters",
+            "#adapters .kinds",
         ],
     )
 }
@@ -731,6 +775,9 @@ fn without_api(browser: &Browser, set: &Set) -> Result<()> {
              await until('the film is there', 60, () => $('#skipping .difference'));
              must(`it says ${$('#skipping .stats').textContent}`, $('#skipping .stats').textContent.includes('no WebGPU') && $$('#skipping rect.fill').length === 28);
              must('nothing says what is missing', $('#skipping .lanes').textContent.includes('need WebGPU'));
+             press('Open the adapters', $('#adapters'));
+             await until('the adapters are there', 60, () => $('#adapters .of-bora .rows'));
+             must(`it says ${$('#adapters').textContent}`, $('#adapters .of-dora .difference').textContent.includes('no WebGPU') && $('#adapters .of-dora .rows').textContent.includes('|m|, off') && !$$('#adapters button').length);
              press('Open the formats', $('#weights'));
              await until('the formats are there', 60, () => $$('#weights circle.case').length > 50);
              must('the error is not there', parseFloat($('#weights .stats .lost dd').textContent) > 0);

@@ -7,15 +7,16 @@ import device from "./sections/device.js";
 import roof from "./sections/roof.js";
 import attention from "./sections/attention.js";
 import skipping from "./sections/skipping.js";
+import adapters from "./sections/adapters.js";
 import weights from "./sections/weights.js";
 import cases from "./sections/cases.js";
 import fusion from "./sections/fusion.js";
 import recorded from "./sections/recorded.js";
 import results from "./sections/results.js";
 
-const SECTIONS = [device, roof, attention, skipping, weights, cases, fusion, results, recorded];
+const SECTIONS = [device, roof, attention, skipping, weights, adapters, cases, fusion, results, recorded];
 // Without a device the recorded rows are the best thing to see: they come before the references.
-const WITHOUT = [device, recorded, attention, skipping, weights, cases];
+const WITHOUT = [device, recorded, attention, skipping, weights, adapters, cases];
 
 addEventListener("error", (e) => fault(e.error ?? e.message));
 addEventListener("unhandledrejection", (e) => fault(e.reason));

@@ -72,7 +72,7 @@ impl Prepared {
         Self::of(gpu, case, storage, &case.inputs(storage))
     }
 
-    /// As [`Prepared::new`] of these inputs.
+    /// As [`Prepared::new`] of these inputs, and of the weights that are among them.
     ///
     /// # Errors
     /// As [`Prepared::new`], or an input without values.
@@ -80,7 +80,7 @@ impl Prepared {
         let expected = case.expected(hosts, storage)?;
         let mut prepared = Self::timed(gpu, case, storage, hosts)?;
         for weight in case.linked_weights().iter().filter(|w| expected.iter().any(|e| e.role == w.role)) {
-            prepared.before.push((weight.role, weight.packed(&case.name)?));
+            prepared.before.push((weight.role, case.packed(weight, hosts)?));
         }
         prepared.expected = expected;
         Ok(prepared)
@@ -94,7 +94,7 @@ impl Prepared {
         let (mut tensors, mut whole) = (BTreeMap::new(), BTreeMap::new());
         let mut weights = BTreeMap::new();
         for weight in case.linked_weights() {
-            weights.insert(weight.role.to_owned(), gpu.weight_repeated(&weight.packed(&case.name)?, weight.shape[0])?);
+            weights.insert(weight.role.to_owned(), gpu.weight_repeated(&case.packed(weight, hosts)?, weight.shape[0])?);
         }
         let skew = case.skew;
         for input in &case.inputs {

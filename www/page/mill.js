@@ -252,6 +252,29 @@ export async function timeParts(parts) {
   return got;
 }
 
+/** Sizes and formats of the section on adapters; see `adapters` in www/src/whole.rs. */
+export async function openAdapters() {
+  await loadWhole();
+  return alone(() => state.mill.adapters());
+}
+
+/** What each adapter makes of the small weight. */
+export const mergeAdapters = (asked) => alone(() => state.mill.merged(asked));
+
+/** Merges of the size of a layer, checked and timed: pairs of a kind and its row. */
+export async function timeMerges(kinds, asked) {
+  if (!state.roof?.copy) await measureRoof();
+  const rows = [];
+  await long("run", kinds, async (kind, r) => {
+    r.label = `merge of ${kind}`;
+    tell("running");
+    const row = await alone(() => state.mill.time_merge(kind, asked)).catch((e) => ({ ok: false, thrown: true, message: words(e) }));
+    if (!row.ok) r.failed += 1;
+    rows.push([kind, row]);
+  });
+  return rows;
+}
+
 async function long(what, jobs, one) {
   if (state.running) throw new Error("a run is going on already: stop it first");
   const r = (state.running = { what, done: 0, total: jobs.length, failed: 0, label: "", stop: false, since: performance.now() });

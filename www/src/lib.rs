@@ -32,12 +32,17 @@
 //! | `routed(pixels, alpha)` | scores and gates of a picture's patches in every layer |
 //! | `kept(schedule)` | which patches each layer keeps of that picture, and what it costs |
 //! | `time_part(name, rows, ratio)` | how long a part of a layer takes over so many rows |
+//! | `adapters()` | sizes and formats of the section on adapters |
+//! | `merged(asked)` | a small weight, its base, and what LoRA, DoRA and BoRA make of it |
+//! | `time_merge(kind, asked)` | a row, checked and timed: a merge of the size of a layer |
 //!
 //! All give plain data. What fails rejects or throws an `Error` with the text of ours.
 
 mod card;
 mod json;
 // What links every codec and kernel is in the second wasm alone; it is compiled, linted and tested without one.
+#[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
+mod adapters;
 #[cfg(any(feature = "whole", not(target_arch = "wasm32")))]
 mod attention;
 #[cfg(any(feature = "whole", not(target_arch = "wasm32")))]

@@ -1,14 +1,16 @@
-//! The exports of the second wasm alone: one weight in every format, the attention of a sentence, and the patches that layers keep.
+//! The exports of the second wasm alone: one weight in every format, the attention of a sentence, the patches that layers keep, and adapters.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use gristmill::Dispatcher;
 use gristmill::ops::depth::{Curve, Schedule};
 use gristmill::proof::measure::{Roof, Timer};
 use js_sys::Reflect;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::{JsError, JsValue, wasm_bindgen};
 
+use crate::adapters::{self, Asked, RANK_MOST};
 use crate::attention::{self, Map, Sentence, Switches, TOKENS_MOST};
 use crate::film::{self, Film};
 use crate::json::{list, number, object, text};
@@ -68,10 +70,7 @@ pub async fn quantized(format: &str, on_device: bool) -> Answer {
 pub async fn multiply(format: &str) -> Answer {
     let (_, format) = shown(format)?;
     let gpu = device()?;
-    let roof = match with(|mill| (mill.kept.take(), mill.roof.clone()).1) {
-        Some(roof) => roof,
-        None => measured_roof(&gpu).await.map_err(told)?,
-    };
+    let roof = the_roof(&gpu).await?;
     data(&weights::multiply(&gpu, &format, &roof).await.map_err(told)?.json())
 }
 
@@ -170,6 +169,59 @@ pub async fn time_part(name: &str, rows: u32, ratio: f32) -> Answer {
     let timed = film::time_part(&device()?, name, rows as usize, ratio).await.map_err(told)?;
     let (timing, plan) = timed.ok_or_else(|| told(format!("a layer has no part {name}")))?;
     data(&object(&[("us", list(timing.us.map(number))), ("plan", text(&plan))]))
+}
+
+/// Sizes and formats of the section on adapters.
+#[wasm_bindgen]
+pub fn adapters() -> Answer {
+    data(&adapters::shape_json(&caps()))
+}
+
+/// What LoRA, DoRA and BoRA make of a weight, by `{ format, rank, scale, magnitude, columns_first }`.
+#[wasm_bindgen]
+pub async fn merged(asked: JsValue) -> Answer {
+    let asked = asked_merge(&asked);
+    let shown = match with(|mill| mill.gpu.clone()) {
+        Some(gpu) => asked.on_device(&gpu).await,
+        None => asked.on_host(),
+    };
+    let shown = shown.map_err(told)?;
+    let answer = data(&shown.json())?;
+    let [rows, columns] = &shown.magnitudes;
+    let numbers = [("made", &shown.made), ("base", &shown.base), ("rows", rows), ("columns", columns)];
+    for (name, numbers) in
+        numbers.into_iter().chain(adapters::KINDS.into_iter().zip(shown.merged.iter().map(|m| &m.weight)))
+    {
+        put(&answer, name, &js_sys::Float32Array::from(numbers.as_slice()))?;
+    }
+    Ok(answer)
+}
+
+/// A merge of the size of a layer. The roof is measured first, unless it has been.
+#[wasm_bindgen]
+pub async fn time_merge(kind: &str, asked: JsValue) -> Answer {
+    let gpu = device()?;
+    let roof = the_roof(&gpu).await?;
+    data(&adapters::time_merge(&gpu, kind, &asked_merge(&asked), &roof).await.map_err(told)?.json())
+}
+
+fn asked_merge(asked: &JsValue) -> Asked {
+    let number = |name| get(asked, name).and_then(|v| v.as_f64()).unwrap_or_default();
+    Asked {
+        format: get(asked, "format").and_then(|v| v.as_string()).unwrap_or_default(),
+        rank: (number("rank") as usize).clamp(1, RANK_MOST),
+        scale: number("scale") as f32,
+        magnitude: number("magnitude") as f32,
+        columns_first: get(asked, "columns_first").is_some_and(|v| v.is_truthy()),
+    }
+}
+
+/// The roof, measured now unless it has been; and what ran last is let go.
+async fn the_roof(gpu: &Dispatcher) -> Result<Rc<Roof>, JsError> {
+    match with(|mill| (mill.kept.take(), mill.roof.clone()).1) {
+        Some(roof) => Ok(roof),
+        None => measured_roof(gpu).await.map_err(told),
+    }
 }
 
 fn put(object: &JsValue, name: &str, value: &JsValue) -> Result<(), JsError> {

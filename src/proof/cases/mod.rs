@@ -322,10 +322,11 @@ impl Case {
         Ok((hosts, expected))
     }
 
-    /// What the outputs must be of these inputs, in the place of those that the case would make.
+    /// What the outputs must be of these inputs, in the place of those that the case would make. Weights are made, but for those of which
+    /// there are values too.
     ///
     /// # Errors
-    /// An attribute of the wrong type, or an input without values.
+    /// An attribute of the wrong type, an input without values, or a weight that cannot be encoded.
     pub fn expected(&self, hosts: &Values, storage: Elem) -> Result<Vec<Expected>> {
         let mut arrays = BTreeMap::new();
         for input in &self.inputs {
@@ -333,10 +334,18 @@ impl Case {
             arrays.insert(input.role, Array { shape: input.shape.clone(), data });
         }
         for weight in self.linked_weights() {
-            let data = weight.packed(&self.name)?.decode().into_iter().map(f64::from).collect();
+            let data = self.packed(weight, hosts)?.decode().into_iter().map(f64::from).collect();
             arrays.insert(weight.role, Array { shape: vec![weight.rows, weight.shape[1]], data });
         }
         (family(self.op).expected)(self, &arrays, storage)
+    }
+
+    /// A weight of these values, where it has some; else of those that the case makes.
+    pub(super) fn packed(&self, weight: &WeightInput, hosts: &Values) -> Result<Packed<'static>> {
+        match hosts.get(weight.role) {
+            Some(values) => weight.of(values, weight.rows),
+            None => weight.packed(&self.name),
+        }
     }
 
     /// The values of an input, as many as its shape says.
