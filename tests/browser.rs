@@ -534,6 +534,16 @@ fn skips(browser: &Browser, _: &Set) -> Result<()> {
          must(`it says ${$('#skipping .of-kept figcaption').textContent}`, $('#skipping .of-kept figcaption').textContent === 'Layer 27keeps 192 of 384 patches');
          slide('patch', 200);
          must(`the patch says ${$('#skipping .hint').textContent}`, /^Patch 8, 8: score .*, gate .*, [0-9]+(st|nd|rd|th) of 384 in layer 27: (kept|skipped)\\. [0-9]+ layers of 28/.test($('#skipping .hint').textContent));
+         // A picture of one's own, and the drawn one again.
+         const own = document.createElement('canvas');
+         Object.assign(own, { width: 300, height: 100 }).getContext('2d').fillRect(0, 0, 300, 60);
+         const files = new DataTransfer();
+         files.items.add(new File([await new Promise((r) => own.toBlob(r))], 'own.png', { type: 'image/png' }));
+         const file = $('#skipping [type=file]');
+         const other = await settle('a picture of one’s own', () => { file.files = files.files; file.dispatchEvent(new Event('change')); });
+         must('it is not shown', other.frames[0] !== linear.frames[0] && other.tokens === linear.tokens);
+         const again = await settle('the drawn one', () => press('The mill again', $('#skipping')));
+         must('the drawn one is another', again.frames.join() === linear.frames.join());
          press('Time this layer', $('#skipping'));
          await until('the times are there', 120, () => $('#skipping .ratio b') || $('#skipping .trouble'));
          must($('#skipping .trouble')?.textContent, !$('#skipping .trouble'));

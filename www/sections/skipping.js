@@ -127,7 +127,7 @@ class Film {
   }
 
   draws(work, own) {
-    const on = this.picture.getContext("2d");
+    const on = this.picture.getContext("2d", { willReadFrequently: true });
     on.clearRect(0, 0, this.wide, this.high);
     work(on);
     this.back.hidden = !own;
