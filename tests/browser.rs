@@ -562,14 +562,14 @@ fn adapts(browser: &Browser, _: &Set) -> Result<()> {
          const settle = async (what, change) => {
            const before = $('#adapters .of-bora .facts').firstChild;
            change();
-           await until(what, 60, () => $('#adapters .of-bora .facts').firstChild !== before && !$('#adapters [aria-busy]'));
+           await until(what, 120, () => $('#adapters .of-bora .facts').firstChild !== before && !$('#adapters [aria-busy]'));
            must(`${what}: ${$('#adapters .trouble')?.textContent}`, !$('#adapters .trouble'));
            for (const kind of ['lora', 'dora', 'bora']) {
              must(`${what}, ${kind}: ${$(`#adapters .of-${kind} .facts`).textContent}`, !$('#adapters .bad') && /^(0|[\\d.]+·10⁻[⁵⁶⁷⁸⁹])$/.test(fact(kind, 'difference')) && parseFloat(fact(kind, 'worst')) <= 1);
            }
          };
          const slide = (key, value) => { const e = $(`#adapters-${key}`); e.value = value; e.dispatchEvent(new Event('input')); };
-         await until('the pictures are there', 60, () => fact('bora', 'difference'));
+         await until('the pictures are there', 120, () => fact('bora', 'difference'));
          const held = (kind) => ['rows', 'columns'].map((of) => fact(kind, of).split(',')[0]).join();
          const all = () => ['lora', 'dora', 'bora'].map(held).join(' ');
          must(`norms are ${all()}`, all() === 'no m,no m |m|,no m not |m|,|m|');
