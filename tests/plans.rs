@@ -160,7 +160,27 @@ fn titled() -> Vec<(String, Asked)> {
         let asked = sweep::case(&name, Elem::Bf16);
         told(name, asked)
     });
-    asks.chain(layers).chain(numbers).chain(weights).chain(skipping).chain(merges).chain(whole).collect()
+    let attention = [
+        "qkv_prologue/llama3-8b-decode",
+        "qkv_prologue/qwen3-0.6b-prefill",
+        "qkv_prologue/olmo2-1b-prefill",
+        "attention/llama3-8b-decode-1024",
+        "attention/llama3-8b-decode-32768",
+        "attention/llama3-8b-decode-8192-q8_0",
+        "attention/qwen3-0.6b-decode-8192-q4_0",
+        "attention/gemma3-4b-decode-32768",
+        "attention/llama3-8b-prefill-512",
+        "attention/llama3-8b-prefill-4096",
+        "attention/gemma3-4b-prefill-512",
+        "attention/vit-b16",
+        "attention/ragged-paged",
+        "attention/nan-for-some",
+    ];
+    let attention = attention.map(|name| told(name.to_owned(), sweep::case(name, Elem::F16)));
+    let wide = "attention/wide".to_owned();
+    let wide = told(format!("{wide} in f32"), sweep::case(&wide, Elem::F32));
+    let attention = attention.into_iter().chain([wide]);
+    asks.chain(layers).chain(numbers).chain(weights).chain(skipping).chain(merges).chain(whole).chain(attention).collect()
 }
 
 fn table() -> String {
@@ -476,13 +496,23 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             (tiles, 1, lanes)
         }
         "attention/naive" => (rows * len.div_ceil(256), 1, 64),
-        "attention/split" | "attention/tiled" => {
+        kernel @ ("attention/split" | "attention/tiled" | "attention/tiled_coop") => {
             let p: AttentionParams = *bytemuck::from_bytes(&step.params);
             let [batch, heads, kv_heads, queries] = [p.batch, p.heads, p.kv_heads, p.queries].map(u64::from);
             let of_heads = step.key.consts.contains(&("KV_HEAD", Const::Bool(true)));
             let shared = if of_heads { 1 } else { heads / kv_heads };
-            let tiles = (shared * queries).div_ceil(constant("ROWS"));
-            (batch * heads / shared * tiles * u64::from(p.splits), 1, constant("LANE_COUNT"))
+            // Of elements of the batch that differ, as many as there may be.
+            let tiles = match step.key.consts.contains(&("RAGGED_Q", Const::Bool(true))) {
+                true => shared * queries / constant("ROWS") + batch,
+                false => batch * (shared * queries).div_ceil(constant("ROWS")),
+            };
+            let lanes = match kernel {
+                "attention/tiled_coop" => {
+                    constant("ROWS") / constant("SUB_ROWS") * constant("PARTS") * constant("SUBGROUP")
+                }
+                _ => constant("LANE_COUNT"),
+            };
+            (heads / shared * tiles * u64::from(p.splits), 1, lanes)
         }
         "attention/merge" => (rows * len.div_ceil(4), 64, 64),
         "rope/pairs" => {

@@ -69,40 +69,21 @@ fn products(lane_of_key: u32, key: u32) -> array<f32, ROWS> {
 
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    // Heads whose keys are the same, and how many rows of them there are.
-    var group_heads = attention_params.heads / attention_params.kv_heads;
-    if (KV_HEAD) { group_heads = 1u; }
-    let rows = group_heads * attention_params.queries;
-    let tiles = (rows + ROWS - 1u) / ROWS;
     let id = group.x + group.y * attention_params.fold;
     let split = id % attention_params.splits;
-    let tile = id / attention_params.splits % tiles;
-    let heads = id / attention_params.splits / tiles; // a group of heads of an element of the batch
-    let groups = attention_params.heads / group_heads;
-    let b = heads / groups;
-    if (b >= attention_params.batch) { return; }
-    let head0 = heads % groups * group_heads;
-    let row0 = tile * ROWS;
-    let count = min(rows - row0, ROWS);
+    let tile = attention_tile(id / attention_params.splits, ROWS);
+    if (tile.count == 0u) { return; }
+    let count = tile.count;
+    let b = tile.b;
     let d = attention_params.keys.width;
     let e = attention_params.values.width;
 
     // What is past the last row is the last row again, and stored by nobody.
-    let one = attention_row(b, head0 + row0 % group_heads, row0 / group_heads);
-    var first = one.position;
-    var last = one.position;
-    for (var r = 1u; r < count; r++) {
-        let position = attention_row(b, head0, (row0 + r) / group_heads).position;
-        first = min(first, position);
-        last = max(last, position);
-    }
-    if (lane < ROWS) {
-        let r = row0 + min(lane, count - 1u);
-        tile_row[lane] = attention_row(b, head0 + r % group_heads, r / group_heads);
-    }
+    let one = attention_tile_row(tile, 0u);
+    let all = attention_tile_range(tile, one);
+    if (lane < ROWS) { tile_row[lane] = attention_tile_row(tile, lane); }
     for (var i = lane; i < ROWS * QUADS; i += LANE_COUNT) {
-        let r = row0 + min(i / QUADS, count - 1u);
-        let at = attention_row(b, head0 + r % group_heads, r / group_heads).at;
+        let at = attention_tile_row(tile, i / QUADS).at;
         let quad = i % QUADS * 4u;
         var v = vec4<f32>();
         if (quad < d) { v = q_load4(attention_params.q0 + at * d + quad, min(d - quad, 4u)); }
@@ -112,7 +93,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
 
-    let all = attention_range(b, one.keys, first, last);
     let each = ((all.y - all.x + attention_params.splits - 1u) / attention_params.splits + KEYS - 1u) / KEYS * KEYS;
     let from_key = min(all.x + split * each, all.y);
     let to_key = min(from_key + each, all.y);

@@ -8,8 +8,7 @@
 // one quad to each of its rows. The same lanes have the same rows throughout: top, sum and y never leave them.
 // Good for prefill: a staged key serves ROWS rows, the heads of a group among them. Tiles of keys that are outside of what all the
 // rows see are not looked at; the workgroups with most keys of a causal mask come first, so that none of them is left for the end.
-// Wrong for few rows, which attention/split takes: rows of a tile that are not there are computed all the same. It takes no queries
-// that lie one after the other (RAGGED_Q), whose tiles only the device could count.
+// Wrong for few rows, which attention/split takes: rows of a tile that are not there are computed all the same.
 //
 // A quad of queries or of P serves 4 keys or columns, and a quad of keys or values LANE_ROWS rows: with LANE_ROWS = 4, 8 quads of
 // workgroup memory for 64 multiplications. Quads of keys are turned by fours, so that neighbouring lanes ask different banks.
@@ -84,39 +83,15 @@ fn stage_values(lane: u32, slice: u32, first: u32) {
 
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    // Heads whose keys are the same, and how many rows of them there are.
-    var group_heads = attention_params.heads / attention_params.kv_heads;
-    if (KV_HEAD) { group_heads = 1u; }
-    let all_rows = group_heads * attention_params.queries;
-    let tiles = (all_rows + ROWS - 1u) / ROWS;
-    let id = group.x + group.y * attention_params.fold;
-    let heads = id / tiles; // a group of heads of an element of the batch
-    let groups = attention_params.heads / group_heads;
-    let b = heads / groups;
-    if (b >= attention_params.batch) { return; }
-    let head0 = heads % groups * group_heads;
-    let row0 = (tiles - 1u - id % tiles) * ROWS;
-    let count = min(all_rows - row0, ROWS);
-
-    // The keys that some row may see.
-    let one = attention_row(b, head0, row0 / group_heads);
-    var first = one.position;
-    var last = attention_row(b, head0, (row0 + count - 1u) / group_heads).position;
-    if (POSITIONS) {
-        for (var l = row0 / group_heads; l <= (row0 + count - 1u) / group_heads; l++) {
-            let position = attention_row(b, head0, l).position;
-            first = min(first, position);
-            last = max(last, position);
-        }
-    }
-    let range = attention_range(b, one.keys, first, last);
+    let own = attention_tile(group.x + group.y * attention_params.fold, ROWS);
+    if (own.count == 0u) { return; }
+    let count = own.count;
+    let one = attention_tile_row(own, 0u);
+    let range = attention_tile_range(own, one);
 
     if (lane == 0u) { atomicStore(&tile_odd, 0u); } // workgroup memory may hold anything at first
     // What is past the last row is the last row again, and stored by nobody.
-    for (var i = lane; i < ROWS; i += LANE_COUNT) {
-        let r = row0 + min(i, count - 1u);
-        tile_at[i] = attention_row(b, head0 + r % group_heads, r / group_heads).at;
-    }
+    for (var i = lane; i < ROWS; i += LANE_COUNT) { tile_at[i] = attention_tile_row(own, i).at; }
     let lane_x = lane % LANES_X;
     let lane_row = lane / LANES_X * LANE_ROWS;
     var rows: array<attention_Row, LANE_ROWS>;
@@ -125,8 +100,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var wrong: array<bool, LANE_ROWS>;
     var y: array<vec4<f32>, SLICES * LANE_ROWS>;
     for (var i = 0u; i < LANE_ROWS; i++) {
-        let r = row0 + min(lane_row + i, count - 1u);
-        rows[i] = attention_row(b, head0 + r % group_heads, r / group_heads);
+        rows[i] = attention_tile_row(own, lane_row + i);
         top[i] = attention_LOWEST;
     }
 
@@ -135,8 +109,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var token = 0u;
             var key = attention_NONE;
             if (key0 + i < range.y) {
-                token = attention_token(b, key0 + i);
-                if (!LISTED || token < attention_params.place.room) { key = attention_key(b, one.g, token); }
+                token = attention_token(own.b, key0 + i);
+                if (!LISTED || token < attention_params.place.room) { key = attention_key(own.b, one.g, token); }
             }
             tile_token[i] = token;
             tile_key[i] = key;

@@ -15,7 +15,7 @@ struct attention_Params {
     batch: u32,
     heads: u32,      // of queries
     kv_heads: u32,   // of keys and values
-    queries: u32,    // of each element of the batch; not used where they differ
+    queries: u32,    // of each element of the batch; of all, where they differ
     head_rows: u32,  // rows of q and y from one head to the next
     token_rows: u32, // from one query to the next
     q0: u32,         // first element of q
@@ -183,6 +183,77 @@ fn attention_range(b: u32, keys: u32, first: i32, last: i32) -> vec2<u32> {
         }
     }
     return vec2<u32>(u32(low), u32(max(high, low)));
+}
+
+// Rows whose keys are the same: queries of one head, or of all heads of a group, which lie side by side: row r is query r / heads of head
+// `head0 + r % heads`. A tile is some of them.
+struct attention_Tile {
+    b: u32,
+    head0: u32,
+    heads: u32,
+    row0: u32,  // its first
+    count: u32, // so many; 0 where there is no such tile
+}
+
+// Tile number `id` of those of so many rows. Of queries that are causal, the last come first: they have the most keys, and
+// none of them is left for the end. Where elements of the batch have queries of their own number, those of element b begin at tile
+// ⌊first row / size⌋ + b, which leaves room for all before it; so a search finds b, and the last tile of an element may be empty.
+fn attention_tile(id: u32, size: u32) -> attention_Tile {
+    var tile: attention_Tile;
+    tile.heads = attention_params.heads / attention_params.kv_heads;
+    if (KV_HEAD) { tile.heads = 1u; }
+    let groups = attention_params.heads / tile.heads;
+    var rows = tile.heads * attention_params.queries;
+    if (RAGGED_Q) {
+        let tiles = tile.heads * attention_params.queries / size + attention_params.batch;
+        if (id / tiles >= groups) { return tile; }
+        tile.head0 = id / tiles * tile.heads;
+        let n = tiles - 1u - id % tiles;
+        for (var end = attention_params.batch; tile.b + 1u < end;) {
+            let middle = (tile.b + end) / 2u;
+            if (attention_first_tile(tile.heads, middle, size) <= n) { tile.b = middle; } else { end = middle; }
+        }
+        rows = tile.heads * attention_queries(tile.b);
+        tile.row0 = (n - attention_first_tile(tile.heads, tile.b, size)) * size;
+    } else {
+        let tiles = (rows + size - 1u) / size;
+        let heads = id / tiles; // a group of heads of an element of the batch
+        tile.b = heads / groups;
+        if (tile.b >= attention_params.batch) {
+            tile.b = 0u;
+            return tile;
+        }
+        tile.head0 = heads % groups * tile.heads;
+        tile.row0 = (tiles - 1u - id % tiles) * size;
+    }
+    if (tile.row0 < rows) { tile.count = min(rows - tile.row0, size); } else { tile.row0 = 0u; }
+    return tile;
+}
+
+fn attention_first_tile(heads: u32, b: u32, size: u32) -> u32 {
+    return heads * little_word(attention_params.q_starts + b) / size + b;
+}
+
+// Row i of a tile; what is past the last one is the last one again.
+fn attention_tile_row(tile: attention_Tile, i: u32) -> attention_Row {
+    let r = tile.row0 + min(i, max(tile.count, 1u) - 1u);
+    return attention_row(tile.b, tile.head0 + r % tile.heads, r / tile.heads);
+}
+
+// The keys that some row of a tile may see; `one` is a row of it.
+fn attention_tile_range(tile: attention_Tile, one: attention_Row) -> vec2<u32> {
+    if (tile.count == 0u) { return vec2<u32>(); }
+    let last_row = tile.row0 + tile.count - 1u;
+    var first = attention_row(tile.b, tile.head0, tile.row0 / tile.heads).position;
+    var last = attention_row(tile.b, tile.head0, last_row / tile.heads).position;
+    if (POSITIONS) {
+        for (var l = tile.row0 / tile.heads; l <= last_row / tile.heads; l++) {
+            let position = attention_row(tile.b, tile.head0, l).position;
+            first = min(first, position);
+            last = max(last, position);
+        }
+    }
+    return attention_range(tile.b, one.keys, first, last);
 }
 
 // The token that is key j.

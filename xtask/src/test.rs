@@ -17,8 +17,9 @@ const WITH_EACH_CAPS: [&str; 2] = ["correctness", "golden"];
 /// Run on a device with full capabilities; so does every integration test that is named nowhere here.
 const WITH_FULL_CAPS: [&str; 1] = ["dispatch"];
 /// Run on the newest lavapipe, the only device of the matrix with matrix units: the plans that need them, by a part of their names, the golden
-/// cases of their op, among whose plans they are, and that the device has such units at all.
-const WITH_MATRIX_UNITS: [(&str, &str); 3] = [("probe", "matri"), ("correctness", "tiled_coop"), ("golden", "linear/")];
+/// cases of their ops, among whose plans they are, and that the device has such units at all.
+const WITH_MATRIX_UNITS: [(&str, &str); 4] =
+    [("probe", "matri"), ("correctness", "tiled_coop"), ("golden", "linear/"), ("golden", "attention/")];
 /// Needs the page, served.
 const BROWSER: &str = "browser";
 

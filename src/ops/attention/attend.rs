@@ -2,12 +2,12 @@
 
 use crate::caps::{Caps, DeviceKind};
 use crate::error::{Error, Result, shape_error};
-use crate::kv::{KEYS, KvAt, KvLayout, KvPlace, KvRows, Place, VALUES};
+use crate::kv::{KEYS, KvAt, KvFormat, KvLayout, KvPlace, KvRows, Place, VALUES};
 use crate::ops::attention::Order;
 use crate::ops::little::{ABSENT, Little, Words};
 use crate::ops::norm::want_elem;
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Means, Part, grid};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, matrix_filling};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Const, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
@@ -20,6 +20,10 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// nothing gives zeros, and −∞ as its lse. A NaN in a query makes NaN of its row of y and of no other.
 ///
 /// Sums are f32. `softcap(l) = softcap·tanh(l / softcap)`. All features go with each other.
+///
+/// Matrix units take f16. Where q, keys and values are stored in 16 bits or less and a device has such units, they are used for many queries:
+/// f16 and bf16 pass exactly, in the range of f16 by powers of two; what is decoded from codes, and the weights of the softmax, are rounded by
+/// 2^-11 of themselves. Where one of the three is f32 they are used by the plan's name only, such as `tiled_coop/64x64`.
 ///
 /// ```
 /// use gristmill::ops::attention::Attention;
@@ -287,6 +291,55 @@ impl TiledShape {
             257..=512 => Some(Self { rows: 32, keys: 64, lane_count: 256 }),
             _ => None,
         }
+    }
+}
+
+/// Tiles that fill a device: two for each of 128 multiprocessors.
+const MATRICES_FILLED: u64 = 256;
+
+/// A shape of `attention/tiled_coop`, whose constants these are.
+#[derive(Clone, Copy)]
+struct Matrices {
+    name: &'static str,
+    rows: u32,
+    keys: u32,
+    /// Subgroups that share rows.
+    parts: u32,
+}
+
+/// The largest first.
+const MATRICES: [Matrices; 5] = [
+    Matrices { name: "tiled_coop/128x32", rows: 128, keys: 32, parts: 1 },
+    Matrices { name: "tiled_coop/64x64", rows: 64, keys: 64, parts: 1 },
+    Matrices { name: "tiled_coop/64x32", rows: 64, keys: 32, parts: 1 },
+    Matrices { name: "tiled_coop/64x32/2", rows: 64, keys: 32, parts: 2 },
+    Matrices { name: "tiled_coop/32x32/2", rows: 32, keys: 32, parts: 2 },
+];
+
+/// Numbers of a query, and of a value, of which a subgroup keeps its rows in registers.
+const MATRICES_WIDEST: u32 = 128;
+
+impl Matrices {
+    /// Rows of a subgroup, where units of this size are in subgroups of so many lanes: 16, or 8 where every row would not have a lane.
+    fn sub_rows(&self, (size, subgroup): (u32, u32)) -> Option<u32> {
+        [16, 8].into_iter().find(|rows| rows % size == 0 && subgroup * self.parts >= *rows)
+    }
+
+    fn lanes(&self, units: (u32, u32)) -> Option<u32> {
+        Some(self.rows / self.sub_rows(units)? * self.parts * units.1)
+    }
+
+    /// Numbers of a query and a value, rounded up to as many as a tile has keys: so many pass through workgroup memory at a time.
+    fn widths(&self, d: u64, e: u64) -> Option<[u32; 2]> {
+        let most = u64::from(MATRICES_WIDEST * self.parts);
+        let widths = [d, e].map(|width| width.next_multiple_of(self.keys.into()));
+        widths.iter().all(|width| *width <= most).then(|| widths.map(|width| width as u32))
+    }
+
+    fn fits(&self, caps: &Caps, units: (u32, u32), d: u64, e: u64) -> bool {
+        let (Some(lanes), Some([d, e])) = (self.lanes(units), self.widths(d, e)) else { return false };
+        let bytes = self.keys * (2 * d.max(e) + 24) + self.rows * (self.keys * 6 + 56) + 12;
+        bytes <= caps.workgroup_bytes && lanes <= caps.invocations && lanes / self.rows <= units.1
     }
 }
 
@@ -579,7 +632,11 @@ impl Problem for AttentionProblem {
         }
         self.fits(caps)?;
         let mut plans = self.split_plans(caps)?;
+        let (matrices, at) = (self.matrices_plans(caps)?, plans.len());
         plans.extend(self.tiled_plans(caps)?);
+        let at = if self.is_for_matrices() { at } else { plans.len() };
+        plans.splice(at..at, matrices);
+        // The last runs everywhere.
         plans.push(self.naive(caps)?);
         Ok(plans)
     }
@@ -735,16 +792,26 @@ impl AttentionProblem {
         params.lse0 = step.write("lse", 6, self.lse.map(|l| Part::whole(LSE, l)));
     }
 
-    /// Rows that read the same keys: heads of a group, and the queries of each.
-    fn sharing(&self) -> u64 {
-        let heads = if self.told[KV_HEAD] { 1 } else { self.heads / self.kv_heads };
-        u64::from(heads) * u64::from(self.queries)
+    /// Heads that read the same keys.
+    fn group(&self) -> u64 {
+        if self.told[KV_HEAD] { 1 } else { u64::from(self.heads / self.kv_heads) }
     }
 
-    /// Tiles of so many rows that share keys, of the whole batch.
+    /// Rows that read the same keys: heads of a group, and the queries of each; where elements of the batch differ, as many as they have on
+    /// the average.
+    fn sharing(&self) -> u64 {
+        let queries = if self.told[Q_STARTS] { self.queries.div_ceil(self.batch.max(1)) } else { self.queries };
+        self.group() * u64::from(queries)
+    }
+
+    /// Tiles of so many rows that share keys, of the whole batch; where elements of it differ, as many as there may be.
     fn tiles(&self, rows: u32) -> u64 {
-        let groups = if self.told[KV_HEAD] { self.heads } else { self.kv_heads };
-        u64::from(self.batch) * u64::from(groups) * self.sharing().div_ceil(u64::from(rows))
+        let (rows, batch) = (u64::from(rows), u64::from(self.batch));
+        let of_group = match self.told[Q_STARTS] {
+            true => self.group() * u64::from(self.queries) / rows + batch,
+            false => batch * self.sharing().div_ceil(rows),
+        };
+        u64::from(self.heads) / self.group() * of_group
     }
 
     /// Some operand is f16, the device has it, and reading it as such is worth while.
@@ -758,7 +825,7 @@ impl AttentionProblem {
         let (quads, columns) = ((self.k.width.div_ceil(32) * 8) as u32, self.v.width.div_ceil(4) as u32);
         let lane_count = SPLIT_LANES.min(caps.invocations);
         let columns = columns.next_power_of_two();
-        if self.told[Q_STARTS] || self.sharing() > SPLIT_ROWS_MOST || columns > lane_count {
+        if self.sharing() > SPLIT_ROWS_MOST || columns > lane_count {
             return None;
         }
         // A device stores quantised keys to read less of them: a lane that has a block loads its scale once.
@@ -837,7 +904,7 @@ impl AttentionProblem {
     fn tiled_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let shape = TiledShape::of(self.v.width).filter(|shape| shape.lane_count <= caps.invocations);
         let Some(shape) = shape else { return Ok(Vec::new()) };
-        if self.told[Q_STARTS] || self.sharing() < TILED_ROWS_LEAST {
+        if self.sharing() < TILED_ROWS_LEAST {
             return Ok(Vec::new());
         }
         let all = Means::without_sums(caps, self.native_f16(caps));
@@ -860,6 +927,60 @@ impl AttentionProblem {
         begun.steps.push(step.step(&params, grid));
         let why = "many queries: a tile of keys and values serves many rows, all heads of a group among them";
         Ok(Self::plan_of(begun, &format!("tiled{}", means.f16()), why))
+    }
+
+    /// Whether matrix units may be chosen for the caller: they make operands f16. What is stored in 16 bits or less passes as it is, or loses
+    /// less than it has lost; who has f32 wants f32.
+    fn is_for_matrices(&self) -> bool {
+        self.q.elem != Elem::F32 && ![self.k.format, self.v.format].contains(&KvFormat::F32)
+    }
+
+    /// Plans by matrix units, the best first. Where nobody gets them without asking, one is enough, and none on a software device, which takes
+    /// seconds to compile it.
+    fn matrices_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let cpu = caps.kind == DeviceKind::Cpu;
+        let asked = self.sharing() >= TILED_ROWS_LEAST && (!cpu || self.is_for_matrices());
+        let Some(units) = caps.matrix_units().filter(|_| asked) else { return Ok(Vec::new()) };
+        let fits = |shape: &&Matrices| shape.fits(caps, units, self.k.width, self.v.width);
+        let mut shapes: Vec<_> = MATRICES.iter().filter(fits).collect();
+        // The more rows a tile has, the less is read; but they should be there, and tiles enough for all cores.
+        let good = |shape: &&Matrices| {
+            self.sharing() * 2 > u64::from(shape.rows) && (cpu || self.tiles(shape.rows) >= MATRICES_FILLED)
+        };
+        let best = shapes.iter().position(good).unwrap_or(shapes.len().saturating_sub(1));
+        shapes.rotate_left(best);
+        if cpu || !self.is_for_matrices() {
+            shapes.truncate(1);
+        }
+        shapes.into_iter().map(|shape| self.matrices(caps, units, shape)).collect()
+    }
+
+    fn matrices(&self, caps: &Caps, units: (u32, u32), shape: &Matrices) -> Result<Plan> {
+        let mut begun = self.begin(caps)?;
+        let means = Means { subgroup: Some(units.1), native_f16: self.native_f16(caps) };
+        let (mut step, mut params) = self.kernel("attention/tiled_coop", &begun.words);
+        self.inputs(&mut step, &mut params, means.native_f16);
+        self.outputs(&mut step, &mut params, means.native_f16);
+        let [d, e] = shape.widths(self.k.width, self.v.width).unwrap_or_default();
+        for (name, value) in [
+            ("ROWS", shape.rows),
+            ("KEYS", shape.keys),
+            ("SUB_ROWS", shape.sub_rows(units).unwrap_or_default()),
+            ("PARTS", shape.parts),
+            ("D", d),
+            ("E", e),
+        ] {
+            step.set(name, Const::U32(value));
+        }
+        let f16 = [self.k.format, self.v.format] == [KvFormat::F16; 2];
+        step.set("SCALED", Const::Bool(!f16));
+        step.fill("matrix", matrix_filling(units.0));
+        means.reduce(&mut step);
+        let grid = grid(OP, caps, self.tiles(shape.rows))?;
+        params.fold = grid[0];
+        begun.steps.push(step.step(&params, grid));
+        let why = "many queries: f16 operands, by matrix units";
+        Ok(Plan { operands: Some(Elem::F16), ..Self::plan_of(begun, shape.name, why) })
     }
 
     fn naive(&self, caps: &Caps) -> Result<Plan> {

@@ -189,23 +189,27 @@ fn with_reference<T>(
     })
 }
 
-pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
+pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> {
     with_reference(case, arrays, |a| {
         let mut y = Expected::new("y", reference::attention(a), Vec::new());
         y.bound = vec![0.0; y.want.len()];
+        y.rounded = y.bound.clone();
         let stats = case.outputs.iter().find(|o| o.role == "lse").map_or(0, |o| o.shape.iter().product());
         let mut lse = Expected::new("lse", vec![0.0; stats], vec![0.0; stats]);
+        lse.rounded = lse.bound.clone();
         let ragged = arrays.contains_key("q_starts");
+        let halved = Loss::halved(case, a, storage);
         for (b, queries) in a.queries.iter().enumerate() {
             for l in 0..*queries {
                 for (h, attended) in a.query(b, l).into_iter().enumerate() {
                     let row = (a.query)(b, h, l);
                     let e = a.v.shape.last().copied().unwrap_or(1);
-                    let y = (&y.want[row * e..][..e], &mut y.bound[row * e..][..e]);
-                    let error = bound(a, h, &attended, y);
+                    let want = &y.want[row * e..][..e];
+                    let error = bound(a, h, &attended, &Loss::NONE, (want, &mut y.bound[row * e..][..e]));
+                    let rounded = bound(a, h, &attended, &halved, (want, &mut y.rounded[row * e..][..e]));
                     let stat = if ragged { row } else { (b * a.heads + h) * queries + l };
-                    if let (Some(want), Some(bound)) = (lse.want.get_mut(stat), lse.bound.get_mut(stat)) {
-                        (*want, *bound) = (attended.lse, error);
+                    if stat < stats {
+                        (lse.want[stat], lse.bound[stat], lse.rounded[stat]) = (attended.lse, error, rounded);
                     }
                 }
             }
@@ -214,32 +218,98 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
     })
 }
 
+/// What is lost before f32 sums are made.
+struct Loss {
+    /// Of a product of a query and a key, by the size of it.
+    dot: f64,
+    /// And whatever its size.
+    dot_lost: f64,
+    /// Of a weight, of itself.
+    weight: f64,
+    /// And of the largest of its row.
+    weight_lost: f64,
+    /// Of a value, of itself.
+    value: f64,
+    /// And whatever its size.
+    value_lost: f64,
+    /// Units in the last place of a sum, for each number that is added to it.
+    added: f64,
+}
+
+impl Loss {
+    /// By plans that take operands as they are stored.
+    const NONE: Self =
+        Self { dot: 0.0, dot_lost: 0.0, weight: 0.0, weight_lost: 0.0, value: 0.0, value_lost: 0.0, added: 0.0 };
+
+    /// By those that make them f16, in the range of f16 by powers of two: what is stored in 16 bits passes as it is, other numbers are rounded,
+    /// or cut off by 2^-10 of themselves. What is below 2^-23 of the largest that shares its power may be lost: a query shares it
+    /// with its row, keys with those of a tile, values with all, weights with their row. Additions are in any order, and may cut off.
+    fn halved(case: &Case, a: &reference::Attention<'_>, storage: Elem) -> Self {
+        let error = |role: &str| {
+            let input = case.inputs.iter().find(|i| i.role == role);
+            let exact = match input.map(|i| i.stored) {
+                Some(Stored::Kv(format)) => format.elem().is_some_and(|elem| elem != Elem::F32),
+                stored => stored.map_or(storage, |s| s.elem(storage)) != Elem::F32,
+            };
+            if exact { 0.0 } else { 2f64.powi(-10) }
+        };
+        let largest = |of: &Array| of.data.iter().filter(|v| v.is_finite()).fold(0.0f64, |most, v| most.max(v.abs()));
+        let lost = 2f64.powi(-23);
+        let d = a.q.shape.last().copied().unwrap_or(1) as f64;
+        let (q, k) = (error("q"), error("k"));
+        Self {
+            dot: q + k + q * k,
+            dot_lost: 2.0 * lost * a.scale.abs() * d * largest(a.q) * largest(a.k),
+            weight: 2f64.powi(-10),
+            weight_lost: lost,
+            value: error("v"),
+            value_lost: lost * largest(a.v),
+            added: 2.0,
+        }
+    }
+}
+
 /// How far the numbers of a row may be off, and its lse.
 ///
 /// The error of a logit is that of its dot product, which is summed by quads, and of what is added to it, each of which is rounded with
 /// the logit; tanh is within 64 units of the last place. exp(x) is within 3 + 2|x| units of the last place by the specification of WGSL,
 /// and x itself is rounded; where the largest logit grows, the sums so far are multiplied by another exp, whose arguments add up to x. So
-/// the relative error of a weight follows, and y is off by that of each weight times how far its value may be from y. Then come the sums
-/// over the keys, in any order, and the quotient. log is within 2^-21, or 3 units of the last place.
-fn bound(a: &reference::Attention<'_>, h: usize, row: &reference::Attended, (y, bound): (&[f64], &mut [f64])) -> f64 {
+/// the relative error of a weight follows, but no weight is above 1; and y is off by that of each weight times how far its value may be
+/// from y. Then come the sums over the keys, in any order, and the quotient. lse is off by no more than the largest error of a logit. log is
+/// within 2^-21, or 3 units of the last place.
+fn bound(
+    a: &reference::Attention<'_>,
+    h: usize,
+    row: &reference::Attended,
+    loss: &Loss,
+    (y, bound): (&[f64], &mut [f64]),
+) -> f64 {
     let (d, e) = (a.q.shape.last().copied().unwrap_or(1), y.len());
     let n = row.seen.len() as f64;
     let sink = a.sinks.map(|sinks| sinks[h]);
     let top = row.seen.iter().map(|s| s.logit).chain(sink).fold(f64::NEG_INFINITY, f64::max);
     let exp = |x: f64| U * (6.0 + 5.0 * x.abs()) + 8.0 * U * (n / 16.0 + 4.0);
     let mut weights = 0.0; // the sum of the errors of weights
+    let mut logits = 0.0f64; // the largest error of a logit
     let mut sizes = vec![0.0; e];
+    // The sink is in no matrix: what is lost of weights is of the largest of those that have values.
+    let most = row.seen.iter().map(|s| s.weight).fold(0.0, f64::max);
     for seen in &row.seen {
         let capped = if a.softcap > 0.0 { 64.0 * U * a.softcap.min(seen.parts) } else { 0.0 };
         // Beside the lowest number a logit is lost, in f64 as in f32.
         let parts = if seen.parts > 1e30 { 0.0 } else { seen.parts };
-        let logit = (d as f64 / 4.0 + 8.0) * U * seen.size + 4.0 * U * parts + capped;
+        let sums = d as f64 / 4.0 + 8.0 + loss.added * d as f64;
+        let logit = (sums * U + loss.dot) * seen.size + loss.dot_lost + 4.0 * U * parts + capped;
         let x = (seen.logit - top).max(-104.0);
         let error = seen.weight.max(1e-44) * (logit + exp(x)).exp_m1();
+        // What the matrices lose of a weight, its sum does not.
+        let lost = loss.weight * seen.weight + loss.weight_lost * most;
+        let error = if loss.added > 0.0 { error.min(1.0) } else { error };
         weights += error;
+        logits = logits.max(logit + exp(x));
         for (i, v) in a.v.data[seen.row * e..][..e].iter().enumerate() {
             sizes[i] += seen.weight * v.abs();
-            bound[i] += error * (v.abs() + y[i].abs());
+            bound[i] += error * (v.abs() + y[i].abs()) + (lost + (seen.weight + error) * loss.value) * v.abs();
         }
     }
     if let Some(sink) = sink {
@@ -251,9 +321,10 @@ fn bound(a: &reference::Attention<'_>, h: usize, row: &reference::Attended, (y, 
         bound.fill(0.0);
     } else {
         for (i, bound) in bound.iter_mut().enumerate() {
-            *bound += (n + 16.0) * U * (sizes[i] + y[i].abs());
+            *bound += (n + 16.0) * U * (1.0 + loss.added) * (sizes[i] + y[i].abs()) + loss.value_lost;
         }
     }
+    let weights = if loss.added > 0.0 { weights.min(logits) } else { weights };
     if row.lse == f64::NEG_INFINITY { 0.0 } else { weights + (n + 16.0) * U + 2f64.powi(-20) + 4.0 * U * row.lse.abs() }
 }
 
@@ -505,7 +576,13 @@ fn ragged() -> Vec<Case> {
         case
     };
     vec![
-        lse(make("ragged", [3, 4, 2, 5, 5, 16, 16], true).causal()).hurts("ragged"),
+        lse(make("ragged", [3, 4, 2, 5, 5, 16, 16], true).causal()).storages(&[Elem::F16]).hurts("ragged"),
+        // One query, none, more rows than a tile has, and as many as half of one.
+        lse(make("ragged-tiles", [4, 2, 1, 28, 33, 24, 40], true).causal())
+            .fill("q_starts", Fill::These(&[0.0, 1.0, 1.0, 81.0, 112.0]))
+            .fill("k_starts", Fill::These(&[0.0, 5.0, 12.0, 93.0, 132.0]))
+            .storages(&FLOATS)
+            .hurts("ragged"),
         make("ragged-window-sinks", [4, 6, 2, 9, 9, 33, 24], true).causal().window(4, -1).sinks().hurts("ragged"),
         make("ragged-paged", [3, 8, 2, 7, 40, 64, 64], false)
             .causal()
@@ -530,6 +607,7 @@ fn chosen() -> Vec<Case> {
             .causal()
             .window(16, -1)
             .softcap(50.0)
+            .storages(f16)
             .hurts("three features"),
         Make::new("gemma3-like-decode", [2, 8, 4, 1, 70, 256, 256])
             .causal()
@@ -543,6 +621,7 @@ fn chosen() -> Vec<Case> {
             .window(15, -1)
             .sinks()
             .lse()
+            .storages(f16)
             .hurts("three features"),
         Make::new("gpt-oss-like-decode", [1, 64, 8, 1, 130, 64, 64])
             .causal()
@@ -602,6 +681,7 @@ fn chosen() -> Vec<Case> {
             .attr("causal_offset", 10.0)
             .fill("v", Fill::NanFrom(30))
             .lse()
+            .storages(&[Elem::F32, Elem::F16])
             .hurts("NaN"),
         Make::new("nan-hidden", [1, 4, 1, 12, 70, 64, 64])
             .input("mask", &[70], Stored::Always(Elem::U8), Fill::Steps { first: 1.02, step: -0.02 })
@@ -648,6 +728,12 @@ fn chosen() -> Vec<Case> {
             .fill("k", wide)
             .softcap(30.0)
             .hurts("logits of 1e5"),
+        Make::new("growing", [1, 4, 1, 40, 140, 24, 24])
+            .causal()
+            .attr("causal_offset", 95.0)
+            .fill("v", Fill::GrowingRows)
+            .storages(&[Elem::Bf16])
+            .hurts("values that outgrow those before"),
         Make::new("equal-logits", [1, 2, 1, 6, 129, 64, 64]).fill("k", Fill::Constant(0.0)).lse().hurts("equal logits"),
         Make::new("wide", [1, 4, 1, 17, 70, 72, 500]).causal().attr("causal_offset", 50.0).lse().hurts("wide rows"),
         Make::new("long", [1, 4, 1, 2, 1500, 24, 24]).causal().attr("causal_offset", 1400.0).hurts("many keys"),
@@ -668,7 +754,7 @@ fn coded() -> Vec<Case> {
         cases.push(case.kv_len(Fill::Uniform(1.0, 70.0)).hurts("codes"));
         // Rows that are no whole blocks.
         let case = Make::new(&format!("{name}-paged"), [1, 3, 1, 9, 37, 40, 72]).paged(4).causal().kv(k, v);
-        cases.push(case.lse().hurts("codes"));
+        cases.push(case.lse().storages(&[Elem::F16]).hurts("codes"));
     }
     cases
 }
@@ -687,12 +773,13 @@ fn real() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, model, h, g, d, window) in MODELS {
         let windowed = |case: Make| if window < 0 { case } else { case.window(window, -1) };
-        let l = 512;
-        let mut case = Make::new(&format!("{name}-prefill-{l}"), [1, h, g, l, l, d, d]).causal();
-        case = case.storages(&[Elem::F16]);
-        let mut case = windowed(case).real(model, "prefill");
-        (case.title, case.flops) = (format!("prefill {l}"), case.flops / 2);
-        cases.push(case);
+        for l in [512, 4096] {
+            let mut case = Make::new(&format!("{name}-prefill-{l}"), [1, h, g, l, l, d, d]).causal();
+            case = case.storages(&[Elem::F16]);
+            let mut case = windowed(case).real(model, "prefill");
+            (case.title, case.flops) = (format!("prefill {l}"), case.flops / 2);
+            cases.push(case);
+        }
         for (s, format) in [1024, 8192, 32_768].iter().flat_map(|s| CACHES.map(|f| (*s, f))) {
             let of = if format == KvFormat::F16 { String::new() } else { format!("-{}", format.name()) };
             let case = Make::new(&format!("{name}-decode-{s}{of}"), [1, h, g, 1, s, d, d]);

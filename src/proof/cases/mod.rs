@@ -151,6 +151,8 @@ pub enum Fill {
     Coarse,
     /// Normally distributed, times `2^(⌊k/8⌋ − 10)` for number k of a row: each row outgrows whatever fitted its first numbers.
     Growing,
+    /// Normally distributed, times `2^⌊r/8⌋` for row r in the dimension before the last.
+    GrowingRows,
     /// These, one after the other.
     These(&'static [f32]),
     /// Normally distributed; every third row (of the last dimension) has a NaN, an infinity or only zeros, in turn.
@@ -399,6 +401,10 @@ fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
             (0..n).map(|_| some[random.next() as usize % some.len()]).collect()
         }
         Fill::Growing => (0..n).map(|i| random.normal() * 2f32.powi((i % last / 8) as i32 - 10)).collect(),
+        Fill::GrowingRows => {
+            let rows = shape.iter().rev().nth(1).copied().unwrap_or(1);
+            (0..n).map(|i| random.normal() * 2f32.powi((i / last % rows / 8) as i32)).collect()
+        }
         Fill::These(values) => values.iter().copied().cycle().take(n).collect(),
         Fill::Special => {
             let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
