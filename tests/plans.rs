@@ -514,7 +514,7 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             };
             (heads / shared * tiles * u64::from(p.splits), 1, lanes)
         }
-        "attention/merge" => (rows * len.div_ceil(4), 64, 64),
+        "attention/merge" => (rows, 1, constant("LANE_COUNT")),
         "rope/pairs" => {
             let p: RopeParams = *bytemuck::from_bytes(&step.params);
             let half = u64::from(p.half);

@@ -6,17 +6,21 @@
 // is read once for the group. 32 keys go at a time. LANES lanes share a key: each takes every LANES-th quad of it, neighbours side by
 // side (of codes: a block of 32, whose scale and words are loaded once), for all rows at once, and their products are summed over lanes.
 // Then LANES lanes share a row: largest logit, and exp of the others. Then COLUMNS lanes share a value, a quad each, and the lanes
-// left over take other keys.
+// left over take other keys; they have asked for the first of them before they looked at the keys, so that both are on their way together.
 // Good for decoding, where bytes of keys and values are all that counts. Wrong for many queries: each ROWS of them read the keys again, where
 // attention/tiled keeps a tile of keys for more.
 //
 // Bytes: keys and values once for each ROWS rows, and (E + 4)·4 for each row and part where the keys are parted. Keys are parted where the
 // tiles alone would not fill a device; attention/merge adds the parts.
+// What counts is how much of memory is on its way: a lane asks for 8 quads of values and 8 of keys at a time, and 512 workgroups of 128
+// lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge.
 // Arithmetic for 32 keys of 128 numbers in f16, 16 KiB of memory: ROWS·8192 multiplications and 128 quads of workgroup memory a row for each
 // lane's share; for 8 rows an NVIDIA SM is at half of its arithmetic when 3 TB/s come in.
 // Barriers for 32 keys: 2, those of 64 / LANES·⌈ROWS / 4⌉ sums, and of a maximum; without subgroups that is what this waits for.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of logits, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
-// Registers: ROWS·4 of values, ROWS of products.
+// Registers: ROWS·4 of sums of values, 2·ROWS of products, and what is on its way.
+// Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax. An NVIDIA H100 waited for
+// one load after the other, 33 µs for 32 keys of 8 groups, and reached 5 % of its copy bandwidth.
 #import attention
 #const ROWS = 4u
 #const QUADS = 32u       // of a query, rounded up to whole blocks
@@ -36,10 +40,13 @@ const KEYS = 32u;
 const TEAMS = LANE_COUNT / LANES;
 const TURNS = (KEYS + TEAMS - 1u) / TEAMS;
 const SHARES = LANE_COUNT / COLUMNS; // keys whose values are added at the same time
+const MINE = KEYS / SHARES;          // of which so many are a lane's
+const AHEAD = min(MINE, 16u);        // whose values it asks for before it has looked at keys
+const QUAD_TURNS = QUADS / LANES;
+const BLOCK_TURNS = (QUADS / 8u + LANES - 1u) / LANES;
 const HIDDEN = 0xff800000u;          // the logit of a key that a row does not see
 var<workgroup> tile_q: array<vec4<f32>, ROWS * QUADS>;
 var<workgroup> tile_row: array<attention_Row, ROWS>;
-var<workgroup> tile_key: array<u32, KEYS>;
 var<workgroup> tile_logit: array<f32, KEYS * ROWS>; // and later exp of it
 var<workgroup> tile_scale: array<vec2<f32>, ROWS>;  // what a row's sums shrink by; at the end its factor and lse
 var<workgroup> tile_sum: array<vec4<f32>, LANE_COUNT>;
@@ -49,19 +56,33 @@ fn place(r: u32, i: u32) -> u32 {
     return r * QUADS + (i & ~7u) + ((i + i / 8u) & 7u);
 }
 
+// The row of keys and values of key j; a token that is not there has that of the last one, and is seen by nobody.
+fn row_of(b: u32, g: u32, j: u32) -> u32 {
+    var token = attention_token(b, j);
+    if (LISTED) { token = min(token, attention_params.place.room - 1u); }
+    return attention_key(b, g, token);
+}
+
+// What this lane's share of a key gives for each row. All loads stand before the first use, and in no branch.
 fn products(lane_of_key: u32, key: u32) -> array<f32, ROWS> {
-    var sums: array<f32, ROWS>;
+    var sums = array<f32, ROWS>();
     if (BLOCKS) {
-        for (var block = lane_of_key; block * 8u < QUADS; block += LANES) {
+        for (var turn = 0u; turn < BLOCK_TURNS; turn++) {
+            let block = min(turn * LANES + lane_of_key, QUADS / 8u - 1u);
+            let own = select(0.0, 1.0, turn * LANES + lane_of_key < QUADS / 8u);
             let v = keys_load32(attention_params.keys, key, block);
             for (var i = 0u; i < 8u; i++) {
-                for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, block * 8u + i)], v[i]); }
+                let of_key = v[i] * own;
+                for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, block * 8u + i)], of_key); }
             }
         }
     } else {
-        for (var i = lane_of_key; i * 4u < attention_params.keys.width; i += LANES) {
-            let v = keys_load4(attention_params.keys, key, i * 4u);
-            for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, i)], v); }
+        var v = array<vec4<f32>, QUAD_TURNS>();
+        for (var turn = 0u; turn < QUAD_TURNS; turn++) {
+            v[turn] = keys_load4(attention_params.keys, key, (turn * LANES + lane_of_key) * 4u);
+        }
+        for (var turn = 0u; turn < QUAD_TURNS; turn++) {
+            for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, turn * LANES + lane_of_key)], v[turn]); }
         }
     }
     return sums;
@@ -106,36 +127,35 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var wrong = false;
     var values: array<vec4<f32>, ROWS>;
     for (var key0 = from_key; key0 < to_key; key0 += KEYS) {
+        // What is past the last key is the last key again, and seen by nobody.
+        var sums = array<f32, TURNS * ROWS>();
+        for (var turn = 0u; turn < TURNS; turn++) {
+            let of_key = products(t, row_of(b, one.g, min(key0 + turn * TEAMS + team, to_key - 1u)));
+            for (var r = 0u; r < ROWS; r++) { sums[turn * ROWS + r] = of_key[r]; }
+        }
+        var ahead = array<vec4<f32>, AHEAD>();
+        for (var n = 0u; n < AHEAD; n++) {
+            let key = row_of(b, one.g, min(key0 + n * SHARES + lane / COLUMNS, to_key - 1u));
+            ahead[n] = values_load4(attention_params.values, key, column * 4u);
+        }
         for (var turn = 0u; turn < TURNS; turn++) {
             let place_of_key = turn * TEAMS + team;
             let j = key0 + place_of_key;
-            var token = 0u;
-            var key = attention_NONE;
-            var sums = array<f32, ROWS>();
-            if (place_of_key < KEYS && j < to_key) {
-                token = attention_token(b, j);
-                if (!LISTED || token < attention_params.place.room) {
-                    key = attention_key(b, one.g, token);
-                    sums = products(t, key);
-                }
-            }
-            if (t == 0u && place_of_key < KEYS) { tile_key[place_of_key] = key; }
+            let token = attention_token(b, min(j, to_key - 1u));
+            let here = j < to_key && (!LISTED || token < attention_params.place.room);
             for (var r0 = 0u; r0 < ROWS; r0 += 4u) {
-                var four = vec4<f32>(sums[r0], 0.0, 0.0, 0.0);
-                if (ROWS > 1u) { four.y = sums[min(r0 + 1u, ROWS - 1u)]; }
-                if (ROWS > 2u) { four = vec4<f32>(four.xy, sums[min(r0 + 2u, ROWS - 1u)], sums[min(r0 + 3u, ROWS - 1u)]); }
+                let at = turn * ROWS + r0;
+                var four = vec4<f32>(sums[at], 0.0, 0.0, 0.0);
+                if (ROWS > 1u) { four.y = sums[at + min(1u, ROWS - 1u)]; }
+                if (ROWS > 2u) { four = vec4<f32>(four.xy, sums[at + min(2u, ROWS - 1u)], sums[at + min(3u, ROWS - 1u)]); }
                 four = reduce_sum4(four, lane);
                 // Rows are finished by different lanes.
-                for (var i = 0u; i < min(ROWS, 4u); i++) {
-                    let r = r0 + i;
-                    if (place_of_key < KEYS && r % LANES == t) {
-                        let row = tile_row[r];
-                        var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
-                        if (key != attention_NONE && attention_sees(row, j, token)) {
-                            logit = attention_logit(row, j, token, four[i]);
-                        }
-                        tile_logit[place_of_key * ROWS + r] = logit;
-                    }
+                for (var i = t; i < min(ROWS - r0, 4u); i += LANES) {
+                    if (place_of_key >= KEYS) { break; }
+                    let row = tile_row[r0 + i];
+                    var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
+                    if (here && attention_sees(row, j, token)) { logit = attention_logit(row, j, token, four[i]); }
+                    tile_logit[place_of_key * ROWS + r0 + i] = logit;
                 }
             }
         }
@@ -166,16 +186,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
 
         for (var r = 0u; r < ROWS; r++) { values[r] *= tile_scale[r].x; }
-        if (column * 4u < e) {
-            for (var j = lane / COLUMNS; j < KEYS; j += SHARES) {
-                let key = tile_key[j];
-                if (key == attention_NONE) { continue; }
-                let v = values_load4(attention_params.values, key, column * 4u);
-                for (var r = 0u; r < ROWS; r++) {
-                    let weight = tile_logit[j * ROWS + r];
-                    // A value that a row does not see may be NaN.
-                    if (weight > 0.0) { values[r] += weight * v; }
-                }
+        // A value that a row does not see may be NaN.
+        for (var n = 0u; n < AHEAD; n++) {
+            for (var r = 0u; r < ROWS; r++) {
+                let weight = tile_logit[(n * SHARES + lane / COLUMNS) * ROWS + r];
+                if (weight > 0.0) { values[r] += weight * ahead[n]; }
+            }
+        }
+        for (var n = AHEAD; n < MINE; n++) {
+            let j = n * SHARES + lane / COLUMNS;
+            let v = values_load4(attention_params.values, row_of(b, one.g, min(key0 + j, to_key - 1u)), column * 4u);
+            for (var r = 0u; r < ROWS; r++) {
+                let weight = tile_logit[j * ROWS + r];
+                if (weight > 0.0) { values[r] += weight * v; }
             }
         }
         workgroupBarrier(); // the tiles are free again

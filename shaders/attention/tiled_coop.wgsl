@@ -65,8 +65,8 @@ var<workgroup> tile_power: array<i32, ROWS>;                   // of queries
 var<workgroup> tile_factor: array<f32, ROWS>;                  // what a row's sums are multiplied by
 var<workgroup> tile_key: array<u32, KEYS>;                     // rows of keys and values
 var<workgroup> tile_token: array<u32, KEYS>;
-var<workgroup> tile_largest: array<atomic<u32>, 2>;            // of the keys of a tile, and of its values, as bits
-var<workgroup> tile_mend: atomic<u32>;                         // why sums must be brought down: OUTGROWN, ODD
+var<workgroup> tile_largest: array<atomic<u32>, 4>;            // of the keys of a tile, and of its values, as bits; the rest is room
+var<workgroup> tile_mend: array<atomic<u32>, 4>;               // the first: why sums must be brought down: OUTGROWN, ODD
 
 // 2^n, as far as a normal f32 can be that.
 fn power_of_two(n: i32) -> f32 {
@@ -163,7 +163,7 @@ fn stage_values(lane: u32, power: i32) {
         let is_odd = bits4(v) >= vec4<u32>(0x7f800000u);
         if (any(is_odd)) {
             v = select(v, vec4<f32>(), is_odd);
-            atomicOr(&tile_mend, ODD);
+            atomicOr(&tile_mend[0], ODD);
         }
         if (SCALED) { v *= power_of_two(power); }
         keep4(i / (E / 4u) * STRIDE + number, matrix_of4(v));
@@ -233,7 +233,7 @@ fn main(
     let band_at = sub_row * S_STRIDE + part * SUB_KEYS; // of this subgroup in tile_s
 
     list(lane, own.b, row.g, range.x, range.y);
-    if (lane == 0u) { atomicStore(&tile_mend, 0u); } // workgroup memory may hold anything at first
+    if (lane == 0u) { atomicStore(&tile_mend[0], 0u); } // workgroup memory may hold anything at first
     if (t == 0u) { tile_at[r] = row.at; }
     // Sums begin as zeros that are loaded: that a matrix begins as zeros is not said of every device.
     for (var i = lane; i < ROWS * S_STRIDE; i += LANE_COUNT) { tile_s[i] = 0.0; }
@@ -282,7 +282,7 @@ fn main(
             if (top + value_power > 14) {
                 fall = power_of_two(9 - top - value_power);
                 value_power = 9 - top;
-                if (lane == 0u && key0 > range.x) { atomicOr(&tile_mend, OUTGROWN); }
+                if (lane == 0u && key0 > range.x) { atomicOr(&tile_mend[0], OUTGROWN); }
             }
         }
         stage_keys(lane, key_power);
@@ -312,13 +312,13 @@ fn main(
             factor = attention_exp(base - top);
             base = top;
             weighed = weigh(row, r, t, key0, base, -query_power - key_power);
-            if (begun && t == 0u) { atomicOr(&tile_mend, OUTGROWN); }
+            if (begun && t == 0u) { atomicOr(&tile_mend[0], OUTGROWN); }
         }
         begun = begun || of_row > 0x007fffffu; // what is above −∞
         sum = sum * factor + weighed.sum;
         if (t == 0u) { tile_factor[r] = factor; }
 
-        let mend = workgroupUniformLoad(&tile_mend); // and P and the values are whole
+        let mend = workgroupUniformLoad(&tile_mend[0]); // and P and the values are whole
         if (mend != 0u) {
             for (var first = 0u; first < ACROSS; first += CHUNK) {
                 for (var i = 0u; i < DOWN * CHUNK; i++) {
@@ -342,7 +342,7 @@ fn main(
                 }
                 workgroupBarrier();
             }
-            if (lane == 0u) { atomicStore(&tile_mend, 0u); }
+            if (lane == 0u) { atomicStore(&tile_mend[0], 0u); }
         }
         for (var k = 0u; k < KEYS; k += matrix_SIZE) {
             var a: array<matrix_a, DOWN> = array<matrix_a, DOWN>();

@@ -257,8 +257,18 @@ const SPLIT_BYTES: u32 = 16 << 10;
 /// More rows that share keys go by other kernels: each tile reads the keys again.
 const SPLIT_ROWS_MOST: u64 = 32;
 
-/// Workgroups of `attention/split` that fill a device: 4 of 128 lanes on each of 64 cores.
-const SPLIT_FILLED: u64 = 256;
+/// Workgroups of `attention/split` that fill a device: 4 of 128 lanes on each of 128 multiprocessors, which is what all of them have room for
+/// at once.
+const SPLIT_FILLED: u64 = 512;
+
+/// Parts of the keys at most, as many as `attention/merge` has room for.
+const SPLITS_MOST: u64 = 256;
+
+/// Keys of a part at least: `attention/split` takes so many at a time.
+const SPLIT_KEYS: u64 = 32;
+
+/// Lanes of `attention/merge`.
+const MERGE_LANES: u32 = 256;
 
 /// The shape of `attention/split`, whose constants these are.
 #[derive(Clone, Copy)]
@@ -338,7 +348,7 @@ impl Matrices {
 
     fn fits(&self, caps: &Caps, units: (u32, u32), d: u64, e: u64) -> bool {
         let (Some(lanes), Some([d, e])) = (self.lanes(units), self.widths(d, e)) else { return false };
-        let bytes = self.keys * (2 * d.max(e) + 24) + self.rows * (self.keys * 6 + 56) + 12;
+        let bytes = self.keys * (2 * d.max(e) + 24) + self.rows * (self.keys * 6 + 56) + 32;
         bytes <= caps.workgroup_bytes && lanes <= caps.invocations && lanes / self.rows <= units.1
     }
 }
@@ -792,6 +802,15 @@ impl AttentionProblem {
         params.lse0 = step.write("lse", 6, self.lse.map(|l| Part::whole(LSE, l)));
     }
 
+    /// Keys that a tile of rows may see at most, as far as the host can tell.
+    fn reach(&self) -> u64 {
+        let keys = u64::from(self.keys);
+        let elsewhere = [PREFIX, POSITIONS, LIST].iter().any(|little| self.told[*little]);
+        let Some([left, right]) = self.window.filter(|_| !elsewhere) else { return keys };
+        let right = if self.causal { 0 } else { right };
+        keys.min(u64::from(left) + u64::from(right) + u64::from(self.queries))
+    }
+
     /// Heads that read the same keys.
     fn group(&self) -> u64 {
         if self.told[KV_HEAD] { 1 } else { u64::from(self.heads / self.kv_heads) }
@@ -824,7 +843,8 @@ impl AttentionProblem {
     fn split_shape(&self, caps: &Caps) -> Option<SplitShape> {
         let (quads, columns) = ((self.k.width.div_ceil(32) * 8) as u32, self.v.width.div_ceil(4) as u32);
         let lane_count = SPLIT_LANES.min(caps.invocations);
-        let columns = columns.next_power_of_two();
+        // At most as many keys at the same time as a tile has.
+        let columns = columns.next_power_of_two().max(lane_count / SPLIT_KEYS as u32);
         if self.sharing() > SPLIT_ROWS_MOST || columns > lane_count {
             return None;
         }
@@ -855,8 +875,8 @@ impl AttentionProblem {
         let mut begun = self.begin(caps)?;
         let SplitShape { rows, quads, lanes, columns, lane_count, blocks } = shape;
         let tiles = self.tiles(rows);
-        // Enough workgroups to fill a device; but each part has at least 64 keys.
-        let splits = SPLIT_FILLED.div_ceil(tiles).min(u64::from(self.keys).div_ceil(64)).clamp(1, 64);
+        // Enough workgroups to fill a device; but each part has keys.
+        let splits = SPLIT_FILLED.div_ceil(tiles).min(self.reach().div_ceil(SPLIT_KEYS)).clamp(1, SPLITS_MOST);
         let (mut step, mut params) = self.kernel("attention/split", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         for (name, value) in
@@ -889,7 +909,10 @@ impl AttentionProblem {
             params.values.width = self.v.width as u32;
             self.outputs(&mut step, &mut params, means.native_f16);
             step.scratch(8, scratch, parts_bytes, Access::Read);
-            let grid = grid(OP, caps, (self.rows() * self.v.width.div_ceil(4)).div_ceil(64))?;
+            step.set("COLUMNS", Const::U32((self.v.width.div_ceil(4) as u32).next_power_of_two()));
+            step.set("LANE_COUNT", Const::U32(MERGE_LANES.min(caps.invocations)));
+            means.reduce(&mut step);
+            let grid = grid(OP, caps, self.rows())?;
             params.fold = grid[0];
             begun.steps.push(step.step(&params, grid));
         }
