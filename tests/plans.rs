@@ -170,7 +170,7 @@ fn titled() -> Vec<(String, Asked)> {
         "attention/qwen3-0.6b-decode-8192-q4_0",
         "attention/gemma3-4b-decode-32768",
         "attention/llama3-8b-prefill-512",
-        "attention/llama3-8b-prefill-4096",
+        "attention/llama3-8b-prefill-2048",
         "attention/gemma3-4b-prefill-512",
         "attention/vit-b16",
         "attention/ragged-paged",
@@ -180,7 +180,14 @@ fn titled() -> Vec<(String, Asked)> {
     let wide = "attention/wide".to_owned();
     let wide = told(format!("{wide} in f32"), sweep::case(&wide, Elem::F32));
     let attention = attention.into_iter().chain([wide]);
-    asks.chain(layers).chain(numbers).chain(weights).chain(skipping).chain(merges).chain(whole).chain(attention).collect()
+    asks.chain(layers)
+        .chain(numbers)
+        .chain(weights)
+        .chain(skipping)
+        .chain(merges)
+        .chain(whole)
+        .chain(attention)
+        .collect()
 }
 
 fn table() -> String {

@@ -506,7 +506,9 @@ fn reflect(
                 // A matrix must lie at a multiple of 16 bytes, and NVIDIA's compiler puts one variable where the other ends.
                 let used = !info.get_entry_point(0)[handle].is_empty();
                 if matrices && used && !size.is_multiple_of(16) {
-                    return Err(format!("{name} is {size} bytes of workgroup memory, which moves matrices off 16 bytes"));
+                    return Err(format!(
+                        "{name} is {size} bytes of workgroup memory, which moves matrices off 16 bytes"
+                    ));
                 }
                 // As WebGPU counts it.
                 workgroup_bytes += size.next_multiple_of(16);

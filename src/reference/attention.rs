@@ -109,6 +109,16 @@ impl Attention<'_> {
         self.tokens[b].iter().map(of).collect()
     }
 
+    /// A row of y: `softmax(mask + mix(softcap(scale·q·kᵀ) − alibi·|p − j|))·v`. A query that sees nothing gives zeros.
+    pub fn values(&self, attended: &Attended) -> Vec<f64> {
+        let e = self.v.shape.last().copied().unwrap_or(1);
+        let mut y = vec![0.0; e];
+        for seen in &attended.seen {
+            y.iter_mut().zip(&self.v.data[seen.row * e..]).for_each(|(y, v)| *y += seen.weight * v);
+        }
+        y
+    }
+
     /// Query l of b, of all heads.
     pub fn query(&self, b: usize, l: usize) -> Vec<Attended> {
         let mut logits: Vec<_> = (0..self.heads).map(|h| self.logits(b, h, l)).collect();
@@ -168,23 +178,4 @@ fn softmax(keys: &mut [Option<Seen>], sink: Option<f64>) -> f64 {
         seen.weight = (seen.logit - largest).exp() / sum;
     }
     largest + sum.ln()
-}
-
-/// `y = softmax(mask + mix(softcap(scale·q·kᵀ) − alibi·|p − j|))·v`: the rows of y, in the order of those of q. A query that sees
-/// nothing gives zeros.
-pub fn attention(a: &Attention<'_>) -> Vec<f64> {
-    let e = a.v.shape.last().copied().unwrap_or(1);
-    let d = a.q.shape.last().copied().unwrap_or(1);
-    let mut y = vec![0.0; a.q.data.len() / d * e];
-    for (b, queries) in a.queries.iter().enumerate() {
-        for l in 0..*queries {
-            for (h, of_head) in a.query(b, l).into_iter().enumerate() {
-                let y = &mut y[(a.query)(b, h, l) * e..][..e];
-                for seen in of_head.seen {
-                    y.iter_mut().zip(&a.v.data[seen.row * e..]).for_each(|(y, v)| *y += seen.weight * v);
-                }
-            }
-        }
-    }
-    y
 }

@@ -111,7 +111,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
     };
     let bound = bounds(&layer, &products, stored);
     let rounded = bounds(&layer, &products, halved);
-    Ok(vec![Expected { role: "y", want, bound, rounded }])
+    Ok(vec![Expected { role: "y", want, bound, rounded, unknown: Vec::new() }])
 }
 
 /// Of a row.
