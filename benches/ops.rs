@@ -111,7 +111,7 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     let gpu = Dispatcher::request().await?;
     let software = gpu.caps().kind == DeviceKind::Cpu;
     let mut effort = if options.quick {
-        Effort { sample_ms: 4.0, samples: 5, rotate_bytes: 64 << 20, settle_ms: 150.0 }
+        Effort { sample_ms: 4.0, samples: 5, rotate_bytes: 64 << 20, settle_ms: 80.0 }
     } else {
         Effort::bench()
     };
