@@ -2,7 +2,8 @@
 
 #![allow(clippy::panic, reason = "a test fails by it")]
 
-use gristmill::ops::depth::{Choose, Combine, GateOn, Route, Select};
+use gristmill::ops::depth::{Choose, Combine, GateOn, Route, Select, Take};
+use gristmill::ops::norm::{LayerNorm, RmsNorm};
 use gristmill::{Dispatcher, Elem, Error, Tensor};
 use pollster::block_on;
 
@@ -45,7 +46,11 @@ fn skipped(gpu: &Dispatcher, [b, t, c]: [usize; 3], values: &[f32], target: &[f3
         rec.run(Select { target: Some(&target), index: Some(&index), place: Some(&place), ..select })?;
         rec.submit()?;
         let rows: Vec<usize> = words(&index).into_iter().map(|i| i as usize).collect();
-        let of = |scale: f32| rows.iter().flat_map(|r| values[r * c..][..c].iter().map(move |v| v * scale)).collect();
+        // Places past the count have no row.
+        let of = |scale: f32| {
+            let row = |r: &usize| values.get(r * c..).map_or(vec![f32::NAN; c], |row| row[..c].to_vec());
+            rows.iter().flat_map(row).map(|v| v * scale).collect()
+        };
         let (h, m): (Vec<f32>, Vec<f32>) = (of(2.0), of(0.34));
         let (h, m) = (gpu.upload(&h, [b * t, c], Elem::F32)?, gpu.upload(&m, [b * t, c], Elem::F32)?);
         let y = gpu.zeros([b, t, c], Elem::F32)?;
@@ -147,6 +152,42 @@ fn bad_input_is_told() {
     let ungated = Combine { gate: None, gate_on: GateOn::Layer, ..combine };
     assert_eq!(told(gpu.run(ungated)), "mod_combine: gate is missing, but something is multiplied by it");
     assert!(told(gpu.run(Combine { m: Some(&y), ..combine })).starts_with("mod_combine: m has shape"));
+}
+
+#[test]
+fn bad_lists_are_told() {
+    let gpu = gpu();
+    let told = |r: gristmill::Result<()>| r.expect_err("bad input").to_string();
+    let zeros = |dims: &[usize], elem| gpu.zeros(dims, elem).expect("zeros");
+    let (x, list) = (zeros(&[2, 12, 8], Elem::F32), zeros(&[2, 5], Elem::U32));
+    let (y, sum) = (zeros(&[2, 5, 8], Elem::F32), zeros(&[2, 5, 8], Elem::F32));
+    let norm = RmsNorm { rows: Some(&list), sum: Some(&sum), ..RmsNorm::new(&x, &y) };
+    gpu.run(norm).expect("good");
+    let signed = zeros(&[2, 5], Elem::I32);
+    assert_eq!(
+        told(gpu.run(RmsNorm { rows: Some(&signed), ..norm })),
+        "rms_norm: rows is stored as i32, but must be u32"
+    );
+    let short = zeros(&[2, 4], Elem::U32);
+    let want = "rms_norm: y has shape [2, 5, 8], but listed rows have [2, 4, 8]";
+    assert_eq!(told(gpu.run(RmsNorm { rows: Some(&short), ..norm })), want);
+    let want = "layer_norm: sum has shape [2, 12, 8], but listed rows have [2, 5, 8]";
+    let layer = LayerNorm { rows: Some(&list), ..LayerNorm::new(&x, &y) };
+    assert_eq!(told(gpu.run(LayerNorm { sum: Some(&x), ..layer })), want);
+    let stats = zeros(&[10, 2], Elem::F32);
+    let want = "layer_norm: stats cannot be had of listed rows";
+    assert_eq!(told(gpu.run(LayerNorm { stats: Some(&stats), ..layer })), want);
+    let nothing = zeros(&[0, 8], Elem::F32);
+    let want = "rms_norm: rows are listed, but there are none";
+    assert_eq!(told(gpu.run(RmsNorm { x: &nothing, sum: None, ..norm })), want);
+    let take = Take { x: &x, len: 8, rows: &list, y: &y };
+    gpu.run(take).expect("good");
+    assert_eq!(told(gpu.run(Take { rows: &signed, ..take })), "mod_take: rows is stored as i32, but must be u32");
+    assert!(told(gpu.run(Take { len: 7, ..take })).contains("not of rows of 7"));
+    assert!(told(gpu.run(Take { rows: &short, ..take })).contains("but 8 rows of 8 are listed"));
+    let (odd, of_odd) = (zeros(&[4, 3], Elem::F16), zeros(&[10, 3], Elem::F16));
+    let want = "mod_take: rows of 6 bytes from byte 0 and 0 on are not whole words";
+    assert_eq!(told(gpu.run(Take { x: &odd, len: 3, rows: &list, y: &of_odd })), want);
 }
 
 #[test]

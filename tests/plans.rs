@@ -12,11 +12,11 @@ use gristmill::ops::attention::AttentionParams;
 use gristmill::ops::attention::prologue::PrologueParams;
 use gristmill::ops::attention::rope::RopeParams;
 use gristmill::ops::depth::{
-    Choose, Combine, CombineParams, GRIDS, Route, RouteParams, Select, SelectParams, SoftmaxParams,
+    Choose, Combine, CombineParams, GRIDS, Route, RouteParams, Select, SelectParams, SoftmaxParams, Take, TakeParams,
 };
 use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, LinearParams};
 use gristmill::ops::little::GatherParams;
-use gristmill::ops::norm::{HypersphereParams, NormParams};
+use gristmill::ops::norm::{HypersphereParams, NormParams, RmsNorm};
 use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::ops::weight_merge::{AddParams, MergeKind, MixtureParams, ProductsParams, StockParams, WeightMerge};
@@ -119,6 +119,16 @@ fn skipping() -> gristmill::Result<Vec<(String, Asked)>> {
     all.push(("Llama-3-8B, router: 2048 rows of 4096".to_owned(), Asked::of(&route)?));
     let combine = Combine::new(&x, &kept, &kept, &score, &place, &x);
     all.push(("Llama-3-8B, end of a layer: 1024 of 2048 rows of 4096".to_owned(), Asked::of(&combine)?));
+    let (list, weight) = (outline([1, 1024], Elem::U32)?, gristmill::Tensor::outline([4096], Elem::F16)?);
+    let (normed, residual) = (
+        gristmill::Tensor::outline([1, 1024, 4096], Elem::F16)?,
+        gristmill::Tensor::outline([1, 1024, 4096], Elem::F16)?,
+    );
+    let norm = RmsNorm { rows: Some(&list), weight: Some(&weight), sum: Some(&residual), ..RmsNorm::new(&x, &normed) };
+    all.push(("Llama-3-8B, norm of kept rows: 1024 of 2048".to_owned(), Asked::of(&norm)?));
+    let (positions, of_kept) = (outline([1, 2048], Elem::I32)?, outline([1, 1024], Elem::I32)?);
+    let take = Take { x: &positions, len: 1, rows: &list, y: &of_kept };
+    all.push(("Llama-3-8B, positions of kept rows: 1024 of 2048".to_owned(), Asked::of(&take)?));
     for (samples, tokens) in [(1, 2048), (1, 65_536), (64, 131_072)] {
         let (score, count) =
             (outline([samples, tokens], Elem::F32)?, gristmill::Tensor::outline([samples], Elem::U32)?);
@@ -425,6 +435,11 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len] = [p.fold, p.rows, p.len].map(u64::from);
         return Work { fold, rows, len, slices: 1, y0: p.y0.into(), row0: (0, 1) };
     }
+    if step.key.kernel == "depth/take" {
+        let p: TakeParams = *bytemuck::from_bytes(&step.params);
+        let [fold, rows, len] = [p.fold, p.rows, p.len].map(u64::from);
+        return Work { fold, rows, len, slices: 1, y0: p.y0.into(), row0: (0, 1) };
+    }
     if step.key.kernel.starts_with("depth/select_") {
         let p: SelectParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows, len, slices] = [p.fold, p.samples, p.tokens, p.tiles].map(u64::from);
@@ -484,6 +499,7 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "encode/blocks" => (rows * len, 64 / constant("LANES"), 64),
         "depth/route_softmax" | "depth/select_one" => (rows, 1, 256),
         "depth/combine" => (rows * len.div_ceil(4), 256, 256),
+        "depth/take" => (rows * len, 256, 256),
         // A histogram for each digit.
         "depth/select_clear" => (rows * 3, 1, 256),
         "depth/select_count" | "depth/select_sum" | "depth/select_place" => (rows * slices, 1, 256),
@@ -955,7 +971,9 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         }
         _ => {}
     }
-    let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
+    // As many as x has, or where rows are listed, y.
+    let listed = ["rms_norm", "layer_norm"].contains(&plan.op) && asked.operands[10].is_some();
+    let x = asked.operands[if listed { 4 } else { 0 }].unwrap_or_else(|| panic!("{who}: no x"));
     let len = plan.steps.last().map_or(1, |s| work(s).len);
     assert_eq!(rows_seen * len, (x.end - x.first) / x.size, "{who}: numbers written, and numbers of x");
 }

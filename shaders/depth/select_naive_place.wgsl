@@ -25,6 +25,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     keep_store4(select_params.keep0 + at, vec4<f32>(select(0.0, 1.0, kind >= token_OTHER)), 1u);
     if (i == 0u) { count_put(select_params.count0 + sample, count); }
     if (i >= count && i < select_params.places) {
-        index_put(select_params.index0 + sample * select_params.places + i, sample * select_params.tokens);
+        index_put(select_params.index0 + sample * select_params.places + i, 0xffffffffu);
     }
 }

@@ -54,9 +54,9 @@ fn chunk_store(sample: u32, start: u32, choice: candidate_Choice, before: vec2<u
     return before + vec2<u32>(scan.y & 0xffffu, scan.y >> 16u);
 }
 
-// Places of a sample that no token has, from `start` to before `end`: the sample's first token stands there.
+// Places of a sample that no token has, from `start` to before `end`: 2^32 - 1 stands there, which is no row.
 fn chunk_fill(sample: u32, count: u32, start: u32, end: u32, lane: u32) {
     for (var p = max(start, count) + lane; p < min(end, select_params.places); p += pick_LANES) {
-        index_put(select_params.index0 + sample * select_params.places + p, sample * select_params.tokens);
+        index_put(select_params.index0 + sample * select_params.places + p, 0xffffffffu);
     }
 }

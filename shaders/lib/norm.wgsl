@@ -6,6 +6,10 @@
 //
 // A row is `len` numbers that are adjacent, or where STRIDED, `inner` apart. An operand that is absent is
 // a filling without a binding (zero, one, none), which compilers fold away.
+//
+// Where rows are listed (slot rows), row r of the outputs is made of row list[r] of x and the residual, and the sum receives what was
+// read even where nothing is added: tokens that a layer keeps are compacted by the norm that reads them. A number that is no row of
+// x gives zeros, whatever the bias. A kernel then calls norm_take(row) before all else.
 #const RESIDUAL = false         // a residual is added
 #const CAST_BEFORE_WEIGHT = false // h is rounded to the storage of x before the weight (Llama)
 #const CHANNELS = false         // weight and bias by channel: feature i of a row belongs to channel (row % period)·stride + i / run
@@ -43,18 +47,42 @@ struct norm_Params {
     pre_run: u32,   // pre: feature i of a row belongs to channel (row % period)·(len / pre_run) + i / pre_run
     pre_eps: f32,
     relu: u32,      // elementwise: negative values become zero
-    pad: u32,
+    list0: u32,     // where the list of rows begins
+    x_rows: u32,    // rows of x, of which some are listed
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> norm_params: norm_Params;
-#slot x @binding(1)         // [rows, len]
-#slot residual @binding(2)  // [rows, len]
+#slot x @binding(1)         // [rows, len]; [x_rows, len] where rows are listed
+#slot residual @binding(2)  // [rows, len]; [x_rows, len] where rows are listed
 #slot weight @binding(3)    // [len] or [channels]
 #slot bias @binding(4)      // [len] or [channels]
 #slot phi @binding(5)       // [len] or [channels]
 #slot y @binding(6)         // [rows, len]
 #slot sum @binding(7)       // [rows, len]
+#slot rows @binding(16)     // [rows]
 #slot pre @binding(10)      // [channels] each
+
+// The row of x that this invocation reads, where rows are listed.
+var<private> norm_from: u32;
+
+fn norm_take(row: u32) {
+    norm_from = rows_row(norm_params.list0 + row);
+}
+
+// Where feature i of a row is read. What is no row reads the last one, which norm_there forgets.
+fn norm_read_at(row: u32, i: u32) -> u32 {
+    if (rows_LISTED) { return min(norm_from, norm_params.x_rows - 1u) * norm_params.len + i; }
+    return norm_at(row, i);
+}
+
+// These numbers of the row that is read; zeros of what is no row.
+fn norm_there(v: vec4<f32>) -> vec4<f32> {
+    if (rows_LISTED) { return select(vec4<f32>(), v, norm_from < norm_params.x_rows); }
+    return v;
+}
 
 // The place of feature i of a row among the elements of a row-shaped operand.
 fn norm_at(row: u32, i: u32) -> u32 {
@@ -99,11 +127,11 @@ fn norm_inside(i: u32) -> u32 {
 
 // Four numbers of x from feature i on, of which the first n are real.
 fn norm_x4(row: u32, i: u32, n: u32) -> vec4<f32> {
-    return x_load4(norm_params.x0 + norm_at(row, i), n);
+    return norm_there(x_load4(norm_params.x0 + norm_read_at(row, i), n));
 }
 
 fn norm_residual4(row: u32, i: u32, n: u32) -> vec4<f32> {
-    return residual_load4(norm_params.residual0 + norm_at(row, i), n);
+    return norm_there(residual_load4(norm_params.residual0 + norm_read_at(row, i), n));
 }
 
 // x + residual before it is rounded; x where none is added.
@@ -121,7 +149,7 @@ fn norm_of_sum4(sum: vec4<f32>, row: u32, i: u32) -> vec4<f32> {
 
 // Stores four sums where they are wanted. Storing rounds as x_round4 does, so that compilers see one rounding.
 fn norm_keep_sum4(sum: vec4<f32>, row: u32, i: u32, n: u32) {
-    if (RESIDUAL) { sum_store4(norm_params.sum0 + norm_at(row, i), sum, n); }
+    if (RESIDUAL || rows_LISTED) { sum_store4(norm_params.sum0 + norm_at(row, i), sum, n); }
 }
 
 // Four values from feature i on, of which the first n are real; also stores their sums where they are wanted and `live`.
@@ -152,7 +180,7 @@ fn norm_affine4(normalised: vec4<f32>, row: u32, i: u32, n: u32) -> vec4<f32> {
         phi = phi_load4(norm_params.phi0 + i, n);
     }
     if (PHI) { w *= inverseSqrt(phi + norm_params.eps); }
-    return h * (w + norm_params.weight_offset) + b;
+    return norm_there(h * (w + norm_params.weight_offset) + b);
 }
 
 // The scale of a row of codes, from its largest magnitude.

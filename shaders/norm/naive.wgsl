@@ -36,8 +36,9 @@ fn sums_about(row: u32, mean: f32) -> vec2<f32> {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = (group.x + group.y * norm_params.fold) * 64u + lane;
     if (row >= norm_params.rows) { return; }
+    norm_take(row);
 
-    if (RESIDUAL) {
+    if (RESIDUAL || rows_LISTED) {
         for (var i = 0u; i < norm_params.len; i++) { _ = norm_value4(row, i, 1u, true); }
     }
     var mean = 0.0;

@@ -24,6 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // Lanes past the last row repeat it and store nothing: barriers need them all.
     let live = first + lane / LANES < norm_params.rows;
     let row = min(first + lane / LANES, norm_params.rows - 1u);
+    norm_take(row);
     let start = lane % LANES * 4u;
     let stride = LANES * 4u;
 

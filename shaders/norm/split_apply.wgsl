@@ -14,6 +14,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let job = group.x + group.y * norm_params.fold;
     if (job >= norm_params.rows * norm_params.slices) { return; }
     let row = job / norm_params.slices;
+    norm_take(row);
     let slice = job % norm_params.slices;
     let start = (slice * (LANES * CHUNKS) + lane) * 4u;
     let merge = merged[row];

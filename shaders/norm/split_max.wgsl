@@ -16,6 +16,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let job = group.x + group.y * norm_params.fold;
     if (job >= norm_params.rows * norm_params.slices) { return; }
     let row = job / norm_params.slices;
+    norm_take(row);
     let start = (job % norm_params.slices * (LANES * CHUNKS) + lane) * 4u;
     let mean = bitcast<f32>(atomicLoad(&merged[row * 4u]));
     let shift = bitcast<f32>(atomicLoad(&merged[row * 4u + 1u]));

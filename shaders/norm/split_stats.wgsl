@@ -20,6 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let job = group.x + group.y * norm_params.fold;
     if (job >= norm_params.rows * norm_params.slices) { return; }
     let row = job / norm_params.slices;
+    norm_take(row);
     let first = job % norm_params.slices * (LANES * CHUNKS * 4u);
     let start = first + lane * 4u;
 

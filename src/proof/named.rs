@@ -10,7 +10,7 @@ use crate::ops::adapter::AdapterMergeProblem;
 use crate::ops::attention::AttentionProblem;
 use crate::ops::attention::prologue::PrologueProblem;
 use crate::ops::attention::rope::RopeProblem;
-use crate::ops::depth::{CombineProblem, RouteProblem, SelectProblem};
+use crate::ops::depth::{CombineProblem, RouteProblem, SelectProblem, TakeProblem};
 use crate::ops::linear::{DequantizeProblem, EncodeProblem, LinearProblem};
 use crate::ops::norm::{HypersphereProblem, NormProblem};
 use crate::ops::prepare::{
@@ -205,6 +205,7 @@ problems! {
     Route(RouteProblem) if !cases::ONLY_PAGE,
     Select(SelectProblem) if !cases::ONLY_PAGE,
     Combine(CombineProblem) if !cases::ONLY_PAGE,
+    Take(TakeProblem) if !cases::ONLY_PAGE,
     AdapterMerge(AdapterMergeProblem) if !cases::ONLY_PAGE,
     MatrixStats(MatrixStatsProblem) if !cases::ONLY_PAGE,
     MatrixVector(MatrixVectorProblem) if !cases::ONLY_PAGE,

@@ -9,7 +9,7 @@ pub struct Selected {
     pub keep: Vec<f64>,
     /// Kept tokens of each sample.
     pub count: Vec<f64>,
-    /// Kept tokens in their order, counted over all samples; the sample's first where there are no more: `[B, P]`.
+    /// Kept tokens in their order, counted over all samples; 2^32, which is what an f32 makes of 2^32 − 1, where there are no more: `[B, P]`.
     pub index: Vec<f64>,
     /// What becomes of each token, as `Select::place` has it: `[B, T]`.
     pub place: Vec<f64>,
@@ -79,7 +79,7 @@ pub fn mod_select(
             }
         }
         all.count.push(kept.len() as f64);
-        kept.resize(places, first as f64);
+        kept.resize(places, 4_294_967_296.0);
         all.index.extend(kept);
     }
     all
@@ -111,4 +111,12 @@ pub fn mod_combine(
         }
     };
     x.with(x.data.iter().enumerate().map(of).collect())
+}
+
+/// The listed rows of x, a row being its last dimension, in the shape of the list; zeros of what is no row.
+pub fn mod_take(x: &Array, list: &Array) -> Array {
+    let len = x.shape.last().copied().unwrap_or(1);
+    let row =
+        |r: &f64| x.data.get(*r as usize * len..).and_then(|v| v.get(..len)).map_or(vec![0.0; len], <[f64]>::to_vec);
+    Array { shape: [&list.shape[..], &[len]].concat(), data: list.data.iter().flat_map(row).collect() }
 }

@@ -15,7 +15,7 @@ mod weight_merge;
 
 pub use adapter::{Adapter, Judged, adapter_merge, magnitudes};
 pub use attention::{Attended, Attention, HeadMix, Seen};
-pub use depth::{Selected, gates, mod_combine, mod_route, mod_select};
+pub use depth::{Selected, gates, mod_combine, mod_route, mod_select, mod_take};
 pub use linear::{Linear, activation, dequantize, encode, linear, linear_epilogue, matmul};
 pub use norm::{
     Normed, batch_channel_norm, batch_norm, crms_norm, group_norm, hyperspherical_step, l2_norm, layer_norm,

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`Route`] | a score for each token, and its gate |
 //! | [`Select`] | which tokens are kept, and where they go |
+//! | [`Take`] | what belongs to the kept tokens, such as their positions |
 //! | [`Combine`] | the rows of kept tokens back to their places, gated; skipped ones passed on |
 //!
 //! [`Schedule`] says how many tokens each layer of a model keeps. It is plain arithmetic on the host.
@@ -33,11 +34,13 @@ mod combine;
 mod route;
 mod schedule;
 mod select;
+mod take;
 
 pub use combine::{Combine, CombineParams, CombineProblem, GateOn};
 pub use route::{Route, RouteParams, RouteProblem, SoftmaxParams};
 pub use schedule::{Curve, Layer, Schedule};
 pub use select::{Choose, GRIDS, GRIDS_FOLD, Select, SelectParams, SelectProblem};
+pub use take::{Take, TakeParams, TakeProblem};
 
 /// What a gate is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

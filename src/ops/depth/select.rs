@@ -70,7 +70,7 @@ pub struct Select<'a> {
     /// Receives the number of kept tokens of each sample. U32 or i32, `[B]`.
     pub count: &'a Tensor,
     /// Receives the kept tokens in their order, counted over all samples: `b·T + i` at place p of sample b. Places past the count hold
-    /// the sample's first token. U32, `[B, P]`.
+    /// 2^32 − 1, which is no row. U32, `[B, P]`.
     pub index: Option<&'a Tensor>,
     /// Receives what becomes of each token: 0 padding, 1 skipped, `4·row + 2` kept but no target, `4·row + 3` chosen, with the
     /// row `b·P + p` among the kept ones. U32, shape of the scores.

@@ -22,15 +22,19 @@ pub struct LayerNorm<'a> {
     pub x: &'a Tensor,
     /// Added to x first: `value = x + residual`, rounded to the storage of x. Shape of x.
     pub residual: Option<&'a Tensor>,
+    /// Which rows of x and of the residual are read, in the order of the outputs: U32, any shape. y and the sum then have its
+    /// dimensions and after them those of a row. A number that is no row gives zeros. This is how a layer takes the tokens that
+    /// [`Select`](crate::ops::depth::Select) has kept.
+    pub rows: Option<&'a Tensor>,
     /// Shape of the normalised dimensions; ones where absent.
     pub weight: Option<&'a Tensor>,
     /// Shape of the normalised dimensions; zeros where absent.
     pub bias: Option<&'a Tensor>,
-    /// Shape of x, any floating storage; or i8 where `scale` is given.
+    /// Shape of x (but see `rows`), any floating storage; or i8 where `scale` is given.
     pub y: &'a Tensor,
-    /// Receives `x + residual`, which is what is normalised. Shape and storage of x; needs a residual.
+    /// Receives `x + residual`, which is what is normalised. Shape of y and storage of x; needs a residual or listed rows.
     pub sum: Option<&'a Tensor>,
-    /// Receives the statistics of each row: mean and `1 / sqrt(var + eps)`. F32, shape `[.., 2]`.
+    /// Receives the statistics of each row, which are not had of listed ones: mean and `1 / sqrt(var + eps)`. F32, shape `[.., 2]`.
     pub stats: Option<&'a Tensor>,
     /// Receives the scale of each row of int8 codes: `y = clamp(round(out / scale), −128, 127)` and
     /// `scale = max(max|out|, 1e-5) / 127`, with ties to even; y is then stored as i8. F32, one number a row.
@@ -47,6 +51,7 @@ impl<'a> LayerNorm<'a> {
         Self {
             x,
             residual: None,
+            rows: None,
             weight: None,
             bias: None,
             y,
@@ -66,6 +71,7 @@ impl<'a> LayerNorm<'a> {
             sum: self.sum,
             stats: self.stats,
             scale: self.scale,
+            list: self.rows,
             ..Operands::new(self.x, self.y)
         }
     }

@@ -66,7 +66,8 @@ const STATS: usize = 6;
 const SCALE: usize = 7;
 const PHI: usize = 8;
 const MEAN: usize = 9;
-const PRE: usize = 10;
+const ROWS: usize = 10;
+const PRE: usize = 11;
 
 params! {
     /// The params of the kernels under `shaders/norm/` that import `lib/norm.wgsl`, where each is explained.
@@ -127,8 +128,16 @@ params! {
         pre_eps: f32,
         /// Negative values become zero.
         relu: u32,
+        /// First element of the list of rows.
+        list0: u32,
+        /// Rows of x, of which some are listed.
+        x_rows: u32,
         /// Nothing.
-        pad: u32,
+        pad0: u32,
+        /// Nothing.
+        pad1: u32,
+        /// Nothing.
+        pad2: u32,
     }
 }
 
@@ -179,6 +188,8 @@ pub struct NormProblem {
     op: &'static str,
     stat: Stat,
     rows: u64,
+    /// Rows of x: more or fewer where they are listed.
+    of: u64,
     len: u64,
     stat_len: u64,
     inner: u64,
@@ -200,6 +211,7 @@ pub struct NormProblem {
     sum: Option<Layout>,
     stats: Option<Layout>,
     scale: Option<Layout>,
+    list: Option<Layout>,
     pre: Option<[Layout; 4]>,
 }
 
@@ -218,6 +230,7 @@ struct Operands<'a> {
     sum: Option<&'a Tensor>,
     stats: Option<&'a Tensor>,
     scale: Option<&'a Tensor>,
+    list: Option<&'a Tensor>,
     pre: Option<[&'a Tensor; 4]>,
 }
 
@@ -236,6 +249,7 @@ impl<'a> Operands<'a> {
             sum: None,
             stats: None,
             scale: None,
+            list: None,
             pre: None,
         }
     }
@@ -252,6 +266,7 @@ impl<'a> Operands<'a> {
             ("scale", self.scale),
             (self.phi_name, self.phi),
             ("mean", self.mean),
+            ("rows", self.list),
         ];
         if let Some([mean, var, weight, bias]) = self.pre {
             list.extend([
@@ -311,22 +326,29 @@ impl Lowering {
     /// Checks the operands and keeps their numbers.
     fn problem(&self, operands: &Operands<'_>) -> Result<NormProblem> {
         let op = self.op;
-        let Operands { x, x_name, y, residual, weight, bias, phi, phi_name, mean, sum, stats, scale, pre } = *operands;
+        let Operands { x, x_name, y, residual, weight, bias, phi, phi_name, mean, sum, stats, scale, list, pre } =
+            *operands;
         number(op, "eps", self.eps, |e| e >= 0.0, "it must be a number of at least 0")?;
         number(op, "weight_offset", self.weight_offset, |_| true, "it must be a finite number")?;
         if self.len == 0 && self.stat != Stat::Stored {
             return Err(shape_error!(op, "{x_name} of shape {} has a normalised dimension of 0", x.shape()));
         }
         want_float(op, x_name, x)?;
-        same_shape(op, ("y", y), (x_name, x))?;
-        for (name, tensor) in [("residual", residual), ("sum", sum)] {
-            if let Some(tensor) = tensor {
-                want_float(op, name, tensor)?;
-                same_shape(op, (name, tensor), (x_name, x))?;
-            }
+        if let Some(residual) = residual {
+            want_float(op, "residual", residual)?;
+            same_shape(op, ("residual", residual), (x_name, x))?;
+        }
+        let (outputs, rows) = match list {
+            None => (x.shape(), self.rows),
+            Some(list) => (self.listed(list, stats)?, list.elements()),
+        };
+        for (name, tensor) in [("y", Some(y)), ("sum", sum)] {
+            let Some(tensor) = tensor.filter(|t| t.shape() != outputs) else { continue };
+            let whose = if list.is_some() { "listed rows have".to_owned() } else { format!("{x_name} has") };
+            return Err(shape_error!(op, "{name} has shape {}, but {whose} {outputs}", tensor.shape()));
         }
         if let Some(sum) = sum {
-            if residual.is_none() {
+            if residual.is_none() && list.is_none() {
                 return Err(shape_error!(op, "sum is given, but there is no residual to add"));
             }
             if sum.elem() != x.elem() {
@@ -355,8 +377,7 @@ impl Lowering {
         }
         if let Some(stats) = stats {
             want_f32(op, "stats", stats)?;
-            if stats.elements() != self.rows * 2 || stats.shape().dims().last() != Some(&2) {
-                let rows = self.rows;
+            if stats.elements() != rows * 2 || stats.shape().dims().last() != Some(&2) {
                 return Err(shape_error!(
                     op,
                     "stats has shape {}, but there are {rows} rows of 2 numbers",
@@ -368,13 +389,8 @@ impl Lowering {
             Some(scale) => {
                 want_f32(op, "scale", scale)?;
                 want_elem(op, "y", y, Elem::I8, "i8 where scale is given")?;
-                if scale.elements() != self.rows {
-                    return Err(shape_error!(
-                        op,
-                        "scale has shape {}, but there are {} rows",
-                        scale.shape(),
-                        self.rows
-                    ));
+                if scale.elements() != rows {
+                    return Err(shape_error!(op, "scale has shape {}, but there are {rows} rows", scale.shape()));
                 }
             }
             None if !y.elem().is_float() => {
@@ -387,7 +403,8 @@ impl Lowering {
         Ok(NormProblem {
             op,
             stat: self.stat,
-            rows: self.rows as u64,
+            rows: rows as u64,
+            of: self.rows as u64,
             len: self.len as u64,
             stat_len: self.stat_len as u64,
             inner: self.inner as u64,
@@ -409,8 +426,24 @@ impl Lowering {
             sum: layout(sum),
             stats: layout(stats),
             scale: layout(scale),
+            list: layout(list),
             pre: pre.map(|p| p.map(Tensor::layout)),
         })
+    }
+}
+
+impl Lowering {
+    /// The shape of the outputs where rows are listed: that of the list, and a row.
+    fn listed(&self, list: &Tensor, stats: Option<&Tensor>) -> Result<Shape> {
+        let op = self.op;
+        want_elem(op, "rows", list, Elem::U32, "u32")?;
+        if self.rows == 0 && list.elements() > 0 {
+            return Err(shape_error!(op, "rows are listed, but there are none"));
+        }
+        if stats.is_some() {
+            return Err(shape_error!(op, "stats cannot be had of listed rows"));
+        }
+        Shape::new(&[list.shape().dims(), self.affine.0.dims()].concat())
     }
 }
 
@@ -606,6 +639,10 @@ impl NormProblem {
         let widest = self.layouts().map(|l| l.elem.bytes()).max().unwrap_or(4) as u64;
         // Of the shortest rows, the statistics and scales are the longest binding.
         let (stats, scale) = (self.stats.map_or(0, |_| 8), self.scale.map_or(0, |_| 4));
+        if self.list.is_some() {
+            // Listed rows may be anywhere in what is read.
+            rows_at_once(self.op, caps, 1, 1, self.of * self.len * widest)?;
+        }
         rows_at_once(self.op, caps, self.rows, self.inner, (self.len * widest).max(stats).max(scale))
     }
 
@@ -639,6 +676,7 @@ impl NormProblem {
             pre_run: self.pre_run,
             pre_eps: f32::from_bits(self.pre_eps),
             relu: u32::from(self.relu),
+            x_rows: self.of as u32,
             ..Default::default()
         }
     }
@@ -662,8 +700,19 @@ impl NormProblem {
 
     /// Fills x, the residual, what comes before the norm, and the sum where it is written.
     fn value(&self, step: &mut Builder, params: &mut NormParams, row0: u64, rows: u64, write_sum: bool) {
-        params.x0 = step.read("x", 1, Some(self.rows_of(X, self.x, row0, rows)), "slot/read/zero");
-        let residual = self.residual.map(|l| self.rows_of(RESIDUAL, l, row0, rows));
+        let read = |operand, layout| match self.list {
+            None => self.rows_of(operand, layout, row0, rows),
+            Some(_) => Part::whole(operand, layout),
+        };
+        match self.list {
+            None => step.fill("rows", "slot/rows/all"),
+            Some(layout) => {
+                step.fill("rows", "slot/rows/listed");
+                params.list0 = step.bind(16, Part { operand: ROWS, layout, start: row0, elements: rows }, Access::Read);
+            }
+        }
+        params.x0 = step.read("x", 1, Some(read(X, self.x)), "slot/read/zero");
+        let residual = self.residual.map(|l| read(RESIDUAL, l));
         params.residual0 = step.read("residual", 2, residual, "slot/read/zero");
         let sum = self.sum.filter(|_| write_sum).map(|l| self.rows_of(SUM, l, row0, rows));
         params.sum0 = step.write("sum", 7, sum);
@@ -697,6 +746,7 @@ impl NormProblem {
         step.fill("residual", "slot/read/zero");
         step.fill("sum", "slot/write/none");
         step.fill("pre", "slot/pre/none");
+        step.fill("rows", "slot/rows/all");
     }
 
     fn output(&self, step: &mut Builder, params: &mut NormParams, row0: u64, rows: u64) {

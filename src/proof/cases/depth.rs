@@ -3,13 +3,13 @@
 use super::codes::U;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::{Result, shape_error};
-use crate::ops::depth::{Choose, Combine, GRIDS, GRIDS_FOLD, Gate, GateOf, GateOn, Route, Select};
+use crate::ops::depth::{Choose, Combine, GRIDS, GRIDS_FOLD, Gate, GateOf, GateOn, Route, Select, Take};
 use crate::proof::attrs::Reader;
 use crate::proof::{Attrs, Expected, Roles};
 use crate::reference;
 use crate::tensor::Elem;
 
-pub(super) const OPS: &[&str] = &["mod_route", "mod_select", "mod_combine"];
+pub(super) const OPS: &[&str] = &["mod_route", "mod_select", "mod_combine", "mod_take"];
 
 /// How many are chosen: `k`, `ratio` or `above`.
 fn choose(op: &'static str, a: &Reader<'_>) -> Result<Choose> {
@@ -61,6 +61,13 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
             r.finish()?;
             user(&op)
         }
+        "mod_take" => {
+            let len = a.number("len", 1.0)? as usize;
+            let op = Take { x: r.need("x")?, len, rows: r.need("rows")?, y: r.need("y")? };
+            a.finish()?;
+            r.finish()?;
+            user(&op)
+        }
         _ => {
             let op = Combine {
                 x: r.need("x")?,
@@ -83,6 +90,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
     match case.op {
         "mod_route" => routed(case, arrays),
         "mod_select" => selected(case, arrays),
+        "mod_take" => taken(case, arrays),
         _ => combined(case, arrays),
     }
 }
@@ -157,6 +165,13 @@ fn selected(case: &Case, arrays: &Arrays) -> Result<Vec<Expected>> {
     let all = [("keep", of.keep), ("count", of.count), ("index", of.index), ("place", of.place), ("grids", grids)];
     let asked = all.into_iter().filter(|(role, _)| output(role).is_some());
     Ok(asked.map(|(role, want)| Expected::exact(role, want)).collect())
+}
+
+/// Exact.
+fn taken(case: &Case, arrays: &Arrays) -> Result<Vec<Expected>> {
+    let len = case.attrs.reader(case.op).number("len", 1.0)? as usize;
+    let x = reference::Array { shape: vec![arrays["x"].data.len() / len, len], data: arrays["x"].data.clone() };
+    Ok(vec![Expected::exact("y", reference::mod_take(&x, &arrays["rows"]).data)])
 }
 
 /// Three operations at most, each of which rounds what is no larger than all that goes into it.
@@ -363,6 +378,22 @@ pub(super) fn cases() -> Vec<Case> {
     nothing_kept.inputs[4].fill = Fill::Uniform(0.0, 1.0);
     all.push(hurts("no kept rows", nothing_kept));
     all.push(hurts("samples of nothing", select("no-tokens", [3, 0], 1000, ratio(0.5))));
+    // Rows through a list, of which some are not there.
+    for (name, rows, len, x, skew) in [
+        ("positions", [2, 129], 1, Stored::Always(Elem::I32), 1),
+        ("rows", [1, 33], 12, Stored::Activation, 4),
+        ("none", [3, 0], 8, Stored::Activation, 0),
+    ] {
+        let listed = Fill::Uniform(-0.4, 49.4);
+        let fill = if len == 1 { Fill::Shuffled } else { Fill::Special };
+        let shape = if len == 1 { vec![4, 10] } else { vec![4, 10, len] };
+        let y = Output { role: "y", shape: [&rows[..], &shape[2..]].concat(), stored: x };
+        let inputs = vec![input("x", &shape, fill, x), input("rows", &rows, listed, Stored::Always(Elem::U32))];
+        let mut case = case(3, name, inputs, vec![y]);
+        case.attrs = case.attrs.with("len", len as f64);
+        let storages = if len == 1 { F32 } else { FLOATS };
+        all.push(Case { skew, storages: storages.to_vec(), ..hurts("rows through a list", case) });
+    }
     // Ends of layers.
     for (i, len) in [1, 3, 31, 33, 64, 129, 1000].into_iter().enumerate() {
         let mut case = combine(&format!("{len}"), [45, 20, len]);

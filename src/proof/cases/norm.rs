@@ -43,12 +43,14 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
             let ((residual, sum, scale), stats) = (fused(), r.maybe("stats"));
             let (axis, eps) = (a.number("axis", -1.0)? as i32, a.number("eps", 1e-5)? as f32);
             let new = LayerNorm::new(r.need("x")?, r.need("y")?);
-            LayerNorm { residual, weight: weight(), bias: bias(), sum, stats, scale, axis, eps, ..new }
+            let (rows, weight, bias) = (r.maybe("rows"), weight(), bias());
+            LayerNorm { residual, rows, weight, bias, sum, stats, scale, axis, eps, ..new }
         }),
         "rms_norm" => hand!({
             let ((residual, sum, scale), stats) = (fused(), r.maybe("stats"));
             RmsNorm {
                 residual,
+                rows: r.maybe("rows"),
                 weight: weight(),
                 bias: bias(),
                 sum,
@@ -127,6 +129,26 @@ fn roundings(n: usize) -> f64 {
 }
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> {
+    let Some(rows) = arrays.get("rows") else { return of_all(case, arrays, storage) };
+    // The norm of what is listed; what is no row is zeros, before a norm and after it.
+    let mut listed = arrays.clone();
+    for role in ["x", "residual"] {
+        if let Some(of) = listed.get_mut(role) {
+            *of = reference::mod_take(of, rows);
+        }
+    }
+    let mut all = of_all(case, &listed, storage)?;
+    let len = arrays["x"].shape.last().copied().unwrap_or(1);
+    for y in all.iter_mut().filter(|e| e.role == "y") {
+        for (r, _) in rows.data.iter().enumerate().filter(|(_, row)| **row >= (arrays["x"].data.len() / len) as f64) {
+            y.want[r * len..][..len].fill(0.0);
+            y.bound[r * len..][..len].fill(0.0);
+        }
+    }
+    Ok(all)
+}
+
+fn of_all(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> {
     let a = case.attrs.reader(case.op);
     let get = |role: &str| arrays.get(role);
     let input = |role: &str| arrays.get(role).cloned().unwrap_or(Array { shape: vec![0], data: Vec::new() });
@@ -134,9 +156,13 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
     let first = case.inputs.first().map_or("x", |i| i.role);
     // x + residual is one f32 addition, then rounded to the storage of x.
     let added = |x: Array, out: &mut Vec<Expected>| {
-        let Some(residual) = get("residual") else { return x };
-        let pairs = x.data.iter().zip(&residual.data);
-        let sum: Vec<f64> = pairs.map(|(x, r)| storage.round(f64::from((x + r) as f32))).collect();
+        let sum = match get("residual") {
+            None => x.data.clone(),
+            Some(residual) => {
+                let pairs = x.data.iter().zip(&residual.data);
+                pairs.map(|(x, r)| storage.round(f64::from((x + r) as f32))).collect()
+            }
+        };
         if case.outputs.iter().any(|o| o.role == "sum") {
             out.push(Expected::exact("sum", sum.clone()));
         }
@@ -455,6 +481,18 @@ impl Make {
         self
     }
 
+    /// Rows are listed, some of them twice and the last of each five not there.
+    fn listed(mut self, shape: &[usize]) -> Self {
+        let rows = self.0.inputs[0].shape.iter().rev().skip(1).product::<usize>() as f32;
+        let (stored, fill) = (Stored::Always(Elem::U32), Fill::Uniform(-0.4, rows * 1.25 - 0.6));
+        self.0.inputs.push(Input { role: "rows", shape: shape.to_vec(), fill, stored });
+        let dims = [shape, &self.0.inputs[0].shape[self.0.inputs[0].shape.len() - 1..]].concat();
+        for output in self.0.outputs.iter_mut().filter(|o| ["y", "sum"].contains(&o.role)) {
+            output.shape = dims.clone();
+        }
+        self
+    }
+
     fn skew(mut self, by: usize) -> Self {
         self.0.skew = by;
         self
@@ -489,6 +527,10 @@ fn real() -> Vec<Make> {
     vec![
         llama("llama3-8b-prefill-2048", 2048).model(llama3, "prefill"),
         llama("llama3-8b-prefill-2048-residual", 2048).residual().model(llama3, "prefill"),
+        llama("llama3-8b-prefill-2048-kept-1024", 2048)
+            .output("sum", &[], Stored::Activation)
+            .listed(&[1024])
+            .model(llama3, "prefill"),
         llama("llama3-8b-prefill-512", 512).model(llama3, "prefill"),
         llama("llama3-8b-prefill-512-residual", 512).residual().model(llama3, "prefill"),
         llama("llama3-8b-prefill-512-residual-codes", 512).residual().codes(512).model(llama3, "prefill"),
@@ -645,6 +687,23 @@ fn hurting() -> Vec<Make> {
                 .hurts("statistics of a part"),
         );
     }
+    // Rows through a list: in one workgroup and in slices, aligned and not.
+    let both: &[Elem] = &[Elem::F32, Elem::F16];
+    for (d, rows, skew, storages) in
+        [(64, 130, 0, ALL), (33, 9, 1, &ALL[1..]), (1023, 5, 0, f32_only), (12_288, 4, 0, both)]
+    {
+        let make = |op, what: &str| {
+            // Codes of NaN are not told.
+            let fill = if what == "codes" { NORMAL } else { Fill::NanRows };
+            let make = Make::new(op, &format!("listed-{what}-{d}"), &[2, 11, d], fill).weight(&[d]);
+            make.only(storages).skew(skew).hurts("rows through a list")
+        };
+        all.push(make("rms_norm", "sum").residual().input("bias", &[d], NORMAL).listed(&[2, rows]));
+        all.push(make("layer_norm", "alone").input("bias", &[d], NORMAL).listed(&[rows]));
+        let codes = make("rms_norm", "codes").output("sum", &[], Stored::Activation).codes(rows);
+        all.push(codes.attr("cast_before_weight", true).listed(&[rows, 1]));
+    }
+    all.push(Make::new("rms_norm", "listed-none", &[5, 16], NORMAL).listed(&[0]).hurts("nothing to do"));
     for d in [1, 64, 1023, 9000] {
         all.push(
             Make::new("crms_norm", &format!("length-{d}"), &[4, d], NORMAL).attr("eps", 1e-6).hurts("odd lengths"),
