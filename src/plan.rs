@@ -87,6 +87,37 @@ pub struct Bind {
 /// Storage offsets are multiples of this on every device: the largest alignment that WebGPU lets a device ask for.
 pub const BIND_ALIGN_BYTES: u64 = 256;
 
+/// Where a step finds its grid when it runs: three words of a buffer, x, y and z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Indirect {
+    /// The buffer, which must have usage `INDIRECT`.
+    pub source: Source,
+    /// Where the three words are in the *buffer*: a multiple of 4.
+    pub offset_bytes: u64,
+}
+
+/// How the workgroups of a step follow from its rows: `⌈⌈rows / tile⌉ · times / each⌉`, the workgroups of the first rows being first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Groups {
+    /// The row of the op with which the step begins.
+    pub first: u64,
+    /// The rows that it has at most.
+    pub most: u64,
+    /// Rows that are made together.
+    pub tile: u64,
+    /// Parts of each such tile.
+    pub times: u64,
+    /// Parts of a workgroup.
+    pub each: u64,
+}
+
+impl Groups {
+    /// The workgroups for so many of the step's rows.
+    pub fn of(&self, rows: u64) -> u64 {
+        (rows.div_ceil(self.tile) * self.times).div_ceil(self.each)
+    }
+}
+
 /// One dispatch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
@@ -96,8 +127,12 @@ pub struct Step {
     pub binds: Vec<Bind>,
     /// The bytes of the kernel's params.
     pub params: Vec<u8>,
-    /// Workgroups in x, y, z.
+    /// Workgroups in x, y, z; the most that there may be where the grid is `indirect`.
     pub grid: [u32; 3],
+    /// How the workgroups follow from the rows, of ops whose rows the device may count.
+    pub groups: Option<Groups>,
+    /// The grid is on the device.
+    pub indirect: Option<Indirect>,
 }
 
 /// How to compute one problem on one device: steps that run one after the other.
@@ -129,7 +164,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} by {} ({})", self.op, self.name, self.why)?;
         for step in &self.steps {
-            writeln!(f, "  {:?} × {}", step.grid, step.key)?;
+            let most = if step.indirect.is_some() { "up to " } else { "" };
+            writeln!(f, "  {most}{:?} × {}", step.grid, step.key)?;
         }
         Ok(())
     }

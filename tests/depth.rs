@@ -2,7 +2,12 @@
 
 #![allow(clippy::panic, reason = "a test fails by it")]
 
-use gristmill::ops::depth::{Choose, Combine, GateOn, Route, Select, Take};
+use gristmill::formats::{Format, Packed};
+use gristmill::ops::Op;
+use gristmill::ops::attention::Order;
+use gristmill::ops::attention::prologue::{Projection, Prologue};
+use gristmill::ops::depth::{Choose, Combine, GRIDS, GateOn, Route, Select, Take};
+use gristmill::ops::linear::Linear;
 use gristmill::ops::norm::{LayerNorm, RmsNorm};
 use gristmill::{Dispatcher, Elem, Error, Tensor};
 use pollster::block_on;
@@ -152,6 +157,111 @@ fn bad_input_is_told() {
     let ungated = Combine { gate: None, gate_on: GateOn::Layer, ..combine };
     assert_eq!(told(gpu.run(ungated)), "mod_combine: gate is missing, but something is multiplied by it");
     assert!(told(gpu.run(Combine { m: Some(&y), ..combine })).starts_with("mod_combine: m has shape"));
+}
+
+/// Runs every plan of an op for all rows and for those that the device has counted: what is made of the latter is the same, and what lies
+/// further behind than a workgroup may reach is left alone. Gives the number of plans.
+fn counts(gpu: &Dispatcher, rows: usize, width: usize, y: &Tensor, all: impl Op, counted: impl Op) -> usize {
+    let run = |op: &dyn Fn(&mut gristmill::dispatch::Recorder<wgpu::CommandEncoder>) -> gristmill::Result<()>| {
+        y.write(&vec![7.5; y.elements()])?;
+        let mut rec = gpu.record()?;
+        op(&mut rec)?;
+        rec.submit()?;
+        Ok::<_, Error>(read(y))
+    };
+    let plans = gpu.plans(&counted).unwrap_or_else(|e| panic!("{e}"));
+    for plan in &plans {
+        let made = || -> gristmill::Result<()> {
+            let want = run(&|rec| rec.run_plan(&all, &plan.name))?;
+            let got = run(&|rec| rec.run_plan(&counted, &plan.name))?;
+            assert!(plan.steps.iter().any(|s| s.indirect.is_some()), "{plan}");
+            let (bits, reach) =
+                (|v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), if rows == 0 { 0 } else { rows + 255 });
+            assert_eq!(bits(&got[..rows * width]), bits(&want[..rows * width]), "{plan}");
+            // A grid that is folded ends with a whole fold.
+            let folded = plan.steps.iter().any(|s| s.grid[1] > 1);
+            let rest = got.get(reach * width..).filter(|_| !folded).unwrap_or_default();
+            assert!(rest.iter().all(|v| *v == 7.5), "{plan}: rows past {rows} are written");
+            Ok(())
+        };
+        made().unwrap_or_else(|e| panic!("{plan}: {e}"));
+    }
+    plans.len()
+}
+
+#[test]
+fn ops_run_for_the_rows_that_the_device_has_counted() {
+    let gpu = gpu();
+    // Grids that are folded, and rows in several steps.
+    let folded = gpu.restricted(|caps| caps.workgroups = 20);
+    let parts = gpu.restricted(|caps| caps.storage_binding_bytes = 1 << 18);
+    for (gpu, [b, t, c], threshold) in [
+        (&gpu, [1, 1200, 36], 0.6),
+        (&gpu, [1, 600, 36], 1.5),
+        (&gpu, [1, 1, 64], 1.5),
+        (&gpu, [1, 1, 64], -1.5),
+        (&gpu, [2, 3, 64], 0.0),
+        (&gpu, [1, 20, 8200], 0.0),
+        (&folded, [2, 700, 36], 0.3),
+        (&parts, [1, 4000, 36], 0.0),
+    ] {
+        let made = || -> gristmill::Result<()> {
+            let score = gpu.upload(&noise(b * t, 5), [b, t], Elem::F32)?;
+            let (count, index) = (gpu.zeros([b], Elem::I32)?, gpu.zeros([b, t], Elem::U32)?);
+            // Not at the beginning of its buffer.
+            let grids = gpu.zeros([3 + GRIDS * 3], Elem::U32)?.view(3, [GRIDS, 3])?;
+            let select = Select::new(&score, Choose::Above(threshold), &count);
+            gpu.run(Select { index: Some(&index), grids: Some(&grids), ..select })?;
+            let rows = (b - 1) * t + words(&count)[b - 1] as usize;
+            let x = gpu.upload(&noise(b * t * c, 1), [b, t, c], Elem::F32)?;
+            let (y, sum) = (gpu.zeros([b, t, c], Elem::F32)?, gpu.zeros([b, t, c], Elem::F32)?);
+            // The list may be read from anywhere, and a small binding does not have all.
+            let list = (x.bytes() < gpu.caps().storage_binding_bytes).then_some(&index);
+            let norm = RmsNorm { rows: list, sum: list.map(|_| &sum), ..RmsNorm::new(&x, &y) };
+            counts(gpu, rows, c, &y, norm, RmsNorm { grids: Some(&grids), ..norm });
+            if let Some(list) = list {
+                counts(gpu, rows, c, &sum, norm, RmsNorm { grids: Some(&grids), rows: Some(list), ..norm });
+            }
+            let layer = LayerNorm { rows: list, ..LayerNorm::new(&x, &y) };
+            counts(gpu, rows, c, &y, layer, LayerNorm { grids: Some(&grids), ..layer });
+            let n = 100;
+            let packed = Packed::encode(Format::Dense, n, c, &noise(n * c, 2)).expect("encoded");
+            let w = gpu.weight(&packed)?;
+            let y = gpu.zeros([b, t, n], Elem::F32)?;
+            let linear = Linear::new(&x, &w, &y);
+            counts(gpu, rows, n, &y, linear, Linear { grids: Some(&grids), ..linear });
+            if list.is_some() && c < 100 {
+                let y = gpu.zeros([b, t, c], Elem::F32)?;
+                let from = Projection::Apart { q: Some(&x), k: None, v: None };
+                let heads = (if c % 3 == 0 { 3 } else { 4 }, 1);
+                let prologue = Prologue { y: Some(&y), order: Order::TokensFirst, ..Prologue::of(from, heads) };
+                counts(gpu, rows, c, &y, prologue, Prologue { grids: Some(&grids), ..prologue });
+            }
+            Ok(())
+        };
+        made().unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+#[test]
+fn bad_grids_are_told() {
+    let gpu = gpu();
+    let told = |r: gristmill::Result<()>| r.expect_err("bad input").to_string();
+    let zeros = |dims: &[usize], elem| gpu.zeros(dims, elem).expect("zeros");
+    let (x, y) = (zeros(&[12, 8], Elem::F32), zeros(&[12, 8], Elem::F32));
+    let norm = |grids: &Tensor| gpu.run(RmsNorm { grids: Some(grids), ..RmsNorm::new(&x, &y) });
+    assert_eq!(told(norm(&zeros(&[9, 3], Elem::U32))), "rms_norm: grids has shape [9, 3], but must have [10, 3]");
+    assert_eq!(told(norm(&zeros(&[10, 3], Elem::I32))), "rms_norm: grids is stored as i32, but must be u32");
+    let plain = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 120,
+        usage: wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: false,
+    });
+    let plain = gpu.wrap(&plain, 0, [GRIDS, 3], Elem::U32).expect("wrapped");
+    let want =
+        "rms_norm: grids has the grid of a dispatch, but its buffer's usage BufferUsages(STORAGE) lacks INDIRECT";
+    assert_eq!(told(norm(&plain)), want);
 }
 
 #[test]

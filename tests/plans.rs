@@ -9,20 +9,23 @@ use std::io::Write as _;
 use gristmill::kv_steps::{CopyParams, NumbersParams, StateParams};
 use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::attention::AttentionParams;
-use gristmill::ops::attention::prologue::PrologueParams;
+use gristmill::ops::attention::Order;
+use gristmill::ops::attention::prologue::{Projection, Prologue, PrologueParams};
 use gristmill::ops::attention::rope::RopeParams;
+use gristmill::ops::counted::{GridsParams, GridsStep};
 use gristmill::ops::depth::{
-    Choose, Combine, CombineParams, GRIDS, Route, RouteParams, Select, SelectParams, SoftmaxParams, Take, TakeParams,
+    Choose, Combine, CombineParams, GRIDS, GRIDS_FOLD, Route, RouteParams, Select, SelectParams, SoftmaxParams, Take,
+    TakeParams,
 };
-use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, LinearParams};
+use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, Linear, LinearParams};
 use gristmill::ops::little::GatherParams;
 use gristmill::ops::norm::{HypersphereParams, NormParams, RmsNorm};
 use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::ops::weight_merge::{AddParams, MergeKind, MixtureParams, ProductsParams, StockParams, WeightMerge};
-use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, PipelineKey, Source, Step, fold};
+use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, Indirect, PipelineKey, Source, Step, fold};
 use gristmill::wgsl::SHADERS;
-use gristmill::{Caps, Elem, Error, Plan};
+use gristmill::{Caps, Elem, Error, Plan, Weight};
 
 mod sweep;
 
@@ -124,8 +127,30 @@ fn skipping() -> gristmill::Result<Vec<(String, Asked)>> {
         gristmill::Tensor::outline([1, 1024, 4096], Elem::F16)?,
         gristmill::Tensor::outline([1, 1024, 4096], Elem::F16)?,
     );
+    let grids = outline([GRIDS, 3], Elem::U32)?;
     let norm = RmsNorm { rows: Some(&list), weight: Some(&weight), sum: Some(&residual), ..RmsNorm::new(&x, &normed) };
     all.push(("Llama-3-8B, norm of kept rows: 1024 of 2048".to_owned(), Asked::of(&norm)?));
+    let counted = RmsNorm { grids: Some(&grids), ..norm };
+    all.push((
+        "Llama-3-8B, norm of kept rows that the device has counted: up to 1024".to_owned(),
+        Asked::of(&counted)?,
+    ));
+    let w = Weight::outline(&sweep::weight("dense", Elem::F16, 4096), 4096)?;
+    let counted = Linear { grids: Some(&grids), ..Linear::new(&normed, &w, &residual) };
+    all.push((
+        "Llama-3-8B, a layer on kept rows that the device has counted: up to 1024".to_owned(),
+        Asked::of(&counted)?,
+    ));
+    let row = gristmill::Tensor::outline([1, 4096], Elem::F16)?;
+    let decoded = Linear { grids: Some(&grids), ..Linear::new(&row, &w, &row) };
+    all.push(("Llama-3-8B, a layer on one row or none".to_owned(), Asked::of(&decoded)?));
+    let from = Projection::Apart { q: Some(&normed), k: None, v: None };
+    let prologue =
+        Prologue { y: Some(&residual), grids: Some(&grids), order: Order::TokensFirst, ..Prologue::of(from, (32, 8)) };
+    all.push((
+        "Llama-3-8B, prologue of kept rows that the device has counted: up to 1024".to_owned(),
+        Asked::of(&prologue)?,
+    ));
     let (positions, of_kept) = (outline([1, 2048], Elem::I32)?, outline([1, 1024], Elem::I32)?);
     let take = Take { x: &positions, len: 1, rows: &list, y: &of_kept };
     all.push(("Llama-3-8B, positions of kept rows: 1024 of 2048".to_owned(), Asked::of(&take)?));
@@ -229,6 +254,9 @@ fn table() -> String {
 fn line(step: &Step) -> String {
     let [x, y, _] = step.grid;
     let mut line = format!("{:<18} {x:>5} × {y:<3}", step.key.kernel);
+    if step.indirect.is_some() {
+        line += " at most";
+    }
     for (slot, filling) in &step.key.fillings {
         let wanted =
             ["x", "y", "q", "w", "w_dense", "w_field", "w_scale", "up", "into_nearest", "into_pack", "into_keep"]
@@ -435,6 +463,9 @@ fn work(step: &Step) -> Work {
         let [fold, rows, len] = [p.fold, p.rows, p.len].map(u64::from);
         return Work { fold, rows, len, slices: 1, y0: p.y0.into(), row0: (0, 1) };
     }
+    if step.key.kernel == "depth/grids" {
+        return Work { fold: 1, rows: 1, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+    }
     if step.key.kernel == "depth/take" {
         let p: TakeParams = *bytemuck::from_bytes(&step.params);
         let [fold, rows, len] = [p.fold, p.rows, p.len].map(u64::from);
@@ -486,13 +517,13 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             let gated = step.key.consts.contains(&("GATED", Const::Bool(true)));
             let cols = constant("COLS") / if gated { 2 } else { 1 };
             let lanes = constant("COLS") / 8 * constant("ROWS") / constant("LANE_ROWS");
-            (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols), 1, lanes)
+            (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols) * slices, 1, lanes)
         }
         "linear/tiled_coop" => {
             let gated = step.key.consts.contains(&("GATED", Const::Bool(true)));
             let cols = constant("COLS") / if gated { 2 } else { 1 };
             let lanes = constant("ROWS") / constant("SUB_ROWS") * constant("COLS") / 32 * constant("SUBGROUP");
-            (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols), 1, lanes)
+            (rows.div_ceil(constant("ROWS")) * outputs.div_ceil(cols) * slices, 1, lanes)
         }
         "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
         // Scales, each of LANES lanes.
@@ -500,6 +531,7 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "depth/route_softmax" | "depth/select_one" => (rows, 1, 256),
         "depth/combine" => (rows * len.div_ceil(4), 256, 256),
         "depth/take" => (rows * len, 256, 256),
+        "depth/grids" => (1, 1, 8),
         // A histogram for each digit.
         "depth/select_clear" => (rows * 3, 1, 256),
         "depth/select_count" | "depth/select_sum" | "depth/select_place" => (rows * slices, 1, 256),
@@ -810,6 +842,53 @@ fn check_prologue(who: &str, asked: &Asked, plan: &Plan) {
     }
 }
 
+/// Grids on the device: those that a selection made are those of such steps, and others are made before, all of them. Gives the plan
+/// without the steps that make them.
+fn check_counted(who: &str, asked: &Asked, plan: &Plan) -> Plan {
+    let (makers, steps): (Vec<Step>, _) = plan.steps.iter().cloned().partition(|s| s.key.kernel == "depth/grids");
+    let made = makers.iter().flat_map(|step| {
+        let p: GridsParams = *bytemuck::from_bytes(&step.params);
+        [p.s0, p.s1, p.s2, p.s3, p.s4, p.s5, p.s6].into_iter().take(p.count as usize)
+    });
+    let made: Vec<GridsStep> = made.collect();
+    let mut next = 0;
+    for step in &steps {
+        let who = format!("{who}, step {}", step.key);
+        if let Some(groups) = step.groups {
+            let (have, needed) = (step.grid.map(u64::from).iter().product::<u64>(), groups.of(groups.most));
+            assert!(have >= needed && have < needed + u64::from(step.grid[1]), "{who}: {groups:?} for {:?}", step.grid);
+            assert_eq!(groups.of(0), 0, "{who}: workgroups for no rows");
+        }
+        let Some(Indirect { source, offset_bytes }) = step.indirect else {
+            assert!(makers.is_empty() || step.groups.is_none(), "{who}: it has all workgroups");
+            continue;
+        };
+        let groups = step.groups.unwrap_or_else(|| panic!("{who}: no groups"));
+        match source {
+            Source::Operand(i) => {
+                let first = asked.operands[i].unwrap_or_else(|| panic!("{who}: no grids")).first;
+                let rows = 1 << ((offset_bytes - first) / 12);
+                assert_eq!((groups.first, groups.times, groups.tile * groups.each), (0, 1, rows), "{who}");
+                assert!(
+                    groups.of(groups.most) <= GRIDS_FOLD.into() && rows <= 256,
+                    "{who}: a fold that it does not have"
+                );
+            }
+            Source::Scratch(i) => {
+                assert_eq!(offset_bytes, next as u64 * 12, "{who}");
+                assert_eq!(plan.scratch_bytes[i], made.len() as u64 * 12, "{who}");
+                let GridsStep { first, most, tile, times, each, fold, .. } = made[next];
+                let told = [first, most, tile, times, each, fold].map(u64::from);
+                let fold = step.grid[0].into();
+                assert_eq!(told, [groups.first, groups.most, groups.tile, groups.times, groups.each, fold], "{who}");
+                next += 1;
+            }
+        }
+    }
+    assert_eq!(next, made.len(), "{who}: grids that nobody asks for");
+    Plan { steps, ..plan.clone() }
+}
+
 /// The grid of a step has all workgroups that it needs, and every number of a row is somebody's.
 fn check_grid(who: &str, caps: &Caps, plan: &Plan, step: &Step) {
     let Work { fold, len, slices, .. } = work(step);
@@ -849,6 +928,7 @@ fn check_grid(who: &str, caps: &Caps, plan: &Plan, step: &Step) {
 /// Everything that holds of any plan for these caps.
 fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
     let who = format!("{who} by {}", plan.name);
+    let plan = &check_counted(&who, asked, plan);
     for (i, bytes) in plan.scratch_bytes.iter().enumerate() {
         assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
     }

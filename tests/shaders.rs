@@ -21,6 +21,7 @@ use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::attention::AttentionParams;
 use gristmill::ops::attention::prologue::PrologueParams;
 use gristmill::ops::attention::rope::RopeParams;
+use gristmill::ops::counted::{GridsParams, GridsStep};
 use gristmill::ops::depth::{CombineParams, RouteParams, SelectParams, SoftmaxParams, TakeParams};
 use gristmill::ops::linear::{DequantizeParams, EncodeParams, LinearParams};
 use gristmill::ops::little::{GatherParams, GatherPart};
@@ -65,6 +66,8 @@ const PARAMS: &[Layout] = &[
     ("softmax_Params", SoftmaxParams::FIELDS, size_of::<SoftmaxParams>()),
     ("select_Params", SelectParams::FIELDS, size_of::<SelectParams>()),
     ("combine_Params", CombineParams::FIELDS, size_of::<CombineParams>()),
+    ("grids_Params", GridsParams::FIELDS, size_of::<GridsParams>()),
+    ("grids_Step", GridsStep::FIELDS, size_of::<GridsStep>()),
     ("take_Params", TakeParams::FIELDS, size_of::<TakeParams>()),
     ("prepare_Params", PrepareParams::FIELDS, size_of::<PrepareParams>()),
     ("add_Params", AddParams::FIELDS, size_of::<AddParams>()),

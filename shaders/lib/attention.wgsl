@@ -45,13 +45,14 @@ struct attention_Params {
     kv_head: u32,    // of each head of queries, [H]
     splits: u32,     // parts of the keys that are summed by themselves
     nothing: u32,    // 0, which no compiler knows
-    pad0: u32,       // nothing
+    q_len: u32,      // queries of each element of the batch that there are, [B]
     pad1: u32,       // nothing
     pad2: u32,       // nothing
     pad3: u32,       // nothing
     pad4: u32,       // nothing
 }
 #const KV_LEN = false    // each element of the batch has its own number of keys
+#const Q_LEN = false     // and of queries: those past it see nothing
 #const CAUSAL = false
 #const WINDOW = false
 #const OFFSETS = false   // the position of query 0 is told for each element of the batch
@@ -146,6 +147,7 @@ fn attention_row(b: u32, h: u32, l: u32) -> attention_Row {
         if (OFFSETS) { row.position = i32(l) + attention_far(attention_int(attention_params.offsets + b)); }
     }
     row.keys = attention_keys(b);
+    if (Q_LEN && i32(l) >= attention_int(attention_params.q_len + b)) { row.keys = 0u; }
     return row;
 }
 
@@ -282,11 +284,11 @@ fn attention_mask_at(row: attention_Row, j: u32) -> u32 {
 
 // The row sees key j, which is this token and in the range of the row.
 fn attention_sees(row: attention_Row, j: u32, token: u32) -> bool {
-    var sees = true;
+    var sees = !Q_LEN || row.keys > 0u;
     let ahead = i32(token) - row.position;
-    if (CAUSAL) { sees = ahead <= 0; }
+    if (CAUSAL) { sees = sees && ahead <= 0; }
     if (WINDOW) { sees = sees && ahead >= -attention_params.left && ahead <= attention_params.right; }
-    if (PREFIX) { sees = sees || i32(token) < attention_int(attention_params.prefix + row.b); }
+    if (PREFIX && row.keys > 0u) { sees = sees || i32(token) < attention_int(attention_params.prefix + row.b); }
     if (LISTED) { sees = sees && token < attention_params.place.room; }
     if (MASK_BOOL) { sees = sees && mask_load1(attention_mask_at(row, j)) != 0.0; }
     if (MASK) { sees = sees && bitcast<u32>(mask_load1(attention_mask_at(row, j))) != 0xff800000u; }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::{Operand, Problem};
-use crate::plan::{Plan, Source, Step};
+use crate::plan::{Indirect, Plan, Source, Step};
 use crate::shape::IntoShape;
 use crate::tensor::{Elem, Tensor};
 
@@ -391,7 +391,11 @@ impl Dispatcher {
         let descriptor = wgpu::BufferDescriptor {
             label: Some(what),
             size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            // Any may hold the grids of indirect dispatches.
+            usage: wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::INDIRECT
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
         let told = move |e: wgpu::Error| match e {
@@ -504,17 +508,7 @@ impl Dispatcher {
         operands: &[Operand<'_>],
         scratch: &[Arc<Allocation>],
     ) -> Result<wgpu::BindGroup> {
-        let find = |source: Source| match source {
-            Source::Operand(i) => {
-                let (name, tensor) = operands.get(i).copied().unwrap_or(("operand", None));
-                tensor
-                    .and_then(|t| t.allocation.as_ref())
-                    .ok_or_else(|| shape_error!(op, "the plan binds {name}, which is absent"))
-            }
-            Source::Scratch(i) => {
-                scratch.get(i).ok_or_else(|| shape_error!(op, "the plan binds scratch {i}, which it does not ask for"))
-            }
-        };
+        let find = |source| find(op, source, operands, scratch);
         let mut state = lock(&self.shared.state);
         let mut key = std::mem::take(&mut state.key);
         key.clear();
@@ -561,6 +555,56 @@ impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Dispatcher({})", self.shared.info.name)
     }
+}
+
+/// The buffer to which a plan refers.
+fn find<'a>(
+    op: &'static str,
+    source: Source,
+    operands: &'a [Operand<'_>],
+    scratch: &'a [Arc<Allocation>],
+) -> Result<&'a Arc<Allocation>> {
+    match source {
+        Source::Operand(i) => {
+            let (name, tensor) = operands.get(i).copied().unwrap_or(("operand", None));
+            tensor
+                .and_then(|t| t.allocation.as_ref())
+                .ok_or_else(|| shape_error!(op, "the plan binds {name}, which is absent"))
+        }
+        Source::Scratch(i) => {
+            scratch.get(i).ok_or_else(|| shape_error!(op, "the plan binds scratch {i}, which it does not ask for"))
+        }
+    }
+}
+
+/// The buffer that has the grid of an indirect dispatch, and where: three words that lie in it, and a usage that allows it.
+fn grid_of(
+    op: &'static str,
+    indirect: Indirect,
+    operands: &[Operand<'_>],
+    scratch: &[Arc<Allocation>],
+) -> Result<(wgpu::Buffer, u64)> {
+    let Indirect { source, offset_bytes } = indirect;
+    let buffer = &find(op, source, operands, scratch)?.buffer;
+    let name = match source {
+        Source::Operand(i) => operands.get(i).map_or("an operand", |(name, _)| name),
+        Source::Scratch(_) => "scratch",
+    };
+    if !buffer.usage().contains(wgpu::BufferUsages::INDIRECT) {
+        let usage = buffer.usage();
+        return Err(shape_error!(
+            op,
+            "{name} has the grid of a dispatch, but its buffer's usage {usage:?} lacks INDIRECT"
+        ));
+    }
+    if !offset_bytes.is_multiple_of(4) || offset_bytes.checked_add(12).is_none_or(|end| end > buffer.size()) {
+        let size = buffer.size();
+        return Err(shape_error!(
+            op,
+            "{name} has the grid of a dispatch at byte {offset_bytes} of {size}: not three words"
+        ));
+    }
+    Ok((buffer.clone(), offset_bytes))
 }
 
 fn named<P: Problem>(problem: &P, caps: &Caps, name: &str) -> Result<Plan> {

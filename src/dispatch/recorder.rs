@@ -3,7 +3,7 @@
 use std::borrow::BorrowMut;
 
 use crate::dispatch::uniforms::Chunk;
-use crate::dispatch::{Dispatcher, Ready};
+use crate::dispatch::{Dispatcher, Ready, grid_of};
 use crate::error::{Error, Result};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Source};
@@ -87,7 +87,8 @@ impl<E: Encoder> Recorder<E> {
         for (step, pipeline) in ready.plan.steps.iter().zip(&ready.pipelines) {
             let (page, offset) = self.params(op, &step.params)?;
             let group = self.gpu.bind_group(op, step, pipeline, &self.chunks[page], operands, &scratch)?;
-            steps.push((pipeline, group, offset, step.grid));
+            let indirect = step.indirect.map(|i| grid_of(op, i, operands, &scratch)).transpose()?;
+            steps.push((pipeline, group, offset, step.grid, indirect));
         }
         if steps.is_empty() {
             return Ok(());
@@ -105,10 +106,13 @@ impl<E: Encoder> Recorder<E> {
             self.pass = Some(pass.forget_lifetime());
         }
         let Some(pass) = self.pass.as_mut() else { return Ok(()) };
-        for (pipeline, group, offset, [x, y, z]) in steps {
+        for (pipeline, group, offset, [x, y, z], indirect) in steps {
             pass.set_pipeline(&pipeline.raw);
             pass.set_bind_group(0, &group, &[offset]);
-            pass.dispatch_workgroups(x, y, z);
+            match indirect {
+                None => pass.dispatch_workgroups(x, y, z),
+                Some((buffer, at)) => pass.dispatch_workgroups_indirect(&buffer, at),
+            }
             self.dispatches += 1;
         }
         Ok(())
@@ -198,7 +202,9 @@ fn check_buffers(gpu: &Dispatcher, ready: &Ready, operands: &[Operand<'_>]) -> R
     for step in &ready.plan.steps {
         for (i, written) in step.binds.iter().enumerate().filter(|(_, b)| b.access == Access::Write) {
             let Some((output, id)) = operand(written.source) else { continue };
-            let same = step.binds.iter().enumerate().filter(|(j, _)| *j != i).filter_map(|(_, b)| operand(b.source));
+            let grid = step.indirect.map(|indirect| indirect.source);
+            let others = step.binds.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, b)| b.source);
+            let same = others.chain(grid).filter_map(operand);
             if let Some((other, _)) = same.into_iter().find(|(_, other)| *other == id) {
                 return Err(Error::Shared { op, output: output.to_owned(), other: other.to_owned() });
             }

@@ -10,6 +10,7 @@ use crate::tensor::Tensor;
 
 pub mod adapter;
 pub mod attention;
+pub mod counted;
 pub mod depth;
 pub mod linear;
 pub mod little;

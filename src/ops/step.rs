@@ -117,7 +117,8 @@ impl Builder {
     }
 
     pub fn step(self, params: &impl bytemuck::Pod, grid: [u32; 3]) -> Step {
-        Step { key: self.key, binds: self.binds, params: bytemuck::bytes_of(params).to_vec(), grid }
+        let params = bytemuck::bytes_of(params).to_vec();
+        Step { key: self.key, binds: self.binds, params, grid, groups: None, indirect: None }
     }
 }
 

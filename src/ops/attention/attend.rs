@@ -68,6 +68,9 @@ pub struct Attention<'a> {
     pub mask: Option<&'a Tensor>,
     /// I32, `[B]`: the keys of each element of the batch, the first ones. More than there is room for are as many as there is room for.
     pub kv_len: Option<&'a Tensor>,
+    /// I32, `[B]`: the queries of each element of the batch, the first ones. Those past them see nothing, and their keys are not read:
+    /// so a prompt of which the device has kept some tokens is attended to without padding. Not with `q_starts`.
+    pub q_len: Option<&'a Tensor>,
     /// The largest number in `kv_len`, where the host knows it: what lies beyond is not even looked at. It may be too large, not too
     /// small.
     pub longest: Option<usize>,
@@ -121,6 +124,7 @@ impl<'a> Attention<'a> {
             kv_heads: None,
             mask: None,
             kv_len: None,
+            q_len: None,
             longest: None,
             causal: false,
             offset: 0,
@@ -235,8 +239,8 @@ params! {
         splits: u32,
         /// 0.
         nothing: u32,
-        /// Nothing.
-        pad0: u32,
+        /// Queries.
+        q_len: u32,
         /// Nothing.
         pad1: u32,
         /// Nothing.
@@ -391,7 +395,7 @@ pub struct AttentionProblem {
 }
 
 /// How many little operands there may be, and the place of each among them.
-const LITTLES: usize = 12;
+const LITTLES: usize = 13;
 const KV_LEN: usize = 0;
 const OFFSETS: usize = 1;
 const PREFIX: usize = 2;
@@ -404,6 +408,7 @@ const Q_STARTS: usize = 8;
 const K_STARTS: usize = 9;
 const KV_HEAD: usize = 10;
 const TABLE: usize = 11;
+const Q_LEN: usize = 12;
 
 impl<'a> Attention<'a> {
     fn littles(&self) -> [Operand<'a>; LITTLES] {
@@ -420,6 +425,7 @@ impl<'a> Attention<'a> {
             ("k_starts", self.k_starts),
             ("kv_head", self.kv_head),
             ("table", self.place.table()),
+            ("q_len", self.q_len),
         ]
     }
 
@@ -536,6 +542,9 @@ impl Op for Attention<'_> {
                 return Err(shape_error!(OP, "lse has shape {}, but it must be {want:?}", lse.shape()));
             }
         }
+        if ragged && self.q_len.is_some() {
+            return Err(shape_error!(OP, "q_len and q_starts both tell how many queries there are"));
+        }
         if self.k_starts.is_some() && !matches!(self.place, Place::Tokens) {
             return Err(shape_error!(OP, "with k_starts, keys are in the order of tokens"));
         }
@@ -556,6 +565,7 @@ impl Op for Attention<'_> {
         let of_list = [batch, list_len.unwrap_or(0)];
         for (name, tensor, floats, dims) in [
             ("kv_len", self.kv_len, false, &[batch][..]),
+            ("q_len", self.q_len, false, &[batch]),
             ("offsets", self.offsets, false, &[batch]),
             ("prefix", self.prefix, false, &[batch]),
             ("positions", self.positions, false, &of_queries),
@@ -702,6 +712,7 @@ impl AttentionProblem {
         let float_mask = self.mask.is_some_and(|m| m.layout.elem.is_float());
         for (name, on) in [
             ("KV_LEN", self.told[KV_LEN]),
+            ("Q_LEN", self.told[Q_LEN]),
             ("CAUSAL", self.causal),
             ("WINDOW", self.window.is_some()),
             ("OFFSETS", self.told[OFFSETS]),
@@ -750,6 +761,7 @@ impl AttentionProblem {
             q_starts: at(Q_STARTS),
             k_starts: at(K_STARTS),
             kv_head: at(KV_HEAD),
+            q_len: at(Q_LEN),
             splits: 1,
             ..Default::default()
         };

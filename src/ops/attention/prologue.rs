@@ -5,12 +5,13 @@ use super::rope::tables;
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KEYS, KvAt, KvLayout, KvPlace, KvRows, Place, VALUES};
+use crate::ops::counted;
 use crate::ops::little::{ABSENT, Little, Words};
 use crate::ops::norm::number;
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Means, Part, grid, words_first};
 use crate::ops::{Op, Operand, Problem};
-use crate::plan::{Const, Plan, Step};
+use crate::plan::{Const, Groups, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 
 /// Where the projections of the tokens are. What is absent is not made.
@@ -169,6 +170,9 @@ pub struct Prologue<'a> {
     /// Where each sequence of a ragged batch begins: I32, `[B + 1]`, the last the number of all tokens. Projections and queries are then
     /// `[T, ·]`, tokens first.
     pub cu: Option<&'a Tensor>,
+    /// How many of the tokens there are, where only the device knows: what [`Select::grids`](crate::ops::depth::Select::grids)
+    /// received. Of those past them nothing is made, or what comes of what is in the projections there.
+    pub grids: Option<&'a Tensor>,
 }
 
 impl<'a> Prologue<'a> {
@@ -208,6 +212,7 @@ impl<'a> Prologue<'a> {
             place: Place::Heads,
             start: Start::At(0),
             cu: None,
+            grids: None,
         }
     }
 }
@@ -380,6 +385,7 @@ pub struct PrologueProblem {
     ragged: bool,
     weights: Little,
     places: Little,
+    grids: Option<Layout>,
 }
 
 const OP: &str = "qkv_prologue";
@@ -390,6 +396,7 @@ const Y: usize = 3;
 const COS: usize = 6;
 const WEIGHTS: usize = 8;
 const PLACES: usize = 15;
+const GRIDS: usize = 19;
 
 /// B and L of a projection or of queries, by the order of their dimensions; of ragged ones 1 and T.
 fn tokens_of(
@@ -688,6 +695,7 @@ impl Op for Prologue<'_> {
             ragged,
             weights: Little::of(WEIGHTS, &self.weights()),
             places: Little::of(PLACES, &self.places()),
+            grids: counted::check(OP, self.grids)?,
         })
     }
 
@@ -703,6 +711,7 @@ impl Op for Prologue<'_> {
         let names = ["q_add", "k_add", "v_add", "q_weight", "k_weight", "q_bias", "k_bias"];
         all.extend(names.into_iter().zip(self.weights()));
         all.extend(["positions", "lengths", "table", "cu"].into_iter().zip(self.places()));
+        all.push(("grids", self.grids));
         all
     }
 }
@@ -793,7 +802,9 @@ impl PrologueProblem {
                 }
             }
         }
-        Ok(Plan { operands: None, op: OP, name, why, steps, scratch_bytes })
+        let mut plan = Plan { operands: None, op: OP, name, why, steps, scratch_bytes };
+        counted::count(&mut plan, GRIDS, self.grids);
+        Ok(plan)
     }
 
     /// The runs of kinds in what is wanted: a step has neighbours only.
@@ -913,10 +924,11 @@ impl PrologueProblem {
                 Some(NormKind::Rms) | None => "slot/stat/rms",
             },
         );
-        let groups = match kernel {
+        // Parts of a token, and how many of them a workgroup has.
+        let (times, each) = match kernel {
             Kernel::Naive => {
                 step.set("FULL", Const::Bool(norm.is_some_and(|n| n.full)));
-                (self.tokens * count).div_ceil(64)
+                (count, 64)
             }
             Kernel::Team | Kernel::Full => {
                 let team = self.team();
@@ -931,12 +943,13 @@ impl PrologueProblem {
                 step.set("LANES", Const::U32(if full { team * rows } else { team } as u32));
                 means.reduce(&mut step);
                 let kinds = wanted.iter().rposition(|w| *w).unwrap_or(0) - wanted.iter().position(|w| *w).unwrap_or(0);
-                if full { self.tokens * (kinds as u64 + 1) } else { (self.tokens * count).div_ceil(rows) }
+                if full { (kinds as u64 + 1, 1) } else { (count, rows) }
             }
         };
-        let grid = grid(OP, caps, groups)?;
+        let groups = Groups { first: 0, most: self.tokens, tile: 1, times, each };
+        let grid = grid(OP, caps, groups.of(self.tokens))?;
         params.fold = grid[0];
-        Ok(step.step(&params, grid))
+        Ok(Step { groups: Some(groups), ..step.step(&params, grid) })
     }
 
     /// Everything fits a binding of the device.

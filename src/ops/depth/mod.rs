@@ -39,7 +39,7 @@ mod take;
 pub use combine::{Combine, CombineParams, CombineProblem, GateOn};
 pub use route::{Route, RouteParams, RouteProblem, SoftmaxParams};
 pub use schedule::{Curve, Layer, Schedule};
-pub use select::{Choose, GRIDS, GRIDS_FOLD, Select, SelectParams, SelectProblem};
+pub use select::{Choose, GRIDS, GRIDS_FOLD, ROWS_GRID, Select, SelectParams, SelectProblem};
 pub use take::{Take, TakeParams, TakeProblem};
 
 /// What a gate is made of.

@@ -32,8 +32,11 @@ impl Choose {
     }
 }
 
-/// Grids that [`Select::grids`] receives: entry i is for kernels that take `2^i` rows a workgroup.
-pub const GRIDS: usize = 9;
+/// Grids that [`Select::grids`] receives: entry i is for kernels that take `2^i` rows a workgroup, and the last has the rows.
+pub const GRIDS: usize = ROWS_GRID + 1;
+
+/// The entry that is no grid: the number of rows, 1, 1.
+pub const ROWS_GRID: usize = 9;
 
 /// The x of those grids at most; what is beyond is folded into y.
 pub const GRIDS_FOLD: u32 = 32_768;
@@ -76,7 +79,9 @@ pub struct Select<'a> {
     /// row `b·P + p` among the kept ones. U32, shape of the scores.
     pub place: Option<&'a Tensor>,
     /// Receives the grids of indirect dispatches over the kept rows: entry i is x, y, z for kernels that take `2^i` rows a
-    /// workgroup, folded at [`GRIDS_FOLD`]. The rows reach up to the last kept one of the last sample. U32, `[9, 3]`.
+    /// workgroup, folded at [`GRIDS_FOLD`]; the last is the number of rows, 1, 1. The rows reach up to the last kept one of the last
+    /// sample. U32, `[10, 3]`. Ops that are given it run for those rows alone, such as
+    /// [`RmsNorm::grids`](crate::ops::norm::RmsNorm::grids).
     pub grids: Option<&'a Tensor>,
 }
 

@@ -72,8 +72,8 @@ impl Op for Dequantize<'_> {
 
     fn operands(&self) -> Vec<Operand<'_>> {
         // The weight's parts stand where those of a linear layer stand.
-        let mut list: Vec<Operand<'_>> =
-            vec![("y", Some(self.y)), ("", None), ("", None), ("", None), ("", None), ("", None)];
+        let mut list: Vec<Operand<'_>> = vec![("y", Some(self.y))];
+        list.resize(W, ("", None));
         list.extend(self.w.chunks().iter().map(|chunk| ("w", Some(chunk))));
         list
     }

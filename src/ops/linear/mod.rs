@@ -18,11 +18,12 @@ use std::sync::Arc;
 use crate::caps::{Caps, DeviceKind};
 use crate::error::{Result, shape_error};
 use crate::formats::laid::{Integers, Laid, Slot, WeightAt};
+use crate::ops::counted;
 use crate::ops::norm::want_elem;
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Means, Part, grid, matrix_filling, rows_at_once};
 use crate::ops::{Op, Operand, Problem};
-use crate::plan::{Access, Const, Plan, Step};
+use crate::plan::{Access, Const, Groups, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 use crate::weight::Weight;
 
@@ -121,6 +122,9 @@ pub struct Linear<'a> {
     pub activation: Activation,
     /// Any floating storage, `[…, N]` with M rows.
     pub y: &'a Tensor,
+    /// How many of the rows there are, where only the device knows: what [`Select::grids`](crate::ops::depth::Select::grids)
+    /// received. Those of y past them are left as they are, or are what comes of what is in x there.
+    pub grids: Option<&'a Tensor>,
 }
 
 impl<'a> Linear<'a> {
@@ -136,6 +140,7 @@ impl<'a> Linear<'a> {
             row_scale: None,
             activation: Activation::None,
             y,
+            grids: None,
         }
     }
 }
@@ -147,7 +152,8 @@ const RESIDUAL: usize = 2;
 const ROW_SCALE: usize = 3;
 const Y: usize = 4;
 const X_SCALE: usize = 5;
-const W: usize = 6;
+const GRIDS: usize = 6;
+const W: usize = 7;
 
 /// The most rows of x that the kernel for few rows takes.
 pub const FEW_ROWS: u64 = 8;
@@ -212,6 +218,7 @@ pub struct LinearProblem {
     row_scale: Option<Layout>,
     activation: Activation,
     y: Layout,
+    grids: Option<Layout>,
 }
 
 impl Op for Linear<'_> {
@@ -266,6 +273,7 @@ impl Op for Linear<'_> {
             row_scale: layout(self.row_scale),
             activation: self.activation,
             y: self.y.layout(),
+            grids: counted::check(op, self.grids)?,
         })
     }
 
@@ -277,6 +285,7 @@ impl Op for Linear<'_> {
             ("row_scale", self.row_scale),
             ("y", Some(self.y)),
             ("x_scale", self.x_scale),
+            ("grids", self.grids),
         ];
         list.extend(self.w.chunks().iter().map(|chunk| ("w", Some(chunk))));
         list.extend(self.up.iter().flat_map(|up| up.chunks()).map(|chunk| ("up", Some(chunk))));
@@ -471,7 +480,23 @@ impl Problem for LinearProblem {
 
 impl LinearProblem {
     fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
-        Plan { op: "linear", name, why, operands: None, steps, scratch_bytes }
+        let mut plan = Plan { op: "linear", name, why, operands: None, steps, scratch_bytes };
+        counted::count(&mut plan, GRIDS, self.grids);
+        plan
+    }
+
+    /// A step whose workgroups take `each` parts of the `times` parts of every `tile` rows.
+    fn by_rows(
+        caps: &Caps,
+        step: Builder,
+        params: &mut LinearParams,
+        rows: Rows,
+        [tile, times, each]: [u64; 3],
+    ) -> Result<Step> {
+        let groups = Groups { first: rows.m0, most: rows.m, tile, times, each };
+        let grid = grid("linear", caps, groups.of(rows.m))?;
+        params.fold = grid[0];
+        Ok(Step { groups: Some(groups), ..step.step(params, grid) })
     }
 
     /// Some operand is f16, the device has it, and reading it as such is worth while: a software device takes longer over it than over
@@ -614,13 +639,13 @@ impl LinearProblem {
         if bound > caps.storage_buffers as usize || !fits { 1 } else { slices }
     }
 
-    /// A kernel that makes sums, and where K is sliced the merge.
+    /// A kernel that makes sums, of `tile` rows in `times` workgroups, and where K is sliced the merge.
     fn sums(
         &self,
         caps: &Caps,
         means: Means,
         (range, rows): (Range, Rows),
-        (slices, groups): (u64, u64),
+        (slices, [tile, times]): (u64, [u64; 2]),
         (mut step, mut params): (Builder, LinearParams),
     ) -> Result<Sums> {
         let bytes = if slices > 1 { self.slices_bytes(slices, range, rows) } else { 0 };
@@ -631,18 +656,15 @@ impl LinearProblem {
             step.fill("parts", "slot/parts/write");
             step.scratch(8, 0, bytes, Access::Write);
         }
-        let grid_of = grid("linear", caps, groups * slices)?;
-        params.fold = grid_of[0];
-        let mut steps = vec![step.step(&params, grid_of)];
+        let mut steps = vec![Self::by_rows(caps, step, &mut params, rows, [tile, times * slices, 1])?];
         if slices > 1 {
             let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
             // Of weights only what is added, where there is something: it is one pipeline for all formats.
             self.weights(&mut step, &mut params, range, false, |laid| laid.has_side());
             params.slices = slices as u32;
             step.scratch(8, 0, bytes, Access::Read);
-            let grid = grid("linear", caps, (rows.m * range.outputs().div_ceil(4)).div_ceil(64))?;
-            params.fold = grid[0];
-            steps.push(step.step(&params, grid));
+            let parts = [1, range.outputs().div_ceil(4), 64];
+            steps.push(Self::by_rows(caps, step, &mut params, rows, parts)?);
         }
         Ok(Sums { steps, scratch_bytes: bytes })
     }
@@ -741,9 +763,8 @@ impl LinearProblem {
         let (mut step, mut params) = self.layer("linear/naive", means, range, rows, true);
         self.weights(&mut step, &mut params, range, false, |_| true);
         step.set("ROWS", Const::U32(together as u32));
-        let grid = grid("linear", caps, (range.outputs().div_ceil(4) * rows.m.div_ceil(together)).div_ceil(64))?;
-        params.fold = grid[0];
-        Ok(step.step(&params, grid).into())
+        let parts = [together, range.outputs().div_ceil(4), 64];
+        Ok(Self::by_rows(caps, step, &mut params, rows, parts)?.into())
     }
 
     /// By tiles; `products`: of codes, summed over rows or not.
@@ -757,8 +778,8 @@ impl LinearProblem {
         rows: Rows,
     ) -> Result<Sums> {
         let kernel = if products.is_some() { "linear/tiled_dot" } else { "linear/tiled" };
-        let tiles = range.outputs().div_ceil(tile.outputs(self.up.is_some())) * rows.m.div_ceil(tile.rows);
-        let slices = self.tile_slices(caps, tiles, range, rows);
+        let across = range.outputs().div_ceil(tile.outputs(self.up.is_some()));
+        let slices = self.tile_slices(caps, across * rows.m.div_ceil(tile.rows), range, rows);
         let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
         self.weights(&mut step, &mut params, range, products.is_some(), |_| true);
         step.set("ROWS", Const::U32(tile.rows as u32));
@@ -767,7 +788,7 @@ impl LinearProblem {
         if let Some(integers) = products {
             step.set("INTS", Const::Bool(integers));
         }
-        self.sums(caps, means, (range, rows), (slices, tiles), (step, params))
+        self.sums(caps, means, (range, rows), (slices, [tile.rows, across]), (step, params))
     }
 
     /// Slices of K for so many tiles. A processor fills its few cores without.
@@ -786,8 +807,8 @@ impl LinearProblem {
         range: Range,
         rows: Rows,
     ) -> Result<Sums> {
-        let tiles = range.outputs().div_ceil(shape.outputs(self.up.is_some())) * rows.m.div_ceil(shape.rows);
-        let slices = self.tile_slices(caps, tiles, range, rows);
+        let across = range.outputs().div_ceil(shape.outputs(self.up.is_some()));
+        let slices = self.tile_slices(caps, across * rows.m.div_ceil(shape.rows), range, rows);
         let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, slices == 1);
         self.weights(&mut step, &mut params, range, false, |_| true);
         step.set("ROWS", Const::U32(shape.rows as u32));
@@ -795,7 +816,7 @@ impl LinearProblem {
         step.set("SUB_ROWS", Const::U32(shape.sub_rows as u32));
         step.fill("matrix", matrix_filling(size));
         means.reduce(&mut step);
-        self.sums(caps, means, (range, rows), (slices, tiles), (step, params))
+        self.sums(caps, means, (range, rows), (slices, [shape.rows, across]), (step, params))
     }
 
     /// The kernel for few rows, and where K is sliced the merge.
@@ -822,7 +843,8 @@ impl LinearProblem {
             step.set("LANE_COUNT", Const::U32(lane_count));
             means.reduce(&mut step);
             self.weights(&mut step, &mut params, range, products.is_some(), |_| true);
-            self.sums(caps, means, (range, rows), (slices, groups), (step, params))
+            // All rows are made together, or none.
+            self.sums(caps, means, (range, rows), (slices, [rows.m, groups]), (step, params))
         })
     }
 }

@@ -26,6 +26,9 @@ pub struct LayerNorm<'a> {
     /// dimensions and after them those of a row. A number that is no row gives zeros. This is how a layer takes the tokens that
     /// [`Select`](crate::ops::depth::Select) has kept.
     pub rows: Option<&'a Tensor>,
+    /// How many rows there are, where only the device knows: what [`Select::grids`](crate::ops::depth::Select::grids) received. The
+    /// rows of the outputs past them are left as they are, or are what comes of what is in x there.
+    pub grids: Option<&'a Tensor>,
     /// Shape of the normalised dimensions; ones where absent.
     pub weight: Option<&'a Tensor>,
     /// Shape of the normalised dimensions; zeros where absent.
@@ -52,6 +55,7 @@ impl<'a> LayerNorm<'a> {
             x,
             residual: None,
             rows: None,
+            grids: None,
             weight: None,
             bias: None,
             y,
@@ -72,6 +76,7 @@ impl<'a> LayerNorm<'a> {
             stats: self.stats,
             scale: self.scale,
             list: self.rows,
+            grids: self.grids,
             ..Operands::new(self.x, self.y)
         }
     }

@@ -20,10 +20,11 @@
 
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::ops::counted;
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once, words_first};
 use crate::ops::{Operand, Problem};
-use crate::plan::{Access, Const, Plan, Step};
+use crate::plan::{Access, Const, Groups, Plan, Step};
 use crate::shape::Shape;
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 
@@ -67,7 +68,8 @@ const SCALE: usize = 7;
 const PHI: usize = 8;
 const MEAN: usize = 9;
 const ROWS: usize = 10;
-const PRE: usize = 11;
+const GRIDS: usize = 11;
+const PRE: usize = 12;
 
 params! {
     /// The params of the kernels under `shaders/norm/` that import `lib/norm.wgsl`, where each is explained.
@@ -212,6 +214,7 @@ pub struct NormProblem {
     stats: Option<Layout>,
     scale: Option<Layout>,
     list: Option<Layout>,
+    grids: Option<Layout>,
     pre: Option<[Layout; 4]>,
 }
 
@@ -231,6 +234,7 @@ struct Operands<'a> {
     stats: Option<&'a Tensor>,
     scale: Option<&'a Tensor>,
     list: Option<&'a Tensor>,
+    grids: Option<&'a Tensor>,
     pre: Option<[&'a Tensor; 4]>,
 }
 
@@ -250,6 +254,7 @@ impl<'a> Operands<'a> {
             stats: None,
             scale: None,
             list: None,
+            grids: None,
             pre: None,
         }
     }
@@ -267,6 +272,7 @@ impl<'a> Operands<'a> {
             (self.phi_name, self.phi),
             ("mean", self.mean),
             ("rows", self.list),
+            ("grids", self.grids),
         ];
         if let Some([mean, var, weight, bias]) = self.pre {
             list.extend([
@@ -326,7 +332,7 @@ impl Lowering {
     /// Checks the operands and keeps their numbers.
     fn problem(&self, operands: &Operands<'_>) -> Result<NormProblem> {
         let op = self.op;
-        let Operands { x, x_name, y, residual, weight, bias, phi, phi_name, mean, sum, stats, scale, list, pre } =
+        let Operands { x, x_name, y, residual, weight, bias, phi, phi_name, mean, sum, stats, scale, list, grids, pre } =
             *operands;
         number(op, "eps", self.eps, |e| e >= 0.0, "it must be a number of at least 0")?;
         number(op, "weight_offset", self.weight_offset, |_| true, "it must be a finite number")?;
@@ -427,6 +433,7 @@ impl Lowering {
             stats: layout(stats),
             scale: layout(scale),
             list: layout(list),
+            grids: counted::check(op, grids)?,
             pre: pre.map(|p| p.map(Tensor::layout)),
         })
     }
@@ -610,7 +617,16 @@ impl Problem for NormProblem {
 
 impl NormProblem {
     fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
-        Plan { op: self.op, name, why, operands: None, steps, scratch_bytes }
+        let mut plan = Plan { op: self.op, name, why, operands: None, steps, scratch_bytes };
+        counted::count(&mut plan, GRIDS, self.grids);
+        plan
+    }
+
+    /// A step whose workgroups have `tile` rows each, or a part of a row where there are slices.
+    fn by_rows(step: Builder, params: &NormParams, grid: [u32; 3], row0: u64, tile: u64) -> Step {
+        let [most, times] = [params.rows, params.slices].map(u64::from);
+        let groups = Groups { first: row0, most, tile, times, each: 1 };
+        Step { groups: Some(groups), ..step.step(params, grid) }
     }
 
     fn layouts(&self) -> impl Iterator<Item = Layout> {
@@ -704,6 +720,9 @@ impl NormProblem {
             None => self.rows_of(operand, layout, row0, rows),
             Some(_) => Part::whole(operand, layout),
         };
+        params.x0 = step.read("x", 1, Some(read(X, self.x)), "slot/read/zero");
+        let residual = self.residual.map(|l| read(RESIDUAL, l));
+        params.residual0 = step.read("residual", 2, residual, "slot/read/zero");
         match self.list {
             None => step.fill("rows", "slot/rows/all"),
             Some(layout) => {
@@ -711,9 +730,6 @@ impl NormProblem {
                 params.list0 = step.bind(16, Part { operand: ROWS, layout, start: row0, elements: rows }, Access::Read);
             }
         }
-        params.x0 = step.read("x", 1, Some(read(X, self.x)), "slot/read/zero");
-        let residual = self.residual.map(|l| read(RESIDUAL, l));
-        params.residual0 = step.read("residual", 2, residual, "slot/read/zero");
         let sum = self.sum.filter(|_| write_sum).map(|l| self.rows_of(SUM, l, row0, rows));
         params.sum0 = step.write("sum", 7, sum);
         match self.pre {
@@ -810,7 +826,7 @@ impl NormProblem {
         self.codes(&mut step, &mut params, row0, rows);
         let grid = self.grid(caps, rows.div_ceil(u64::from(tile.rows)))?;
         params.fold = grid[0];
-        Ok(step.step(&params, grid))
+        Ok(Self::by_rows(step, &params, grid, row0, tile.rows.into()))
     }
 
     fn naive(&self, caps: &Caps, means: Means, row0: u64, rows: u64) -> Result<Step> {
@@ -826,7 +842,7 @@ impl NormProblem {
         self.codes(&mut step, &mut params, row0, rows);
         let grid = self.grid(caps, rows.div_ceil(64))?;
         params.fold = grid[0];
-        Ok(step.step(&params, grid))
+        Ok(Self::by_rows(step, &params, grid, row0, 64))
     }
 
     fn axis(&self, caps: &Caps, means: Means, row0: u64, rows: u64) -> Result<Step> {
@@ -889,7 +905,7 @@ impl NormProblem {
             step.fill("stat", self.stat.filling());
             means.reduce(&mut step);
             step.scratch(14, 0, slices_bytes, Access::Write);
-            steps.push(step.step(&params, sliced));
+            steps.push(Self::by_rows(step, &params, sliced, row0, 1));
 
             let by_row = self.grid(caps, rows)?;
             let mut params = NormParams { fold: by_row[0], ..base };
@@ -903,7 +919,8 @@ impl NormProblem {
             self.stats(&mut step, &mut params, row0, rows);
             step.scratch(14, 0, slices_bytes, Access::Read);
             step.scratch(15, 1, merged_bytes, Access::Write);
-            steps.push(step.step(&params, by_row));
+            let groups = Groups { first: row0, most: rows, tile: 1, times: 1, each: 1 };
+            steps.push(Step { groups: Some(groups), ..step.step(&params, by_row) });
 
             if self.scale.is_some() {
                 let mut params = NormParams { fold: sliced[0], ..base };
@@ -914,7 +931,7 @@ impl NormProblem {
                 step.fill("y", "slot/write/none");
                 means.reduce(&mut step);
                 step.scratch(15, 1, merged_bytes, Access::Write);
-                steps.push(step.step(&params, sliced));
+                steps.push(Self::by_rows(step, &params, sliced, row0, 1));
             }
 
             let mut params = NormParams { fold: sliced[0], ..base };
@@ -925,7 +942,7 @@ impl NormProblem {
             self.output(&mut step, &mut params, row0, rows);
             self.codes(&mut step, &mut params, row0, rows);
             step.scratch(15, 1, merged_bytes, Access::Read);
-            steps.push(step.step(&params, sliced));
+            steps.push(Self::by_rows(step, &params, sliced, row0, 1));
         }
         Ok((steps, scratch))
     }

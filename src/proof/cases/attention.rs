@@ -43,6 +43,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         kv_heads: Some(number("kv_heads")?).filter(|n| *n >= 0.0).map(|n| n as usize),
         mask: r.maybe("mask"),
         kv_len: r.maybe("kv_len"),
+        q_len: r.maybe("q_len"),
         longest: Some(number("longest")?).filter(|n| *n >= 0.0).map(|n| n as usize),
         causal: a.flag("causal", false)?,
         offset: a.number("causal_offset", 0.0)? as i32,
@@ -151,6 +152,9 @@ fn with_reference<T>(
     };
     let bytes = case.inputs.iter().any(|i| i.role == "mask" && i.stored == Stored::Always(Elem::U8));
     let mask = |b: usize, h: usize, l: usize, j: usize| {
+        if whole("q_len", b).is_some_and(|n| l as i64 >= n) {
+            return None;
+        }
         if !arrays.contains_key("mask") {
             return Some(0.0);
         }
@@ -665,6 +669,22 @@ fn chosen() -> Vec<Case> {
             .input("list", &[1, 30], I32, Fill::Steps { first: 1.0, step: 1.5 })
             .input("positions", &[1, 9], I32, Fill::Steps { first: 3.0, step: 5.0 })
             .kv_len(Fill::Constant(28.0))
+            .hurts("three features"),
+        // Fewer queries than there is room for: none, some, all; in tiles and in parts.
+        Make::new("kept-queries", [4, 4, 2, 40, 40, 64, 64])
+            .causal()
+            .input("q_len", &[4], I32, Fill::Steps { first: 0.0, step: 13.5 })
+            .kv_len(Fill::Steps { first: 0.0, step: 13.5 })
+            .fill("q", Fill::NanFrom(27))
+            .lse()
+            .hurts("three features"),
+        Make::new("kept-queries-decode", [3, 8, 2, 1, 70, 64, 64])
+            .input("q_len", &[3], I32, Fill::Steps { first: 1.0, step: -0.6 })
+            .kv_len(Fill::Constant(70.0))
+            .input("prefix", &[3], I32, Fill::Constant(9.0))
+            .sinks()
+            .lse()
+            .storages(f16)
             .hurts("three features"),
         Make::new("nan-queries", [2, 4, 2, 9, 33, 24, 24])
             .causal()

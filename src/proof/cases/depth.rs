@@ -3,7 +3,7 @@
 use super::codes::U;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::{Result, shape_error};
-use crate::ops::depth::{Choose, Combine, GRIDS, GRIDS_FOLD, Gate, GateOf, GateOn, Route, Select, Take};
+use crate::ops::depth::{Choose, Combine, GRIDS, GRIDS_FOLD, Gate, GateOf, GateOn, ROWS_GRID, Route, Select, Take};
 use crate::proof::attrs::Reader;
 use crate::proof::{Attrs, Expected, Roles};
 use crate::reference;
@@ -157,11 +157,11 @@ fn selected(case: &Case, arrays: &Arrays) -> Result<Vec<Expected>> {
     let of = reference::mod_select(score, &flags(arrays, "target", n), &flags(arrays, "valid", n), places, chosen);
     let last = of.count.last().copied().unwrap_or(0.0) as usize;
     let rows = places * score.shape[0].saturating_sub(1) + last;
-    let grids = (0..GRIDS).flat_map(|i| {
+    let grids = (0..ROWS_GRID).flat_map(|i| {
         let (groups, fold) = (rows.div_ceil(1 << i), GRIDS_FOLD as usize);
         [groups.min(fold) as f64, groups.div_ceil(fold).max(1) as f64, 1.0]
     });
-    let grids = grids.collect();
+    let grids = grids.chain([rows as f64, 1.0, 1.0]).collect();
     let all = [("keep", of.keep), ("count", of.count), ("index", of.index), ("place", of.place), ("grids", grids)];
     let asked = all.into_iter().filter(|(role, _)| output(role).is_some());
     Ok(asked.map(|(role, want)| Expected::exact(role, want)).collect())

@@ -1,6 +1,6 @@
 //! Linear layers: every format in shapes that hurt, every epilogue, and the layers of real models.
 
-use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput};
+use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, WeightInput, counted};
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::ops::linear::{Activation, Dequantize, Linear};
@@ -30,6 +30,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         row_scale: r.maybe("row_scale"),
         x_scale: r.maybe("x_scale"),
         activation,
+        grids: r.maybe("grids"),
         ..Linear::new(r.need("x")?, r.weight("w")?, r.need("y")?)
     };
     a.finish()?;
@@ -418,6 +419,12 @@ pub(super) fn cases() -> Vec<Case> {
         all.push(made.hurts("rows that are repeated"));
     }
     let q4 = format("q4_0");
+    // Rows that the device counts: by tiles, by lanes, and few.
+    for (m, grids) in [33, 2].into_iter().zip(COUNTED) {
+        let mut made = Make::new(&format!("counted-m{m}"), m, [70, 96], 70, format("q8_0"));
+        made.0.inputs.push(counted(grids));
+        all.push(made.hurts("rows that the device counts"));
+    }
     let dense = Format::Dense;
     for m in [2, 3, 5, 8, 9, 33, 65, 128, 130] {
         all.push(Make::new(&format!("q4_0-rows-{m}"), m, [67, 96], 67, q4).storages(FLOATS).hurts("numbers of rows"));

@@ -248,6 +248,23 @@ impl WeightInput {
     }
 }
 
+/// What a selection tells of 33 kept rows, and of 2.
+const COUNTED: [&[f32]; 2] = [
+    &[
+        33.0, 1.0, 1.0, 17.0, 1.0, 1.0, 9.0, 1.0, 1.0, 5.0, 1.0, 1.0, 3.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0,
+        1.0, 1.0, 1.0, 1.0, 1.0, 33.0, 1.0, 1.0,
+    ],
+    &[
+        2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0,
+        1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0,
+    ],
+];
+
+/// The input that tells the rows of an op: grids of indirect dispatches.
+fn counted(grids: &'static [f32]) -> Input {
+    Input { role: "grids", shape: vec![10, 3], fill: Fill::These(grids), stored: Stored::Always(Elem::U32) }
+}
+
 /// An output.
 #[derive(Clone, Debug)]
 pub struct Output {

@@ -1,7 +1,7 @@
 //! The norms: shapes of real models, and shapes that hurt.
 
 use super::codes::{Coding, U, codes};
-use super::{Arrays, Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, counted};
 use crate::error::Result;
 use crate::ops::norm::{
     BatchChannelNorm, BatchNorm, CODE_FLOOR, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm,
@@ -43,14 +43,15 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
             let ((residual, sum, scale), stats) = (fused(), r.maybe("stats"));
             let (axis, eps) = (a.number("axis", -1.0)? as i32, a.number("eps", 1e-5)? as f32);
             let new = LayerNorm::new(r.need("x")?, r.need("y")?);
-            let (rows, weight, bias) = (r.maybe("rows"), weight(), bias());
-            LayerNorm { residual, rows, weight, bias, sum, stats, scale, axis, eps, ..new }
+            let (rows, grids, weight, bias) = (r.maybe("rows"), r.maybe("grids"), weight(), bias());
+            LayerNorm { residual, rows, grids, weight, bias, sum, stats, scale, axis, eps, ..new }
         }),
         "rms_norm" => hand!({
             let ((residual, sum, scale), stats) = (fused(), r.maybe("stats"));
             RmsNorm {
                 residual,
                 rows: r.maybe("rows"),
+                grids: r.maybe("grids"),
                 weight: weight(),
                 bias: bias(),
                 sum,
@@ -702,6 +703,11 @@ fn hurting() -> Vec<Make> {
         all.push(make("layer_norm", "alone").input("bias", &[d], NORMAL).listed(&[rows]));
         let codes = make("rms_norm", "codes").output("sum", &[], Stored::Activation).codes(rows);
         all.push(codes.attr("cast_before_weight", true).listed(&[rows, 1]));
+    }
+    for (op, d) in [("rms_norm", 64), ("layer_norm", 8200)] {
+        let mut make = Make::new(op, "listed-counted", &[40, d], NORMAL).weight(&[d]).listed(&[33]);
+        make.0.inputs.push(counted(COUNTED[0]));
+        all.push(make.only(f32_only).hurts("rows that the device counts"));
     }
     all.push(Make::new("rms_norm", "listed-none", &[5, 16], NORMAL).listed(&[0]).hurts("nothing to do"));
     for d in [1, 64, 1023, 9000] {

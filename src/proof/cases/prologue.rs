@@ -1,6 +1,6 @@
 //! The QKV prologue: heads of real models, and everything that it can do, in sizes that hurt.
 
-use super::{Arrays, Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, counted};
 use crate::error::{Error, Result};
 use crate::kv::{KvFormat, KvRows, Place};
 use crate::ops::attention::Order;
@@ -89,6 +89,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         place,
         start: r.maybe("lengths").map_or(Start::At(whole("start", 0.0)?), Start::Lengths),
         cu: r.maybe("cu"),
+        grids: r.maybe("grids"),
         ..Prologue::of(from, (heads, groups))
     };
     a.finish()?;
@@ -620,6 +621,9 @@ pub(super) fn cases() -> Vec<Case> {
         add(&format!("{format}-and-{other}"), spec, &one, 0);
     }
     add("full-q8_0", Spec { keys: "q8_0", values: "q8_0", ..full }, &one, 0);
+    let mut counting = case("counted", Spec { batch: 1, each: 33, room: 40, ..rms });
+    counting.inputs.push(counted(COUNTED[0]));
+    all.push(Case { phase: "rows that the device counts", ..counting });
     for (name, fill) in [
         ("special", Fill::Special),
         ("values-of-1e4", Fill::Normal { mean: 0.0, deviation: 1e4 }),
