@@ -4,8 +4,10 @@
 
 use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
 use gristmill::kv_steps::{KvCopy, KvNumbers};
-use gristmill::ops::attention::prologue::{Projection, Prologue};
-use gristmill::{Dispatcher, Elem, KvFormat, KvRows, Recorder, Result};
+use gristmill::ops::attention::Attention;
+use gristmill::ops::attention::prologue::{Angles, Projection, Prologue, Turn};
+use gristmill::ops::depth::{Choose, GRIDS, Select, Take};
+use gristmill::{Dispatcher, Elem, KvFormat, KvRows, Place, Recorder, Result};
 use pollster::block_on;
 
 /// Numbers that differ, of both signs and several sizes; the same for the same seed.
@@ -341,5 +343,138 @@ fn rows_that_cannot_be_are_errors() -> Result<()> {
     let rows = gpu.kv(KvFormat::E4m3, 1, 2)?.with_scale(0.5)?;
     rows.write(&[1000.0, -0.75])?;
     assert_eq!(block_on(rows.read())?, [224.0, -0.75]);
+    Ok(())
+}
+
+/// Layers that hold only the tokens that they kept, by a device that alone knows how many: lengths differ from layer to layer, positions
+/// are those of the whole sequence, and one token at a time is kept or not.
+#[test]
+fn layers_hold_the_tokens_that_they_kept() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let (batch, tokens, decoded, d) = (3, 12, 5, 8);
+    for room in [KvRoom::Static { tokens: 20 }, KvRoom::Paged { page: 4, pages: 16, each: 5 }] {
+        let (keys, values) = (KvFormat::F32, KvFormat::F32);
+        // Layer 0 has every token.
+        let shape = KvShape { layers: 2, batch, groups: 1, d, e: d, keys, values };
+        let mut cache = KvCache::new(&gpu, shape, room)?;
+        let angle = |p: usize| p as f32 * 0.37;
+        let table = |of: fn(f32) -> f32| (0..20).map(|p| of(angle(p))).collect::<Vec<_>>();
+        let (cos, sin) =
+            (gpu.upload(&table(f32::cos), [20, 1], Elem::F32)?, gpu.upload(&table(f32::sin), [20, 1], Elem::F32)?);
+        let mut held = vec![vec![Vec::<f32>::new(); batch]; 2];
+        let mut values_held = vec![Vec::<f32>::new(); batch]; // of layer 1
+        let mut written = 0;
+        // A prompt, then token by token.
+        for (step, n) in [tokens].into_iter().chain(vec![1; decoded]).enumerate() {
+            let x = numbers(batch * n * d, 100 + step);
+            // In the prompt the second sequence keeps nothing; of single tokens some are kept.
+            let score: Vec<f32> = numbers(batch * n, 200 + step)
+                .iter()
+                .enumerate()
+                .map(|(i, v)| if step == 0 && i / n == 1 { -9.0 } else { *v })
+                .collect();
+            let (x_tensor, score_tensor) =
+                (gpu.upload(&x, [batch, n, d], Elem::F32)?, gpu.upload(&score, [batch, n], Elem::F32)?);
+            let (count, index) = (gpu.zeros([batch], Elem::I32)?, gpu.zeros([batch, n], Elem::U32)?);
+            let grids = gpu.zeros([GRIDS, 3], Elem::U32)?;
+            let own: Vec<f32> = (0..batch * n).map(|i| (written + i % n) as f32).collect();
+            let positions = gpu.upload(&own, [batch, n], Elem::I32)?;
+            let (kept, kept_at) = (gpu.zeros([batch, n, d], Elem::F32)?, gpu.zeros([batch, n], Elem::I32)?);
+            let (q, y) = (gpu.zeros([batch, 1, n, d], Elem::F32)?, gpu.zeros([batch, 1, n, d], Elem::F32)?);
+            let mut rec = gpu.record()?;
+            cache.append(&mut rec, 0..1, Coming::Each(n))?;
+            let all = cache.layer(0)?;
+            let turn = |angles| Turn { cos: &cos, sin: &sin, angles, interleaved: false, before_norm: false };
+            let of = |x| Projection::Apart { q: Some(x), k: Some(x), v: Some(x) };
+            rec.run(Prologue {
+                y: Some(&q),
+                keys: Some(all.keys),
+                values: Some(all.values),
+                place: all.place,
+                start: all.start(),
+                rope: Some(turn(Angles::Appended)),
+                ..Prologue::of(of(&x_tensor), (1, 1))
+            })?;
+            rec.run(Select {
+                index: Some(&index),
+                grids: Some(&grids),
+                ..Select::new(&score_tensor, Choose::Above(0.4), &count)
+            })?;
+            rec.run(Take { x: &x_tensor, len: d, rows: &index, y: &kept })?;
+            rec.run(Take { x: &positions, len: 1, rows: &index, y: &kept_at })?;
+            cache.append(&mut rec, 1..2, Coming::Counted { counts: &count, most: n })?;
+            let some = cache.layer(1)?;
+            rec.run(Prologue {
+                y: Some(&q),
+                keys: Some(some.keys),
+                values: Some(some.values),
+                place: some.place,
+                start: some.start(),
+                rope: Some(turn(Angles::Positions(&kept_at))),
+                grids: Some(&grids),
+                ..Prologue::of(of(&kept), (1, 1))
+            })?;
+            let attention = Attention {
+                place: some.place,
+                kv_heads: Some(1),
+                kv_len: Some(&some.lengths),
+                q_len: Some(&count),
+                offsets: Some(&some.starts),
+                causal: true,
+                ..Attention::new(&q, some.keys, some.values, &y)
+            };
+            rec.run(attention)?;
+            rec.submit()?;
+            // What the host makes of it.
+            let count = block_on(count.read())?;
+            let got = block_on(y.read())?;
+            let turned = |row: &[f32], p: usize| {
+                let (c, s) = (angle(p).cos(), angle(p).sin());
+                let mut row = row.to_vec();
+                (row[0], row[1]) = (row[0] * c - row[1] * s, row[1] * c + row[0] * s);
+                row
+            };
+            for b in 0..batch {
+                let chosen: Vec<usize> = (0..n).filter(|i| score[b * n + i] > 0.4).collect();
+                assert_eq!(count[b] as usize, chosen.len(), "sequence {b} at step {step}");
+                let row = |i: usize| turned(&x[(b * n + i) * d..][..d], written + i);
+                (0..n).for_each(|i| held[0][b].extend(row(i)));
+                for (at, i) in chosen.iter().enumerate() {
+                    held[1][b].extend(row(*i));
+                    values_held[b].extend(&x[(b * n + i) * d..][..d]);
+                    // This query attends to all that is kept up to it; values are as they came.
+                    let logit = |k: &[f32]| row(*i).iter().zip(k).map(|(q, k)| q * k).sum::<f32>() / (d as f32).sqrt();
+                    let weights: Vec<f32> = held[1][b].chunks(d).map(|k| logit(k).exp()).collect();
+                    let sum: f32 = weights.iter().sum();
+                    for (c, got) in got[(b * n + at) * d..][..d].iter().enumerate() {
+                        let of_values = weights.iter().zip(values_held[b].chunks(d)).map(|(w, v)| w * v[c]);
+                        let want = of_values.sum::<f32>() / sum;
+                        assert!((got - want).abs() < 1e-4, "sequence {b}, token {i} at step {step}: {got}, not {want}");
+                    }
+                }
+                // Who is not kept sees nothing.
+                assert!(got[(b * n + chosen.len()) * d..(b + 1) * n * d].iter().all(|v| *v == 0.0));
+            }
+            written += n;
+            for (layer, held) in held.iter().enumerate() {
+                let layer_of = cache.layer(layer)?;
+                let lengths = block_on(layer_of.lengths.read())?;
+                let have = block_on(layer_of.keys.read())?;
+                let pages = match layer_of.place {
+                    Place::Paged { table, .. } => block_on(table.read())?,
+                    _ => Vec::new(),
+                };
+                for (b, held) in held.iter().enumerate() {
+                    assert_eq!(lengths[b] as usize, held.len() / d, "layer {layer}, sequence {b} at step {step}");
+                    for (j, want) in held.chunks(d).enumerate() {
+                        let row = if pages.is_empty() { b * 20 + j } else { pages[b * 5 + j / 4] as usize * 4 + j % 4 };
+                        let got = &have[row * d..][..d];
+                        let close = got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-5);
+                        assert!(close, "layer {layer}, sequence {b}, token {j} at step {step}: {got:?}, not {want:?}");
+                    }
+                }
+            }
+        }
+    }
     Ok(())
 }
