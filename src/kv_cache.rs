@@ -71,6 +71,10 @@ pub enum Coming<'a> {
 /// ([`KvCache::truncate`]) and forked ([`KvCache::fork`]): forks share pages, and a page that is shared is copied when one of them
 /// writes to it.
 ///
+/// Layers that skip tokens hold those that they kept ([`Coming::Counted`], by what [`Select`](crate::ops::depth::Select) counts), so that
+/// their lengths differ. A token's position stays the one in the whole sequence, which a layer without skipping tells: its `starts` are
+/// the positions of tokens that come one at a time. Attention counts by the layer's own: `starts` are its offsets, `lengths` its `kv_len`.
+///
 /// Calls change what the host knows at once, and the device when what they record is submitted: a recorder that is dropped unsubmitted leaves
 /// a cache that must be cleared.
 ///

@@ -17,6 +17,10 @@
 //! [`Schedule`] says how many tokens each layer of a model keeps. It is plain arithmetic on the host.
 //!
 //! A token is a **candidate** where it is a target (a vision token, say) and valid (no padding). Only candidates can be skipped.
+//! Where a threshold chooses, only the device knows how many are kept. Ops that are given the selection's grids run for the kept rows
+//! alone, and attention is given the count (`q_len`). Rows past the count are zeros where a norm made them and are not made
+//! otherwise; nothing that is kept ever reads them.
+//!
 //! Kept tokens lie sample by sample, `P` places each, in their order: sample b has rows `b·P` to `b·P + count[b]` of the
 //! compacted `[B·P, C]`.
 //!

@@ -370,6 +370,14 @@ pub(super) fn cases() -> Vec<Case> {
         same.outputs[0].stored = Stored::Always(Elem::U32);
         all.push(hurts("all scores the same", same));
     }
+    // 5 candidates, none for all is padding, 2, and 1.
+    let valid: &[f32] = &[1., 1., 1., 1., 1., 0., 0., 0., 0., 0., 1., 1., 0., 0., 0., 1., 1., 1., 1., 0.];
+    let target: &[f32] = &[1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 0., 0., 1., 0., 1.];
+    let mut differing = select("differing-targets", [4, 5], 1000, ratio(0.5));
+    for (role, flags) in [("target", target), ("valid", valid)] {
+        differing.inputs.push(input(role, &[4, 5], Fill::These(flags), Stored::Always(Elem::U8)));
+    }
+    all.push(hurts("samples with different numbers of targets, one of padding alone", differing));
     all.push(hurts("many samples", select("many", [70, 40], 500, ratio(0.5))));
     let mut none = select("no-samples", [0, 8], 1000, ratio(0.5));
     none.outputs.pop();
