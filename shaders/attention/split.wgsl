@@ -101,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     // What is past the last row is the last row again, and stored by nobody.
     let one = attention_tile_row(tile, 0u);
-    let all = attention_tile_range(tile, one);
+    let all = attention_tile_range(tile);
     if (lane < ROWS) { tile_row[lane] = attention_tile_row(tile, lane); }
     for (var i = lane; i < ROWS * QUADS; i += LANE_COUNT) {
         let at = attention_tile_row(tile, i / QUADS).at;

@@ -87,7 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (own.count == 0u) { return; }
     let count = own.count;
     let one = attention_tile_row(own, 0u);
-    let range = attention_tile_range(own, one);
+    let range = attention_tile_range(own);
 
     if (lane == 0u) { atomicStore(&tile_odd, 0u); } // workgroup memory may hold anything at first
     // What is past the last row is the last row again, and stored by nobody.

@@ -227,7 +227,7 @@ fn main(
     let r = lane / LANES; // this lane's row
     let t = lane % LANES;
     let row = attention_tile_row(own, r);
-    let range = attention_tile_range(own, row);
+    let range = attention_tile_range(own);
     let sub_row = subgroup / PARTS * SUB_ROWS;
     let part = subgroup % PARTS;
     let band_at = sub_row * S_STRIDE + part * SUB_KEYS; // of this subgroup in tile_s

@@ -242,11 +242,12 @@ fn attention_tile_row(tile: attention_Tile, i: u32) -> attention_Row {
     return attention_row(tile.b, tile.head0 + r % tile.heads, r / tile.heads);
 }
 
-// The keys that some row of a tile may see; `one` is a row of it.
-fn attention_tile_range(tile: attention_Tile, one: attention_Row) -> vec2<u32> {
+// The keys that some row of a tile may see. Its first row sees keys if any does.
+fn attention_tile_range(tile: attention_Tile) -> vec2<u32> {
     if (tile.count == 0u) { return vec2<u32>(); }
     let last_row = tile.row0 + tile.count - 1u;
-    var first = attention_row(tile.b, tile.head0, tile.row0 / tile.heads).position;
+    let one = attention_row(tile.b, tile.head0, tile.row0 / tile.heads);
+    var first = one.position;
     var last = attention_row(tile.b, tile.head0, last_row / tile.heads).position;
     if (POSITIONS) {
         for (var l = tile.row0 / tile.heads; l <= last_row / tile.heads; l++) {
