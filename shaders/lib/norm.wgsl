@@ -2,7 +2,7 @@
 //
 //   value  = pre(x + residual)                     rounded to the storage of x where a residual is added
 //   h      = (value − mean) · factor               mean and factor: the row's statistics (slot stat)
-//   y      = h · (weight + weight_offset) + bias   by feature, or by channel where CHANNELS
+//   y      = h · (weight + weight_offset) + bias   by feature, or by channel where CHANNELS; and what stands AFTER
 //
 // A row is `len` numbers that are adjacent, or where STRIDED, `inner` apart. An operand that is absent is
 // a filling without a binding (zero, one, none), which compilers fold away.
@@ -11,6 +11,7 @@
 // read even where nothing is added: tokens that a layer keeps are compacted by the norm that reads them. A number that is no row of
 // x gives zeros, whatever the bias. A kernel then calls norm_take(row) before all else.
 #const RESIDUAL = false         // a residual is added
+#const AFTER = false            // it is added to y instead: the norm is of x alone (norms after a branch)
 #const CAST_BEFORE_WEIGHT = false // h is rounded to the storage of x before the weight (Llama)
 #const CHANNELS = false         // weight and bias by channel: feature i of a row belongs to channel (row % period)·stride + i / run
 #const CHANNEL_QUADS = false    // run is a multiple of four, so that four features share a channel: one division, not four
@@ -180,7 +181,9 @@ fn norm_affine4(normalised: vec4<f32>, row: u32, i: u32, n: u32) -> vec4<f32> {
         phi = phi_load4(norm_params.phi0 + i, n);
     }
     if (PHI) { w *= inverseSqrt(phi + norm_params.eps); }
-    return norm_there(h * (w + norm_params.weight_offset) + b);
+    let y = norm_there(h * (w + norm_params.weight_offset) + b);
+    if (AFTER) { return norm_residual4(row, i, n) + y; }
+    return y;
 }
 
 // The scale of a row of codes, from its largest magnitude.

@@ -12,7 +12,7 @@
 //! | [`UnifiedNorm`], [`BatchNorm`], [`Scaler`] | elementwise, with stored statistics or none |
 //! | [`HypersphericalStep`] | `l2n(x + alpha ⊙ (l2n(h) − x))` |
 //!
-//! In the same dispatch, in any combination: add a residual first and also write the sum, write in another storage
+//! In the same dispatch, in any combination: add a residual first and also write the sum, or (RMS) add it to what comes out; write in another storage
 //! type, write int8 codes with a scale for each row. Statistics are f32 and stable: a row of mean 1e4 and deviation 1e-2
 //! comes out right, and a NaN stays in its row.
 //!
@@ -203,6 +203,8 @@ pub struct NormProblem {
     pre_run: u32,
     cast_before_weight: bool,
     relu: bool,
+    /// The residual is added last.
+    after: bool,
     x: Layout,
     residual: Option<Layout>,
     weight: Option<Layout>,
@@ -225,6 +227,7 @@ struct Operands<'a> {
     x_name: &'static str,
     y: &'a Tensor,
     residual: Option<&'a Tensor>,
+    residual_name: &'static str,
     weight: Option<&'a Tensor>,
     bias: Option<&'a Tensor>,
     phi: Option<&'a Tensor>,
@@ -245,6 +248,7 @@ impl<'a> Operands<'a> {
             x_name: "x",
             y,
             residual: None,
+            residual_name: "residual",
             weight: None,
             bias: None,
             phi: None,
@@ -262,7 +266,7 @@ impl<'a> Operands<'a> {
     fn list(&self) -> Vec<Operand<'a>> {
         let mut list = vec![
             (self.x_name, Some(self.x)),
-            ("residual", self.residual),
+            (self.residual_name, self.residual),
             ("weight", self.weight),
             ("bias", self.bias),
             ("y", Some(self.y)),
@@ -305,6 +309,7 @@ struct Lowering {
     pre_run: u32,
     cast_before_weight: bool,
     relu: bool,
+    after: bool,
 }
 
 impl Lowering {
@@ -326,14 +331,16 @@ impl Lowering {
             pre_run: 1,
             cast_before_weight: false,
             relu: false,
+            after: false,
         }
     }
 
     /// Checks the operands and keeps their numbers.
     fn problem(&self, operands: &Operands<'_>) -> Result<NormProblem> {
         let op = self.op;
-        let Operands { x, x_name, y, residual, weight, bias, phi, phi_name, mean, sum, stats, scale, list, grids, pre } =
-            *operands;
+        let Operands {
+            x, x_name, y, residual, weight, bias, phi, phi_name, mean, sum, stats, scale, list, grids, pre, ..
+        } = *operands;
         number(op, "eps", self.eps, |e| e >= 0.0, "it must be a number of at least 0")?;
         number(op, "weight_offset", self.weight_offset, |_| true, "it must be a finite number")?;
         if self.len == 0 && self.stat != Stat::Stored {
@@ -341,8 +348,8 @@ impl Lowering {
         }
         want_float(op, x_name, x)?;
         if let Some(residual) = residual {
-            want_float(op, "residual", residual)?;
-            same_shape(op, ("residual", residual), (x_name, x))?;
+            want_float(op, operands.residual_name, residual)?;
+            same_shape(op, (operands.residual_name, residual), (x_name, x))?;
         }
         let (outputs, rows) = match list {
             None => (x.shape(), self.rows),
@@ -354,7 +361,7 @@ impl Lowering {
             return Err(shape_error!(op, "{name} has shape {}, but {whose} {outputs}", tensor.shape()));
         }
         if let Some(sum) = sum {
-            if residual.is_none() && list.is_none() {
+            if (residual.is_none() || self.after) && list.is_none() {
                 return Err(shape_error!(op, "sum is given, but there is no residual to add"));
             }
             if sum.elem() != x.elem() {
@@ -422,6 +429,7 @@ impl Lowering {
             pre_run: self.pre_run,
             cast_before_weight: self.cast_before_weight,
             relu: self.relu,
+            after: self.after,
             x: x.layout(),
             residual: layout(residual),
             weight: layout(weight),
@@ -702,7 +710,8 @@ impl NormProblem {
     }
 
     fn consts(&self, step: &mut Builder) {
-        step.set("RESIDUAL", Const::Bool(self.residual.is_some()));
+        step.set("RESIDUAL", Const::Bool(self.residual.is_some() && !self.after));
+        step.set("AFTER", Const::Bool(self.after));
         step.set("CAST_BEFORE_WEIGHT", Const::Bool(self.cast_before_weight));
         step.set("CHANNELS", Const::Bool(self.channels.is_some()));
         step.set("CHANNEL_QUADS", Const::Bool(self.channels.is_some_and(|c| c.run.is_multiple_of(4))));

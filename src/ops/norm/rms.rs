@@ -1,12 +1,12 @@
 //! Root mean square normalisation.
 
 use super::{Lowering, NormProblem, Operands, Stat};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shape_error};
 use crate::ops::{Op, Operand};
 use crate::tensor::Tensor;
 
 /// RMS normalisation: over all dimensions from `axis` to the last,
-/// `y = x · rstd · (weight + weight_offset) + bias` with `rstd = 1 / sqrt(mean(x²) + eps)`.
+/// `y = after + x · rstd · (weight + weight_offset) + bias` with `rstd = 1 / sqrt(mean(x²) + eps)`.
 ///
 /// The published variants are its switches:
 ///
@@ -39,6 +39,9 @@ pub struct RmsNorm<'a> {
     /// How many rows there are, where only the device knows: what [`Select::grids`](crate::ops::depth::Select::grids) received. The
     /// rows of the outputs past them are left as they are, or are what comes of what is in x there.
     pub grids: Option<&'a Tensor>,
+    /// Added last: `y = after + …`, as where a branch ends in a norm (Gemma, OLMo 2). Shape of x; not with a residual or listed
+    /// rows.
+    pub after: Option<&'a Tensor>,
     /// Shape of the normalised dimensions; ones where absent.
     pub weight: Option<&'a Tensor>,
     /// Shape of the normalised dimensions; zeros where absent.
@@ -74,6 +77,7 @@ impl<'a> RmsNorm<'a> {
             residual: None,
             rows: None,
             grids: None,
+            after: None,
             weight: None,
             bias: None,
             y,
@@ -91,7 +95,8 @@ impl<'a> RmsNorm<'a> {
 
     fn all(&self) -> Operands<'a> {
         Operands {
-            residual: self.residual,
+            residual: self.residual.or(self.after),
+            residual_name: if self.after.is_some() { "after" } else { "residual" },
             weight: self.weight,
             bias: self.bias,
             sum: self.sum,
@@ -120,11 +125,15 @@ impl Op for RmsNorm<'_> {
                 rule: "it must be in (0, 1] and leave at least one feature",
             });
         }
+        if self.after.is_some() && (self.residual.is_some() || self.rows.is_some()) {
+            return Err(shape_error!(op, "after is given, which does not go with a residual or with listed rows"));
+        }
         let stat = if self.eps_outside { Stat::RmsOutside } else { Stat::Rms };
         Lowering {
             stat_len,
             weight_offset: self.weight_offset,
             cast_before_weight: self.cast_before_weight,
+            after: self.after.is_some(),
             ..Lowering::rows(op, stat, rows, len, affine, self.eps)
         }
         .problem(&self.all())

@@ -52,6 +52,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
                 residual,
                 rows: r.maybe("rows"),
                 grids: r.maybe("grids"),
+                after: r.maybe("after"),
                 weight: weight(),
                 bias: bias(),
                 sum,
@@ -193,7 +194,14 @@ fn of_all(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> 
             let stat_len = (len as f64 * a.number("partial", 1.0)?) as usize;
             let (offset, casts) = (a.number("weight_offset", 0.0)?, a.flag("cast_before_weight", false)?);
             let cast = |h: f64| if casts { storage.round(f64::from(h as f32)) } else { h };
-            let normed = reference::rms_norm(&x, len, stat_len, weight, bias, eps, outside, offset, cast);
+            let mut normed = reference::rms_norm(&x, len, stat_len, weight, bias, eps, outside, offset, cast);
+            if let Some(after) = get("after") {
+                // To an element it is a bias of its own: it is added last, and pays for one rounding more.
+                for ((y, by), after) in normed.y.data.iter_mut().zip(&mut normed.affine).zip(&after.data) {
+                    *y += after;
+                    by.1 = by.1.abs() + after.abs();
+                }
+            }
             // Where h is rounded before the weight, an error may move it over a tie: one step of the storage.
             let step = if casts { 2.0 * storage.unit_roundoff() } else { 0.0 };
             out.extend(rows(case, &x, &normed, len, stat_len, Kind::Plain, eps, step));
@@ -636,6 +644,17 @@ fn hurting() -> Vec<Make> {
         all.push(make("rms_norm", "all").stats(5).attr("cast_before_weight", true));
         all.push(make("rms_norm", "codes").stats(5).codes(5).attr("weight_offset", 1.0));
         all.push(make("rms_norm", "to-f32").y(Elem::F32));
+        if [63, 4096, 12_288].contains(&d) {
+            all.push(
+                Make::new("rms_norm", &name("after"), &[5, d], NORMAL)
+                    .affine(&[d])
+                    .input("after", &[5, d], NORMAL)
+                    .attr("weight_offset", 1.0)
+                    .stats(5)
+                    .skew(skew)
+                    .hurts("added last, and no part of the statistics"),
+            );
+        }
         all.push(make("layer_norm", "to-f16").y(Elem::F16));
         all.push(make("layer_norm", "to-bf16").y(Elem::Bf16));
         all.push(
