@@ -324,6 +324,35 @@ impl KvCache {
         entries.try_for_each(|entries| recorder.run(KvState { layers: (0, 0), counts: None, entries, ..state }))
     }
 
+    /// Counts tokens that come to every sequence by a [`Recording`](crate::Recording) of [`KvCache::append`], which is about to be replayed: at
+    /// each replay but the first, which was counted when it was recorded. Nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`KvCache::append`]; or a paged cache in which a page would have to be taken or copied, which only a new recording can do. Then
+    /// nothing has changed.
+    pub fn again(&mut self, layers: std::ops::Range<usize>, each: usize) -> Result<()> {
+        let batch = self.shape.batch;
+        self.check_layers(&layers)?;
+        for b in 0..batch {
+            let longest = layers.clone().map(|l| self.held[l * batch + b].0).max().unwrap_or(0);
+            let end = longest.saturating_add(each);
+            if end > self.room() {
+                return Err(full("room for tokens", end, self.room()));
+            }
+            if let KvRoom::Paged { page, .. } = self.room {
+                let least = layers.clone().map(|l| self.surely(l * batch + b)).min().unwrap_or(0);
+                let need = self.pages_wanted(b, least / page..end.div_ceil(page), &mut Vec::new());
+                if need > 0 {
+                    return Err(full("pages of its own", need, 0));
+                }
+            }
+        }
+        for l in layers {
+            self.held[l * batch..][..batch].iter_mut().for_each(|(held, _)| *held += each);
+        }
+        Ok(())
+    }
+
     /// Cuts a sequence to its first tokens, in all layers; one that is no longer stays as it is. Pages that nobody needs are free again.
     ///
     /// # Errors

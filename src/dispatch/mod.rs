@@ -29,6 +29,7 @@ pub mod prepare;
 mod probe;
 mod readback;
 mod recorder;
+mod recording;
 mod request;
 mod uniforms;
 #[cfg(target_arch = "wasm32")]
@@ -38,6 +39,7 @@ use faults::{Faults, lock};
 use pipelines::{Pipeline, Pipelines};
 pub use probe::{MatrixProbe, MatrixProbeProblem, ProbeParams, ProbeProblem, SubgroupProbe};
 pub use recorder::{Encoder, Recorder};
+pub use recording::Recording;
 pub use request::Request;
 use uniforms::{Chunk, Ring};
 

@@ -1,8 +1,10 @@
 //! The recorder: many ops, one compute pass, one submission.
 
 use std::borrow::BorrowMut;
+use std::sync::Arc;
 
-use crate::dispatch::uniforms::Chunk;
+use crate::dispatch::recording::{Dispatch, Recording};
+use crate::dispatch::uniforms::{Chunk, Loan};
 use crate::dispatch::{Dispatcher, Ready, grid_of};
 use crate::error::{Error, Result};
 use crate::ops::{Op, Operand, Problem};
@@ -26,7 +28,11 @@ pub struct Recorder<E: Encoder> {
     timestamps: Option<(wgpu::QuerySet, wgpu::Buffer)>,
     chunks: Vec<Chunk>,
     written: usize,
+    /// The params of recordings that are replayed.
+    borrowed: Vec<Arc<Vec<Loan>>>,
     dispatches: usize,
+    /// What is kept in place of going into an encoder.
+    kept: Option<Vec<Dispatch>>,
 }
 
 impl<E: Encoder> Recorder<E> {
@@ -38,7 +44,9 @@ impl<E: Encoder> Recorder<E> {
             timestamps: None,
             chunks: Vec::new(),
             written: 0,
+            borrowed: Vec::new(),
             dispatches: 0,
+            kept: None,
         }
     }
 
@@ -77,6 +85,12 @@ impl<E: Encoder> Recorder<E> {
         self.record(&ready, &op.operands())
     }
 
+    /// Whether [`Recorder::run`] would take an op; nothing is recorded.
+    pub(crate) fn judge(&self, op: impl Op) -> Result<()> {
+        let ready = self.gpu.ready(&op.problem()?, None)?;
+        check_buffers(&self.gpu, &ready, &op.operands())
+    }
+
     fn record(&mut self, ready: &Ready, operands: &[Operand<'_>]) -> Result<()> {
         let op = ready.plan.op;
         self.gpu.check()?;
@@ -88,13 +102,21 @@ impl<E: Encoder> Recorder<E> {
             let (page, offset) = self.params(op, &step.params)?;
             let group = self.gpu.bind_group(op, step, pipeline, &self.chunks[page], operands, &scratch)?;
             let indirect = step.indirect.map(|i| grid_of(op, i, operands, &scratch)).transpose()?;
-            steps.push((pipeline, group, offset, step.grid, indirect));
+            steps.push(Dispatch { pipeline: pipeline.clone(), group, offset, grid: step.grid, indirect });
         }
-        if steps.is_empty() {
-            return Ok(());
+        steps.into_iter().for_each(|dispatch| self.put(dispatch));
+        Ok(())
+    }
+
+    /// The next dispatch.
+    pub(super) fn put(&mut self, dispatch: Dispatch) {
+        self.dispatches += 1;
+        if let Some(kept) = &mut self.kept {
+            kept.push(dispatch);
+            return;
         }
         if self.pass.is_none() {
-            let Some(encoder) = self.encoder.as_mut() else { return Ok(()) };
+            let Some(encoder) = self.encoder.as_mut() else { return };
             let timestamp_writes = self.timestamps.as_ref().map(|(query_set, _)| wgpu::ComputePassTimestampWrites {
                 query_set,
                 beginning_of_pass_write_index: Some(0),
@@ -105,17 +127,19 @@ impl<E: Encoder> Recorder<E> {
                 .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("gristmill"), timestamp_writes });
             self.pass = Some(pass.forget_lifetime());
         }
-        let Some(pass) = self.pass.as_mut() else { return Ok(()) };
-        for (pipeline, group, offset, [x, y, z], indirect) in steps {
-            pass.set_pipeline(&pipeline.raw);
-            pass.set_bind_group(0, &group, &[offset]);
-            match indirect {
-                None => pass.dispatch_workgroups(x, y, z),
-                Some((buffer, at)) => pass.dispatch_workgroups_indirect(&buffer, at),
-            }
-            self.dispatches += 1;
+        let Some(pass) = self.pass.as_mut() else { return };
+        let [x, y, z] = dispatch.grid;
+        pass.set_pipeline(&dispatch.pipeline.raw);
+        pass.set_bind_group(0, &dispatch.group, &[dispatch.offset]);
+        match &dispatch.indirect {
+            None => pass.dispatch_workgroups(x, y, z),
+            Some((buffer, at)) => pass.dispatch_workgroups_indirect(buffer, *at),
         }
-        Ok(())
+    }
+
+    /// Params that are a recording's are left to it until our commands are done.
+    pub(super) fn borrow(&mut self, loans: &Arc<Vec<Loan>>) {
+        self.borrowed.push(loans.clone());
     }
 
     /// Puts params into the ring: the number of the chunk among ours, and the offset in its page.
@@ -147,6 +171,27 @@ impl<E: Encoder> Recorder<E> {
 }
 
 impl Recorder<wgpu::CommandEncoder> {
+    /// Keeps what it records.
+    pub(super) fn keeping(gpu: Dispatcher) -> Self {
+        Self {
+            gpu,
+            pass: None,
+            encoder: None,
+            timestamps: None,
+            chunks: Vec::new(),
+            written: 0,
+            borrowed: Vec::new(),
+            dispatches: 0,
+            kept: Some(Vec::new()),
+        }
+    }
+
+    /// What it has kept.
+    pub(super) fn kept(mut self) -> Recording {
+        let (dispatches, chunks) = (self.kept.take().unwrap_or_default(), std::mem::take(&mut self.chunks));
+        Recording::new(self.gpu.clone(), dispatches, chunks, std::mem::take(&mut self.borrowed))
+    }
+
     /// Submits all that was recorded, without waiting for it.
     ///
     /// # Errors
@@ -174,11 +219,12 @@ impl<E: Encoder> Drop for Recorder<E> {
         self.pass = None;
         // After `submit` there is no encoder, and the chunks may go back at once. Else the caller's encoder still refers to
         // them until its commands are done. An encoder of our own that is dropped unsubmitted frees them with it.
-        if self.encoder.is_some() && !self.chunks.is_empty() {
+        if self.encoder.is_some() && !(self.chunks.is_empty() && self.borrowed.is_empty()) {
             self.close();
             let loans: Vec<_> = std::mem::take(&mut self.chunks).into_iter().map(Chunk::into_loan).collect();
+            let borrowed = std::mem::take(&mut self.borrowed);
             if let Some(encoder) = self.encoder.as_mut() {
-                encoder.borrow_mut().on_submitted_work_done(move || drop(loans));
+                encoder.borrow_mut().on_submitted_work_done(move || drop((loans, borrowed)));
             }
         }
     }
