@@ -66,6 +66,7 @@
 
 mod caps;
 pub mod checkpoint;
+pub mod decoder;
 pub mod dispatch;
 mod error;
 pub mod formats;
@@ -82,7 +83,8 @@ mod weight;
 pub mod wgsl;
 
 pub use caps::{Caps, DeviceKind, MatrixShape, Subgroups, Target};
-pub use dispatch::{Dispatcher, Encoder, Recorder, Request};
+pub use decoder::DecoderLayer;
+pub use dispatch::{Dispatcher, Encoder, Recorder, Recording, Request};
 pub use error::{Error, Result};
 pub use kv::{KvFormat, KvRows, Place};
 pub use kv_cache::KvCache;

@@ -4,6 +4,7 @@
 
 mod adapter;
 mod attention;
+mod decoder;
 mod depth;
 mod linear;
 mod norm;
@@ -15,6 +16,7 @@ mod weight_merge;
 
 pub use adapter::{Adapter, Judged, adapter_merge, magnitudes};
 pub use attention::{Attended, Attention, HeadMix, Seen};
+pub use decoder::{DecoderLayer, Matrix, decoder_layer};
 pub use depth::{Selected, gates, mod_combine, mod_route, mod_select, mod_take};
 pub use linear::{Linear, activation, dequantize, encode, linear, linear_epilogue, matmul};
 pub use norm::{

@@ -1,0 +1,444 @@
+//! A decoder layer: norm, projections, attention, residual, norm, gated feed-forward, put together from [`crate::ops`].
+//!
+//! ```text
+//! x ─ norm ─ q k v ─ prologue ─ attention ─ output ─(norm)─ + ─ h ─ norm ─ gate up ─ down ─(norm)─ + ─ y
+//! └──────────────────────────────────────────────────────────┘ └─────────────────────────────────────┘
+//! ```
+//!
+//! | what | dispatches | fused into them |
+//! |---|---|---|
+//! | norm | 1 | |
+//! | projections | 1 packed, 3 apart | bias |
+//! | prologue | 1 | norms of queries and keys, turn, write to the cache |
+//! | attention | 1 or 2 | |
+//! | output | 1 | bias, residual; a norm after it is one more, which adds the residual |
+//! | norm | 1 | |
+//! | gate and up | 1 | activation, product |
+//! | down | 1 | bias, residual; as with the output |
+//!
+//! A [`DecoderLayer`] is borrowed weights and a [`Flavour`]; what stands between its ops is a [`LayerScratch`], which all layers of a
+//! model share. Recording a layer allocates nothing on the device and reads nothing back. All layers of a model go into one recorder, and
+//! so into one submission.
+//!
+//! | [`LayerWeights`] | Llama, Mistral, Qwen2, Qwen3 | Gemma 2, Gemma 3 |
+//! |---|---|---|
+//! | `attention_norm` | `input_layernorm` | `input_layernorm` |
+//! | `qkv` | `self_attn.{q,k,v}_proj` | the same |
+//! | `q_norm`, `k_norm` | Qwen3: `self_attn.{q,k}_norm` | Gemma 3: the same |
+//! | `output` | `self_attn.o_proj` | the same |
+//! | `attention_end` | | `post_attention_layernorm` |
+//! | `mlp_norm` | `post_attention_layernorm` | `pre_feedforward_layernorm` |
+//! | `gate`, `up`, `down` | `mlp.{gate,up,down}_proj` | the same |
+//! | `mlp_end` | | `post_feedforward_layernorm` |
+
+use crate::dispatch::{Encoder, Recorder};
+use crate::error::{Result, shape_error};
+use crate::kv::Place;
+use crate::kv_cache::KvLayer;
+use crate::ops::Op;
+use crate::ops::attention::prologue::{NormAxis, NormKind, Projection, Prologue, QkNorm, Start, Turn};
+use crate::ops::attention::{Attention, Order};
+use crate::ops::linear::{Activation, Linear};
+use crate::ops::norm::RmsNorm;
+use crate::tensor::Tensor;
+use crate::weight::Weight;
+
+mod scratch;
+
+pub use scratch::LayerScratch;
+
+const OP: &str = "decoder layer";
+
+/// What a layer is, apart from its weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flavour {
+    /// H: heads of queries.
+    pub heads: usize,
+    /// G: heads of keys and values.
+    pub groups: usize,
+    /// D: numbers of a head.
+    pub head_dim: usize,
+    /// Of all norms.
+    pub eps: f32,
+    /// Is added to the weights of all norms: 1 for Gemma.
+    pub norm_offset: f32,
+    /// Norms round to the storage of the residual stream before the weight, as Llama's and Qwen's code does.
+    pub cast_before_weight: bool,
+    /// The norm of queries and keys.
+    pub qk_norm: Option<(NormKind, NormAxis)>,
+    /// What logits are multiplied by; `1/sqrt(D)` where it is not given.
+    pub scale: Option<f32>,
+    /// Where logits end; 0: nowhere.
+    pub softcap: f32,
+    /// How many tokens before its own a query sees: one less than the sliding window of checkpoints, which counts the token itself.
+    pub window: Option<u32>,
+    /// The feed-forward layer's activation.
+    pub activation: Activation,
+}
+
+impl Flavour {
+    /// Llama, Mistral, Qwen2: eps 1e-5, as of Llama 2 and 3.
+    pub fn llama(heads: usize, groups: usize, head_dim: usize) -> Self {
+        Self {
+            heads,
+            groups,
+            head_dim,
+            eps: 1e-5,
+            norm_offset: 0.0,
+            cast_before_weight: true,
+            qk_norm: None,
+            scale: None,
+            softcap: 0.0,
+            window: None,
+            activation: Activation::Silu,
+        }
+    }
+
+    /// Qwen3: an RMS norm over each head of queries and keys, eps 1e-6.
+    pub fn qwen3(heads: usize, groups: usize, head_dim: usize) -> Self {
+        let qk_norm = Some((NormKind::Rms, NormAxis::Head));
+        Self { eps: 1e-6, qk_norm, ..Self::llama(heads, groups, head_dim) }
+    }
+
+    /// Gemma 2: weights of norms about 0, softcap 50. The scale of a checkpoint is `1/sqrt(query_pre_attn_scalar)`, and every other layer has
+    /// a window.
+    pub fn gemma2(heads: usize, groups: usize, head_dim: usize) -> Self {
+        Self { qk_norm: None, softcap: 50.0, ..Self::gemma3(heads, groups, head_dim) }
+    }
+
+    /// Gemma 3: weights of norms about 0, those of queries and keys too. Scale and window as in [`Flavour::gemma2`].
+    pub fn gemma3(heads: usize, groups: usize, head_dim: usize) -> Self {
+        Self {
+            norm_offset: 1.0,
+            cast_before_weight: false,
+            activation: Activation::GeluTanh,
+            ..Self::qwen3(heads, groups, head_dim)
+        }
+    }
+}
+
+/// The matrix of a linear layer, and its bias.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// `[N,K]`, in any format.
+    pub w: &'a Weight,
+    /// `[N]`, any floating storage.
+    pub bias: Option<&'a Tensor>,
+}
+
+impl<'a> From<&'a Weight> for Matrix<'a> {
+    fn from(w: &'a Weight) -> Self {
+        Self { w, bias: None }
+    }
+}
+
+impl<'a> Matrix<'a> {
+    fn of(self, x: &'a Tensor, y: &'a Tensor) -> Linear<'a> {
+        Linear { bias: self.bias, ..Linear::new(x, self.w, y) }
+    }
+}
+
+/// The projections to queries, keys and values.
+#[derive(Clone, Copy, Debug)]
+pub enum Qkv<'a> {
+    /// One matrix: the rows of all heads of queries, then keys, then values, `[(H + 2G)·D, C]`. One dispatch, and x is read once.
+    Packed(Matrix<'a>),
+    /// Three.
+    Apart {
+        /// `[H·D, C]`.
+        q: Matrix<'a>,
+        /// `[G·D, C]`.
+        k: Matrix<'a>,
+        /// `[G·D, C]`.
+        v: Matrix<'a>,
+    },
+}
+
+/// The weights of a layer, which may be in any format, each in its own. C is the width of the residual stream, F that of the
+/// feed-forward layer. Vectors are in any floating storage.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerWeights<'a> {
+    /// `[C]`: the norm before attention.
+    pub attention_norm: &'a Tensor,
+    /// Queries, keys and values.
+    pub qkv: Qkv<'a>,
+    /// `[D]`, `[H, D]` or `[H·D]`: of the norm of queries. It and `k_norm` in one buffer spare a dispatch.
+    pub q_norm: Option<&'a Tensor>,
+    /// The same with G for H: of the norm of keys.
+    pub k_norm: Option<&'a Tensor>,
+    /// `[H]`: a logit of each head that has no value.
+    pub sinks: Option<&'a Tensor>,
+    /// `[C, H·D]`: what attention gives, back to the residual stream.
+    pub output: Matrix<'a>,
+    /// `[C]`: a norm of what attention adds.
+    pub attention_end: Option<&'a Tensor>,
+    /// `[C]`: the norm before the feed-forward layer.
+    pub mlp_norm: &'a Tensor,
+    /// `[F, C]`: what the activation is of.
+    pub gate: Matrix<'a>,
+    /// `[F, C]`.
+    pub up: &'a Weight,
+    /// `[C, F]`.
+    pub down: Matrix<'a>,
+    /// `[C]`: a norm of what the feed-forward layer adds.
+    pub mlp_end: Option<&'a Tensor>,
+}
+
+impl<'a> LayerWeights<'a> {
+    /// Llama's: without norms of queries and keys, sinks, and norms after a branch.
+    pub fn new(
+        (attention_norm, mlp_norm): (&'a Tensor, &'a Tensor),
+        (qkv, output): (Qkv<'a>, &'a Weight),
+        [gate, up, down]: [&'a Weight; 3],
+    ) -> Self {
+        Self {
+            attention_norm,
+            qkv,
+            q_norm: None,
+            k_norm: None,
+            sinks: None,
+            output: output.into(),
+            attention_end: None,
+            mlp_norm,
+            gate: gate.into(),
+            up,
+            down: down.into(),
+            mlp_end: None,
+        }
+    }
+}
+
+/// The tokens that a layer is run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'a> {
+    /// The residual stream, F32, f16 or bf16, `[B, L, C]`, stored as the scratch was told.
+    pub x: &'a Tensor,
+    /// Receives it. Shape of x, any floating storage; it may be x itself.
+    pub y: &'a Tensor,
+    /// The turn of queries and keys. With a cache [`Angles::Appended`](crate::ops::attention::prologue::Angles::Appended) is the plain case.
+    pub turn: Option<Turn<'a>>,
+    /// Where keys and values are kept. [`KvCache::append`](crate::KvCache::append) comes before. Absent: a query sees the tokens of x.
+    pub cache: Option<&'a KvLayer<'a>>,
+    /// The most tokens that the cache holds of a sequence, these included, where the host knows it.
+    pub longest: Option<usize>,
+}
+
+impl<'a> Tokens<'a> {
+    /// Without a turn, without a cache.
+    pub fn new(x: &'a Tensor, y: &'a Tensor) -> Self {
+        Self { x, y, turn: None, cache: None, longest: None }
+    }
+}
+
+/// A layer: its flavour and its weights.
+///
+/// `h = x + end(output(attention(qkv(norm(x)))))`, `y = h + end(down(activation(gate(norm(h))) ⊙ up(norm(h))))`, where `end` is a norm or
+/// nothing. Attention is causal.
+///
+/// Sources: Touvron et al., "LLaMA" (arXiv 2302.13971); "Qwen3 Technical Report" (arXiv 2505.09388); "Gemma 2" (arXiv 2408.00118) and
+/// "Gemma 3 Technical Report" (arXiv 2503.19786).
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderLayer<'a> {
+    /// What it is.
+    pub flavour: Flavour,
+    /// Its weights.
+    pub weights: LayerWeights<'a>,
+}
+
+/// What is done with each op of a layer.
+trait Run {
+    fn op(&mut self, op: impl Op) -> Result<()>;
+}
+
+struct Judge<'a, E: Encoder>(&'a Recorder<E>);
+
+impl<E: Encoder> Run for Judge<'_, E> {
+    fn op(&mut self, op: impl Op) -> Result<()> {
+        self.0.judge(op)
+    }
+}
+
+impl<E: Encoder> Run for Recorder<E> {
+    fn op(&mut self, op: impl Op) -> Result<()> {
+        self.run(op)
+    }
+}
+
+/// The rows that go through a layer, of B samples with L each.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    batch: usize,
+    each: usize,
+    /// What enters.
+    x: &'a Tensor,
+    turn: Option<Turn<'a>>,
+    cache: Option<&'a KvLayer<'a>>,
+    longest: Option<usize>,
+}
+
+impl DecoderLayer<'_> {
+    /// C.
+    fn width(&self) -> usize {
+        self.weights.output.w.n()
+    }
+
+    /// F.
+    fn hidden(&self) -> usize {
+        self.weights.down.w.k()
+    }
+
+    /// Records the layer.
+    ///
+    /// # Errors
+    /// Operands that do not fit each other or the scratch, or as [`Recorder::run`]. Then nothing is recorded.
+    pub fn record<E: Encoder>(&self, rec: &mut Recorder<E>, scratch: &LayerScratch, tokens: &Tokens<'_>) -> Result<()> {
+        self.steps(scratch, tokens, &mut Judge(rec))?;
+        self.steps(scratch, tokens, rec)
+    }
+
+    fn steps(&self, scratch: &LayerScratch, tokens: &Tokens<'_>, run: &mut impl Run) -> Result<()> {
+        let Tokens { x, y, turn, cache, longest } = *tokens;
+        let shape = x.shape();
+        let (batch, each) = match *shape.dims() {
+            [batch, each, width] if width == self.width() => (batch, each),
+            _ => return Err(shape_error!(OP, "x has shape {shape}, which is not [B, L, {}]", self.width())),
+        };
+        if y.shape() != shape {
+            return Err(shape_error!(OP, "y has shape {}, but x has {shape}", y.shape()));
+        }
+        scratch.fits(self, x.elem(), batch * each)?;
+        if batch * each == 0 {
+            return Ok(());
+        }
+        let rows = Rows { batch, each, x, turn, cache, longest };
+        let h = self.attend(scratch, &rows, x, run)?;
+        self.feed_forward(scratch, &rows, &h, y, run)
+    }
+
+    fn norm<'t>(&self, x: &'t Tensor, weight: &'t Tensor, y: &'t Tensor) -> RmsNorm<'t> {
+        let Flavour { eps, norm_offset, cast_before_weight, .. } = self.flavour;
+        RmsNorm { weight: Some(weight), eps, weight_offset: norm_offset, cast_before_weight, ..RmsNorm::new(x, y) }
+    }
+
+    /// `residual + end(matrix(x))`, or without a residual what is added to it.
+    fn branch(
+        &self,
+        (matrix, end): (Matrix<'_>, Option<&Tensor>),
+        x: &Tensor,
+        residual: &Tensor,
+        free: &Tensor,
+        y: &Tensor,
+        run: &mut impl Run,
+    ) -> Result<()> {
+        match end {
+            None => run.op(Linear { residual: Some(residual), ..matrix.of(x, y) }),
+            Some(end) => {
+                run.op(matrix.of(x, free))?;
+                run.op(RmsNorm { after: Some(residual), ..self.norm(free, end, y) })
+            }
+        }
+    }
+
+    /// From what enters to the residual stream after attention, which is in the scratch.
+    fn attend(&self, s: &LayerScratch, rows: &Rows<'_>, residual: &Tensor, run: &mut impl Run) -> Result<Tensor> {
+        let Rows { batch, each, x, turn, cache, longest } = *rows;
+        let Flavour { heads, groups, head_dim, qk_norm, scale, softcap, window, eps, norm_offset, .. } = self.flavour;
+        let of = |tensor: &Tensor, width: usize| tensor.view(0, [batch, each, width]);
+        let w = &self.weights;
+        let normed = of(&s.normed, self.width())?;
+        run.op(self.norm(x, w.attention_norm, &normed))?;
+
+        let (q_width, kv_width) = (heads * head_dim, groups * head_dim);
+        let (k, v) = (of(&s.k, kv_width), of(&s.v, kv_width));
+        let projected = match w.qkv {
+            Qkv::Packed(matrix) => {
+                let all = of(&s.projected, q_width + 2 * kv_width)?;
+                run.op(matrix.of(&normed, &all))?;
+                [Some(all), None, None]
+            }
+            Qkv::Apart { q, k: k_matrix, v: v_matrix } => {
+                let all = [of(&s.projected, q_width)?, k?, v?];
+                for (matrix, y) in [q, k_matrix, v_matrix].into_iter().zip(&all) {
+                    run.op(matrix.of(&normed, y))?;
+                }
+                all.map(Some)
+            }
+        };
+        let from = match &projected {
+            [Some(all), None, None] => Projection::Packed(all),
+            [q, k, v] => Projection::Apart { q: q.as_ref(), k: k.as_ref(), v: v.as_ref() },
+        };
+
+        let own = match cache {
+            Some(_) => None,
+            None => Some(s.rows(batch, groups, each, head_dim)?),
+        };
+        let (keys, values) = match (cache, &own) {
+            (Some(layer), _) => (layer.keys, layer.values),
+            (None, Some([keys, values])) => (keys, values),
+            (None, None) => return Err(shape_error!(OP, "there is no place for keys")),
+        };
+        let place = cache.map_or(Place::Heads, |layer| layer.place);
+        let queries = s.queries.view(0, [batch, each, heads, head_dim])?;
+        let norm = qk_norm.map(|(kind, axis)| QkNorm {
+            axis,
+            q_weight: w.q_norm,
+            k_weight: w.k_norm,
+            offset: norm_offset,
+            ..QkNorm::new(kind, eps)
+        });
+        if norm.is_none() && (w.q_norm.is_some() || w.k_norm.is_some()) {
+            return Err(shape_error!(OP, "q_norm or k_norm is given, but the flavour has no norm of queries and keys"));
+        }
+        run.op(Prologue {
+            norm,
+            rope: turn,
+            y: Some(&queries),
+            order: Order::TokensFirst,
+            keys: Some(keys),
+            values: Some(values),
+            place,
+            start: cache.map_or(Start::At(0), KvLayer::start),
+            ..Prologue::of(from, (heads, groups))
+        })?;
+
+        // The projections have been used up.
+        let mixed = s.projected.view(0, [batch, each, heads, head_dim])?;
+        run.op(Attention {
+            order: Order::TokensFirst,
+            place,
+            kv_heads: Some(groups),
+            kv_len: cache.map(|layer| &layer.lengths),
+            longest,
+            causal: true,
+            offsets: cache.map(|layer| &layer.starts),
+            window_left: window,
+            sinks: w.sinks,
+            softcap,
+            scale,
+            ..Attention::new(&queries, keys, values, &mixed)
+        })?;
+
+        let (mixed, h) = (of(&mixed, q_width)?, of(&s.h, self.width())?);
+        self.branch((w.output, w.attention_end), &mixed, residual, &normed, &h, run)?;
+        Ok(h)
+    }
+
+    /// From the residual stream after attention to what leaves.
+    fn feed_forward(
+        &self,
+        s: &LayerScratch,
+        rows: &Rows<'_>,
+        h: &Tensor,
+        y: &Tensor,
+        run: &mut impl Run,
+    ) -> Result<()> {
+        let of = |tensor: &Tensor, width: usize| tensor.view(0, [rows.batch, rows.each, width]);
+        let w = &self.weights;
+        let (normed, gated) = (of(&s.normed, self.width())?, of(&s.gated, self.hidden())?);
+        run.op(self.norm(h, w.mlp_norm, &normed))?;
+        let gate = w.gate.of(&normed, &gated);
+        run.op(Linear { up: Some(w.up), activation: self.flavour.activation, ..gate })?;
+        self.branch((w.down, w.mlp_end), &gated, h, &normed, y, run)
+    }
+}

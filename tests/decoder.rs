@@ -1,0 +1,392 @@
+//! Decoder layers: every flavour against the reference, through caches, and told of bad input.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
+
+use gristmill::decoder::{DecoderLayer, Flavour, LayerScratch, LayerWeights, Matrix, Qkv, Tokens};
+use gristmill::formats::{Format, Packed};
+use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
+use gristmill::ops::attention::prologue::{Angles, Turn};
+use gristmill::ops::attention::tables::RopeTable;
+use gristmill::reference::{self, Array};
+use gristmill::{Dispatcher, Elem, Encoder, KvFormat, Recorder, Result, Tensor, Weight};
+use pollster::block_on;
+
+/// The residual stream, heads, heads of keys, numbers of a head, the feed-forward layer.
+const SIZES: [usize; 5] = [64, 4, 2, 16, 96];
+
+/// Rows of the tables.
+const POSITIONS: usize = 40;
+
+/// Numbers between −1 and 1, the same for the same seed.
+fn noise(n: usize, seed: usize) -> Vec<f32> {
+    let of = |i: usize| {
+        let mixed = (i + 1 + seed * 7919).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as usize) >> 40;
+        (mixed % 4001) as f32 / 2000.0 - 1.0
+    };
+    (0..n).map(of).collect()
+}
+
+fn array(shape: &[usize], values: &[f32]) -> Array {
+    Array { shape: shape.to_vec(), data: values.iter().map(|v| f64::from(*v)).collect() }
+}
+
+/// A weight on the device with its bias, and as the reference has it.
+struct Linear {
+    w: Weight,
+    bias: Option<Tensor>,
+    host: reference::Matrix,
+}
+
+impl Linear {
+    fn new(gpu: &Dispatcher, format: Format, [n, k]: [usize; 2], biased: bool, seed: usize) -> Result<Self> {
+        // What goes through is as large as what went in.
+        let values: Vec<f32> = noise(n * k, seed).iter().map(|v| v * (3.0 / k as f32).sqrt()).collect();
+        let packed = Packed::encode(format, n, k, &values)?;
+        let bias = biased.then(|| noise(n, seed + 1));
+        let host = (array(&[n, k], &packed.decode()), bias.as_ref().map(|b| array(&[n], b)));
+        let bias = bias.map(|b| gpu.upload(&b, [n], Elem::F32)).transpose()?;
+        Ok(Self { w: gpu.weight(&packed)?, bias, host })
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix { w: &self.w, bias: self.bias.as_ref() }
+    }
+}
+
+/// A vector on the device, and as the reference has it.
+struct Vector {
+    tensor: Tensor,
+    host: Array,
+}
+
+impl Vector {
+    fn about(gpu: &Dispatcher, mean: f32, n: usize, seed: usize) -> Result<Self> {
+        let values: Vec<f32> = noise(n, seed).iter().map(|v| mean + v / 2.0).collect();
+        Ok(Self { tensor: gpu.upload(&values, [n], Elem::F32)?, host: array(&[n], &values) })
+    }
+}
+
+/// What is asked of a layer.
+#[derive(Clone, Copy)]
+struct Ask {
+    flavour: Flavour,
+    format: Format,
+    packed: bool,
+    biased: bool,
+    /// Norms after branches.
+    ends: bool,
+    sinks: bool,
+}
+
+impl Ask {
+    fn new(flavour: Flavour) -> Self {
+        Self { flavour, format: Format::Dense, packed: false, biased: false, ends: false, sinks: false }
+    }
+}
+
+/// The weights of a layer.
+struct Made {
+    ask: Ask,
+    norms: [Vector; 2],
+    ends: [Vector; 2],
+    qk: [Vector; 2],
+    sinks: Vector,
+    qkv: [Linear; 3],
+    packed: Linear,
+    output: Linear,
+    mlp: [Linear; 3],
+}
+
+impl Made {
+    fn new(gpu: &Dispatcher, ask: Ask, seed: usize) -> Result<Self> {
+        let [c, h, g, d, f] = SIZES;
+        let about = 1.0 - ask.flavour.norm_offset;
+        let linear = |n, k, i| Linear::new(gpu, ask.format, [n, k], ask.biased, seed + i);
+        let qkv = [linear(h * d, c, 10)?, linear(g * d, c, 20)?, linear(g * d, c, 30)?];
+        // The same numbers side by side. A block is within a row, so that it is the same codes.
+        let values: Vec<f64> = qkv.iter().flat_map(|m| m.host.0.data.clone()).collect();
+        let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+        let packed = Packed::encode(Format::Dense, (h + 2 * g) * d, c, &values)?;
+        let bias: Vec<f32> =
+            qkv.iter().filter_map(|m| m.host.1.clone()).flat_map(|b| b.data).map(|v| v as f32).collect();
+        let bias = ask.biased.then(|| gpu.upload(&bias, [bias.len()], Elem::F32)).transpose()?;
+        Ok(Self {
+            ask,
+            norms: [Vector::about(gpu, about, c, seed + 1)?, Vector::about(gpu, about, c, seed + 2)?],
+            ends: [Vector::about(gpu, about, c, seed + 3)?, Vector::about(gpu, about, c, seed + 4)?],
+            qk: [Vector::about(gpu, about, d, seed + 5)?, Vector::about(gpu, about, d, seed + 6)?],
+            sinks: Vector::about(gpu, 0.5, h, seed + 7)?,
+            packed: Linear { w: gpu.weight(&packed)?, bias, host: qkv[0].host.clone() },
+            qkv,
+            output: linear(c, h * d, 40)?,
+            mlp: [linear(f, c, 50)?, Linear::new(gpu, ask.format, [f, c], false, seed + 60)?, linear(c, f, 70)?],
+        })
+    }
+
+    fn layer(&self) -> DecoderLayer<'_> {
+        let Ask { flavour, packed, ends, sinks, .. } = self.ask;
+        let [q, k, v] = &self.qkv;
+        let apart = Qkv::Apart { q: q.matrix(), k: k.matrix(), v: v.matrix() };
+        let qkv = if packed { Qkv::Packed(self.packed.matrix()) } else { apart };
+        let [gate, up, down] = &self.mlp;
+        let normed = flavour.qk_norm.is_some();
+        let new = LayerWeights::new(
+            (&self.norms[0].tensor, &self.norms[1].tensor),
+            (qkv, &self.output.w),
+            [&gate.w, &up.w, &down.w],
+        );
+        let weights = LayerWeights {
+            q_norm: normed.then_some(&self.qk[0].tensor),
+            k_norm: normed.then_some(&self.qk[1].tensor),
+            sinks: sinks.then_some(&self.sinks.tensor),
+            output: self.output.matrix(),
+            attention_end: ends.then_some(&self.ends[0].tensor),
+            gate: gate.matrix(),
+            down: down.matrix(),
+            mlp_end: ends.then_some(&self.ends[1].tensor),
+            ..new
+        };
+        DecoderLayer { flavour, weights }
+    }
+
+    fn reference(&self) -> reference::DecoderLayer {
+        let Ask { flavour: f, ends, sinks, .. } = self.ask;
+        let hosts = |all: &[Linear; 3]| [0, 1, 2].map(|i| all[i].host.clone());
+        reference::DecoderLayer {
+            heads: f.heads,
+            groups: f.groups,
+            d: f.head_dim,
+            eps: f64::from(f.eps),
+            offset: f64::from(f.norm_offset),
+            scale: f.scale.map_or(1.0 / (f.head_dim as f64).sqrt(), f64::from),
+            softcap: f64::from(f.softcap),
+            window: f.window.map(i64::from),
+            activation: f.activation.name(),
+            attention_norm: self.norms[0].host.clone(),
+            qkv: hosts(&self.qkv),
+            qk_norm: f.qk_norm.map(|_| [self.qk[0].host.clone(), self.qk[1].host.clone()]),
+            sinks: sinks.then(|| self.sinks.host.data.clone()),
+            output: self.output.host.clone(),
+            attention_end: ends.then(|| self.ends[0].host.clone()),
+            mlp_norm: self.norms[1].host.clone(),
+            mlp: hosts(&self.mlp),
+            mlp_end: ends.then(|| self.ends[1].host.clone()),
+        }
+    }
+}
+
+/// The tables, and what the reference reads of them.
+struct Tables {
+    cos: Tensor,
+    sin: Tensor,
+    host: [Array; 2],
+}
+
+impl Tables {
+    fn new(gpu: &Dispatcher) -> Result<Self> {
+        let table = RopeTable::new(10_000.0, SIZES[3]);
+        let (cos, sin) = gpu.rope_table(&table, POSITIONS, Elem::F32)?;
+        let host = [block_on(cos.read())?, block_on(sin.read())?].map(|t| array(&[POSITIONS, SIZES[3] / 2], &t));
+        Ok(Self { cos, sin, host })
+    }
+
+    fn turn(&self) -> Turn<'_> {
+        let Self { cos, sin, .. } = self;
+        Turn { cos, sin, angles: Angles::Appended, interleaved: false, before_norm: false }
+    }
+
+    /// What the reference makes of a layer's tokens from position 0 on.
+    fn want(&self, made: &Made, x: &Array) -> Array {
+        let (h, m) = reference::decoder_layer(&made.reference(), x, (&self.host[0], &self.host[1]));
+        h.with(h.data.iter().zip(&m.data).map(|(h, m)| h + m).collect())
+    }
+}
+
+/// Each of ten ops adds up to 96 terms, whose roundings are as likely up as down: ten of 2^-24 of the largest number, and weights are such that
+/// what goes through stays as large. What is stored in less is rounded eight times on its way.
+fn near(what: &str, got: &[f32], want: &[f64], stored: Elem) {
+    let largest = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let bound =
+        largest * (10.0 * 10.0 * 2f64.powi(-24) + if stored == Elem::F32 { 0.0 } else { 8.0 * stored.unit_roundoff() });
+    assert_eq!(got.len(), want.len(), "{what}");
+    let worst = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max);
+    println!("{what}: {worst:e} of {bound:e}");
+    assert!(got.iter().zip(want).all(|(g, w)| (f64::from(*g) - w).abs() <= bound), "{what}: {worst} of {bound}");
+}
+
+fn asks() -> Vec<(&'static str, Ask)> {
+    let [_, h, g, d, _] = SIZES;
+    let llama = Ask::new(Flavour::llama(h, g, d));
+    let gemma = Flavour { window: Some(3), scale: Some(0.3), ..Flavour::gemma2(h, g, d) };
+    let biased = Ask { ends: true, biased: true, sinks: true, ..llama };
+    vec![
+        ("llama in q4_0", Ask { format: Format::Q4_0, ..llama }),
+        ("qwen2, packed", Ask { packed: true, biased: true, ..llama }),
+        ("qwen3 in q8_0", Ask { format: Format::Q8_0, ..Ask::new(Flavour::qwen3(h, g, d)) }),
+        ("gemma 2", Ask { ends: true, ..Ask::new(Flavour { softcap: 2.0, ..gemma }) }),
+        (
+            "gemma 3, biased, with sinks",
+            Ask { flavour: Flavour { window: Some(2), ..Flavour::gemma3(h, g, d) }, ..biased },
+        ),
+    ]
+}
+
+#[test]
+fn every_flavour_is_what_the_reference_says() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let (batch, each, c) = (2, 7, SIZES[0]);
+    for (at, (name, ask)) in asks().into_iter().enumerate() {
+        let made = Made::new(&gpu, ask, 100 * at)?;
+        let narrow = [(Elem::Bf16, Elem::F16)];
+        for (stream, inner) in [(Elem::F32, Elem::F32)].into_iter().chain(narrow.into_iter().filter(|_| at == 0)) {
+            let values = stream.decode(&stream.encode(&noise(batch * each * c, at + 5)));
+            let x = gpu.upload(&values, [batch, each, c], stream)?;
+            let y = gpu.zeros([batch, each, c], Elem::F32)?;
+            let layer = made.layer();
+            // For more tokens than there are.
+            let scratch = LayerScratch::new(&gpu, &layer, batch * each + 3, stream, inner)?;
+            let mut rec = gpu.record()?;
+            layer.record(&mut rec, &scratch, &Tokens { turn: Some(tables.turn()), ..Tokens::new(&x, &y) })?;
+            rec.submit()?;
+            let got = block_on(y.read())?;
+            for (sample, (values, got)) in values.chunks(each * c).zip(got.chunks(each * c)).enumerate() {
+                let want = tables.want(&made, &array(&[each, c], values));
+                near(
+                    &format!("{name}, {} and {}, sample {sample}", stream.name(), inner.name()),
+                    got,
+                    &want.data,
+                    inner,
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let ([c, _, groups, d, _], batch, most) = (SIZES, 2, 12);
+    let [(_, first), .., (_, second)] = &asks()[..] else { panic!("too few") };
+    let made = [Made::new(&gpu, *first, 1000)?, Made::new(&gpu, *second, 2000)?];
+    let layers = [made[0].layer(), made[1].layer()];
+    let scratch = LayerScratch::new(&gpu, &layers[0], batch * 6, Elem::F32, Elem::F32)?;
+    let values = noise(batch * most * c, 9);
+    let want: Vec<Array> =
+        values.chunks(most * c).map(|x| tables.want(&made[1], &tables.want(&made[0], &array(&[most, c], x)))).collect();
+    let of_step = |from: usize, each: usize| -> Vec<f32> {
+        (0..batch).flat_map(|sample| &values[(sample * most + from) * c..][..each * c]).copied().collect()
+    };
+    let check = |what: &str, y: &Tensor, from: usize| -> Result<()> {
+        let got = block_on(y.read())?;
+        for (want, got) in want.iter().zip(got.chunks(got.len() / batch)) {
+            near(&format!("{what}, tokens from {from}"), got, &want.data[from * c..][..got.len()], Elem::F32);
+        }
+        Ok(())
+    };
+    for room in [KvRoom::Static { tokens: most }, KvRoom::Paged { page: 4, pages: 6, each: 3 }] {
+        let (keys, values) = (KvFormat::F32, KvFormat::F32);
+        let mut cache = KvCache::new(&gpu, KvShape { layers: 2, batch, groups, d, e: d, keys, values }, room)?;
+        // Both layers in one submission, the second in place of what the first has made.
+        fn step<E: Encoder>(
+            rec: &mut Recorder<E>,
+            (layers, scratch): (&[DecoderLayer<'_>], &LayerScratch),
+            cache: &mut KvCache,
+            (x, y): (&Tensor, &Tensor),
+            of: Tokens<'_>,
+        ) -> Result<()> {
+            cache.append(rec, 0..layers.len(), Coming::Each(x.shape().dims()[1]))?;
+            for (i, layer) in layers.iter().enumerate() {
+                let of_layer = cache.layer(i)?;
+                let x = if i == 0 { x } else { y };
+                layer.record(rec, scratch, &Tokens { x, y, cache: Some(&of_layer), ..of })?;
+            }
+            Ok(())
+        }
+        let mut done = 0;
+        for each in [6, 1, 2] {
+            let (x, y) = (
+                gpu.upload(&of_step(done, each), [batch, each, c], Elem::F32)?,
+                gpu.zeros([batch, each, c], Elem::F32)?,
+            );
+            let of = Tokens { turn: Some(tables.turn()), longest: Some(done + each), ..Tokens::new(&x, &y) };
+            let mut rec = gpu.record()?;
+            step(&mut rec, (&layers, &scratch), &mut cache, (&x, &y), of)?;
+            rec.submit()?;
+            check(&format!("{room:?}"), &y, done)?;
+            done += each;
+        }
+        // The last three are one recording.
+        let (x, y) = (gpu.zeros([batch, 1, c], Elem::F32)?, gpu.zeros([batch, 1, c], Elem::F32)?);
+        let of = Tokens { turn: Some(tables.turn()), ..Tokens::new(&x, &y) };
+        let recording = gpu.keep(|rec| step(rec, (&layers, &scratch), &mut cache, (&x, &y), of))?;
+        assert!(recording.dispatches() >= 20, "{recording:?}");
+        let held = gpu.holdings();
+        while done < most {
+            if done > 9 {
+                cache.again(0..2, 1)?;
+            }
+            x.write(&of_step(done, 1))?;
+            let mut rec = gpu.record()?;
+            rec.replay(&recording)?;
+            assert_eq!(rec.dispatches(), recording.dispatches());
+            rec.submit()?;
+            check(&format!("{room:?}, replayed"), &y, done)?;
+            done += 1;
+        }
+        assert_eq!(gpu.holdings(), held);
+        assert_eq!(cache.length(1, 1), Some(most));
+        let told = cache.again(0..2, 1).unwrap_err().to_string();
+        assert_eq!(told, "kv cache: needs 13 of room for tokens, but the device has 12");
+    }
+    let mut cache = KvCache::new(
+        &gpu,
+        KvShape { layers: 1, batch: 1, groups, d, e: d, keys: KvFormat::F32, values: KvFormat::F32 },
+        KvRoom::Paged { page: 2, pages: 4, each: 4 },
+    )?;
+    let _ = gpu.keep(|rec| cache.append(rec, 0..1, Coming::Each(1)))?;
+    cache.again(0..1, 1)?;
+    assert!(cache.again(0..1, 1).unwrap_err().to_string().contains("pages of its own"));
+    assert_eq!(cache.length(0, 0), Some(2));
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let ask = Ask::new(Flavour::llama(4, 2, 16));
+    let made = Made::new(&gpu, ask, 7)?;
+    let (layer, [c, ..]) = (made.layer(), SIZES);
+    let scratch = LayerScratch::new(&gpu, &layer, 6, Elem::F32, Elem::F32)?;
+    let zeros = |dims: &[usize], elem| gpu.zeros(dims, elem).unwrap();
+    let mut rec = gpu.record()?;
+    let mut told = |layer: &DecoderLayer<'_>, x: &Tensor, y: &Tensor| {
+        let told = layer.record(&mut rec, &scratch, &Tokens::new(x, y)).unwrap_err().to_string();
+        assert_eq!(rec.dispatches(), 0, "{told}");
+        told
+    };
+    let x = zeros(&[1, 6, c], Elem::F32);
+    let y = zeros(&[1, 6, c], Elem::F32);
+    assert_eq!(
+        told(&layer, &zeros(&[6, c], Elem::F32), &y),
+        "decoder layer: x has shape [6, 64], which is not [B, L, 64]"
+    );
+    assert_eq!(
+        told(&layer, &x, &zeros(&[1, 5, c], Elem::F32)),
+        "decoder layer: y has shape [1, 5, 64], but x has [1, 6, 64]"
+    );
+    assert!(told(&layer, &zeros(&[1, 6, c], Elem::F16), &y).starts_with("decoder layer: x is stored as f16"));
+    assert_eq!(
+        told(&layer, &zeros(&[2, 6, c], Elem::F32), &zeros(&[2, 6, c], Elem::F32)),
+        "decoder layer: 12 tokens want 768 numbers, but the scratch has room for 384"
+    );
+    // What the last of its ops does not take.
+    let weights = LayerWeights { down: Matrix { bias: Some(&x), ..layer.weights.down }, ..layer.weights };
+    assert_eq!(told(&DecoderLayer { weights, ..layer }, &x, &y), "linear: bias has shape [1, 6, 64], but w has N = 64");
+    let weights = LayerWeights { q_norm: Some(&made.qk[0].tensor), ..layer.weights };
+    assert!(told(&DecoderLayer { weights, ..layer }, &x, &y).contains("no norm of queries and keys"));
+    layer.record(&mut rec, &scratch, &Tokens::new(&x, &x))?;
+    rec.submit()
+}
