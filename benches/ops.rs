@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use gristmill::formats::Format;
 use gristmill::ops::norm::RmsNorm;
 use gristmill::plan::Access;
-use gristmill::proof::measure::{Effort, Fusion, Roof, Trial, fusion, roof, steadiness};
+use gristmill::proof::measure::{
+    Effort, Fusion, LayerSizes, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, Saving, Trial, fusion, layer_sizes, roof,
+    skipping, steadiness,
+};
 use gristmill::proof::{COLUMNS, Row, cases, json_text};
 use gristmill::{DeviceKind, Dispatcher, Elem, wgsl};
 
@@ -22,7 +26,7 @@ const HELP: &str = "\
 cargo bench --bench ops -- [FILTER]... [OPTIONS]
 
 Checks and times every real case of the table. With filters, only what contains one of them in `case storage plan`,
-such as `llama`, `decode f16` or `row/tree`.
+such as `llama`, `decode f16` or `row/tree`; `skipping` are decoder layers with parts of their tokens.
 
   --best       each case by the plan that the dispatcher chooses, and no other
   --all-plans  the naive plan of large cases too, which takes a software device minutes
@@ -40,6 +44,12 @@ const NORM_BYTES: u64 = 16_000_000;
 const NORM_TARGET: f64 = 0.85;
 const FUSION_TARGET: f64 = 0.6;
 const HOST_TARGET_US: f64 = 5.0;
+/// A layer with half of its tokens takes at most this part of the time of all, routing included.
+const HALF_TARGET: f64 = 0.58;
+/// With any part of them it takes no more than this times the part, and routing.
+const EXCESS_TARGET: f64 = 1.1;
+/// A selection takes at most this part of the layer.
+const SELECTION_TARGET: f64 = 0.02;
 
 /// Between these a copy at the end may be off from that at the beginning.
 const STEADY: std::ops::Range<f64> = 0.8..1.25;
@@ -120,7 +130,8 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         effort.samples = effort.samples.min(9);
     }
     let todo = todo(&gpu, options, software)?;
-    if todo.is_empty() {
+    let layers = layers(options, software);
+    if todo.is_empty() && layers.is_empty() {
         return Err(
             format!("no `case storage plan` contains {}; --list shows them all", options.filters.join(" or ")).into()
         );
@@ -133,6 +144,9 @@ async fn run(options: &Options) -> Result<bool, Failure> {
             for plan in skipped {
                 println!("{} {} {plan} (only with --all-plans)", case.name, storage.name());
             }
+        }
+        for (sizes, format, tokens) in &layers {
+            println!("{}", layer_name(sizes, *format, *tokens));
         }
         return Ok(true);
     }
@@ -167,6 +181,11 @@ async fn run(options: &Options) -> Result<bool, Failure> {
             fusions.push((storage, fusion(&gpu, storage, &effort).await?));
         }
     }
+    let mut savings = Vec::new();
+    for (sizes, format, tokens) in &layers {
+        progress.status(&layer_name(sizes, *format, *tokens));
+        savings.push(skipping(&gpu, sizes, *format, *tokens, &effort).await?);
+    }
     progress.status("the host");
     let host = host::Cost::measure(&gpu)?;
     progress.status("the roof once more");
@@ -179,11 +198,13 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     let keep = options.saves() && ok && (steady || options.save) && !rows.is_empty();
     let saved = if keep { Some(save(&device, &rows)?) } else { None };
     if options.json {
-        println!("{}", json(&device, &roof, steadiness, &rows, &fusions, &host));
+        println!("{}", json(&device, &roof, steadiness, &rows, &fusions, &savings, &host));
     } else {
         println!("\n{}", table(&rows));
         print!("{}", fusion_text(&fusions));
+        print!("{}", savings_text(&savings));
         print!("{}", targets(&roof, &rows, &fusions, &host, software));
+        print!("{}", savings_targets(&savings));
     }
     if skipped > 0 {
         progress.say(&format!(
@@ -254,6 +275,24 @@ fn todo(gpu: &Dispatcher, options: &Options, software: bool) -> Result<Vec<Work>
         }
     }
     Ok(todo)
+}
+
+/// The decoder layers that are timed with parts of their tokens: those whose names are asked for, and all where nothing is. A device of
+/// software takes minutes for one, and is asked by name only.
+fn layers(options: &Options, software: bool) -> Vec<(LayerSizes, Format, usize)> {
+    let all = layer_sizes().into_iter().flat_map(|sizes| {
+        let formats = [Format::Dense, Format::Q4_0].into_iter();
+        formats.flat_map(move |format| SKIPPING_TOKENS.map(|tokens| (sizes, format, tokens)))
+    });
+    let wanted = |(sizes, format, tokens): &(LayerSizes, Format, usize)| {
+        let name = layer_name(sizes, *format, *tokens);
+        if options.filters.is_empty() { !software } else { options.filters.iter().any(|f| name.contains(f.as_str())) }
+    };
+    all.filter(wanted).collect()
+}
+
+fn layer_name(sizes: &LayerSizes, format: Format, tokens: usize) -> String {
+    format!("skipping/{}-{tokens}-{format}", sizes.model.to_ascii_lowercase())
 }
 
 /// The device in words.
@@ -487,6 +526,49 @@ fn fusion_text(fusions: &[(Elem, Fusion)]) -> String {
     out
 }
 
+fn savings_text(savings: &[Saving]) -> String {
+    let mut out = String::new();
+    for s in savings {
+        let [dense, routing, selection] = [s.dense_us, s.routing_us, s.selection_us].map(|us| three(us / 1e3));
+        let _ = writeln!(
+            out,
+            "\nlayer of {} in {}, {} tokens: {dense} ms; routing {routing} ms (of {SELECTION_TOKENS} tokens {selection} ms)",
+            s.model, s.format, s.tokens,
+        );
+        out.push_str("    kept        ms  of dense  of its part\n");
+        for (kept, us) in &s.routed {
+            let (percent, of_dense, excess) = (kept * 100.0, us / s.dense_us, s.excess((*kept, *us)));
+            let _ = writeln!(out, "  {percent:5.1} % {:>9}  {of_dense:8.3}  {excess:11.3}", three(us / 1e3));
+        }
+    }
+    out
+}
+
+/// What skipping tokens should save, and what it did.
+fn savings_targets(savings: &[Saving]) -> String {
+    let mut out = String::new();
+    let verdict = |ok: bool| if ok { "reached" } else { "missed" };
+    for s in savings {
+        let most = s.routed.iter().map(|r| s.excess(*r)).fold(0.0, f64::max);
+        let half = s.routed.iter().find(|(kept, _)| *kept == 0.5).map_or(f64::NAN, |(_, us)| us / s.dense_us);
+        let selection = s.selection_part();
+        let _ = writeln!(
+            out,
+            "  {} in {}, {} tokens: at most {EXCESS_TARGET} of the part that is kept: {} with {most:.3}; half of them in \
+             {HALF_TARGET} of the time: {} with {half:.3}; selection of {SELECTION_TOKENS} below {:.0} %: {} with {:.2} %",
+            s.model,
+            s.format,
+            s.tokens,
+            verdict(most <= EXCESS_TARGET),
+            verdict(half <= HALF_TARGET),
+            SELECTION_TARGET * 100.0,
+            verdict(selection <= SELECTION_TARGET),
+            selection * 100.0,
+        );
+    }
+    out
+}
+
 /// The targets, and what this run reached.
 fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::Cost, software: bool) -> String {
     let mut out = String::from("\nTargets\n");
@@ -548,6 +630,7 @@ fn json(
     steadiness: f64,
     rows: &[Row],
     fusions: &[(Elem, Fusion)],
+    savings: &[Saving],
     host: &host::Cost,
 ) -> String {
     let number = |v: f64| if v.is_finite() { format!("{v:e}") } else { "null".to_owned() };
@@ -572,6 +655,20 @@ fn json(
             })
             .collect(),
     );
+    let saving = |s: &Saving| {
+        let routed = |(kept, us): &(f32, f64)| format!("{{\"kept\":{kept},\"us\":{}}}", number(*us));
+        format!(
+            "{{\"model\":{},\"format\":{},\"tokens\":{},\"dense_us\":{},\"routing_us\":{},\"selection_us\":{},\"routed\":{}}}",
+            json_text(s.model),
+            json_text(&s.format.to_string()),
+            s.tokens,
+            number(s.dense_us),
+            number(s.routing_us),
+            number(s.selection_us),
+            list(s.routed.iter().map(routed).collect())
+        )
+    };
+    let savings = list(savings.iter().map(saving).collect());
     let cost =
         |c: &host::Loop| format!("{{\"record_us\":{},\"submit_us\":{}}}", number(c.record_us), number(c.submit_us));
     let rows = list(rows.iter().map(|r| format!("\n  {}", r.json())).collect());
@@ -579,7 +676,7 @@ fn json(
         "{{\"date\":{},\"commit\":{},\"device\":{{\"name\":{},\"driver\":{},\"kind\":{},\"api\":{}}},\n \
          \"roof\":{{\"copy\":{copies},\"copy_gb_s\":{},\"fma_gflop_s\":{},\"f16_gflop_s\":{},\"dot_gop_s\":{},\"timer\":{},\
          \"steadiness\":{}}},\n \
-         \"rows\":{rows},\n \"fusion\":{fusions},\n \"host\":{{\"ours\":{},\"wgpu\":{}}}}}",
+         \"rows\":{rows},\n \"fusion\":{fusions},\n \"skipping\":{savings},\n \"host\":{{\"ours\":{},\"wgpu\":{}}}}}",
         json_text(&today()),
         json_text(&commit()),
         json_text(&device.name),

@@ -33,6 +33,9 @@
 //! ops into one compute pass and one submission. In steady state nothing is allocated on the device, and nothing is
 //! ever read back behind your back: [`Tensor::read`] is the only call that waits.
 //!
+//! A model is layers: [`DecoderLayer`] records the ops of one, from weights in any format, and [`KvCache`] keeps what it attends to. What is
+//! the same at every step is recorded once ([`Dispatcher::keep`]) and replayed.
+//!
 //! # Storage and arithmetic
 //!
 //! F32, f16 and bf16 are ways of storing; arithmetic is f32, and so are all sums. Whether f16 is read natively or through packed

@@ -2,11 +2,14 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
 
-use gristmill::decoder::{DecoderLayer, Flavour, LayerScratch, LayerWeights, Matrix, Qkv, Tokens};
+use gristmill::decoder::{
+    DecoderLayer, Flavour, LayerScratch, LayerWeights, Matrix, Qkv, Router, Skipping, SkippingScratch, Tokens,
+};
 use gristmill::formats::{Format, Packed};
 use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
 use gristmill::ops::attention::prologue::{Angles, Turn};
 use gristmill::ops::attention::tables::RopeTable;
+use gristmill::ops::depth::{Choose, Gate, GateOf, GateOn};
 use gristmill::reference::{self, Array};
 use gristmill::{Dispatcher, Elem, Encoder, KvFormat, Recorder, Result, Tensor, Weight};
 use pollster::block_on;
@@ -247,7 +250,7 @@ fn every_flavour_is_what_the_reference_says() -> Result<()> {
             // For more tokens than there are.
             let scratch = LayerScratch::new(&gpu, &layer, batch * each + 3, stream, inner)?;
             let mut rec = gpu.record()?;
-            layer.record(&mut rec, &scratch, &Tokens { turn: Some(tables.turn()), ..Tokens::new(&x, &y) })?;
+            layer.record(&mut rec, &scratch, &Tokens { turn: Some(tables.turn()), ..Tokens::new(&x, &y) }, None)?;
             rec.submit()?;
             let got = block_on(y.read())?;
             for (sample, (values, got)) in values.chunks(each * c).zip(got.chunks(each * c)).enumerate() {
@@ -256,7 +259,7 @@ fn every_flavour_is_what_the_reference_says() -> Result<()> {
                     &format!("{name}, {} and {}, sample {sample}", stream.name(), inner.name()),
                     got,
                     &want.data,
-                    inner,
+                    if inner == Elem::F32 { inner } else { stream },
                 );
             }
         }
@@ -301,7 +304,7 @@ fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
             for (i, layer) in layers.iter().enumerate() {
                 let of_layer = cache.layer(i)?;
                 let x = if i == 0 { x } else { y };
-                layer.record(rec, scratch, &Tokens { x, y, cache: Some(&of_layer), ..of })?;
+                layer.record(rec, scratch, &Tokens { x, y, ..of }, Some(&of_layer))?;
             }
             Ok(())
         }
@@ -353,6 +356,196 @@ fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
     Ok(())
 }
 
+/// Positions of B samples from here on.
+fn positions(gpu: &Dispatcher, batch: usize, from: usize, each: usize) -> Result<Tensor> {
+    let bytes: Vec<u8> = (0..batch * each).flat_map(|i| ((from + i % each) as i32).to_le_bytes()).collect();
+    gpu.upload_bytes(&bytes, [batch, each], Elem::I32)
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+#[test]
+fn keeping_every_token_is_the_dense_layer_bit_for_bit() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let ([c, ..], batch, each) = (SIZES, 2, 9);
+    let made = Made::new(&gpu, asks()[0].1, 3000)?;
+    let layer = made.layer();
+    for stream in [Elem::F32, Elem::F16] {
+        let x = gpu.upload(&noise(batch * each * c, 11), [batch, each, c], stream)?;
+        let places = positions(&gpu, batch, 0, each)?;
+        let turn = Some(Turn { angles: Angles::Positions(&places), ..tables.turn() });
+        let scratch = LayerScratch::new(&gpu, &layer, batch * each, stream, Elem::F32)?;
+        let of_skipping = SkippingScratch::new(&gpu, &layer, [batch, each, each], stream)?;
+        let dense = gpu.zeros([batch, each, c], stream)?;
+        let mut rec = gpu.record()?;
+        layer.record(&mut rec, &scratch, &Tokens { turn, ..Tokens::new(&x, &dense) }, None)?;
+        rec.submit()?;
+        let want = bits(&block_on(dense.read())?);
+        assert!(want.iter().filter(|v| **v != 0).count() > want.len() / 2);
+        let weight = gpu.upload(&noise(c, 12), [c], Elem::F32)?;
+        let none = gpu.zeros([batch, each], Elem::U8)?;
+        let all = Router { gate: Gate { alpha: 0.0, ..Gate::TANH_NORM }, ..Router::new(&weight, Choose::Ratio(1.0)) };
+        let no_target = Router::new(&weight, Choose::Ratio(0.3));
+        let above = Router { choose: Choose::Above(f32::NEG_INFINITY), ..all };
+        for (what, router, target) in
+            [("all", all, None), ("no target", no_target, Some(&none)), ("above", above, None)]
+        {
+            let y = gpu.zeros([batch, each, c], stream)?;
+            let skipping = Skipping { target, ..Skipping::new(router, &of_skipping) };
+            let mut rec = gpu.record()?;
+            layer.record_routed(&mut rec, &scratch, &Tokens { turn, ..Tokens::new(&x, &y) }, &skipping, None)?;
+            rec.submit()?;
+            assert_eq!(bits(&block_on(y.read())?), want, "{what}, {}", stream.name());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn permuting_skipped_tokens_changes_only_their_own_rows() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let ([c, ..], each) = (SIZES, 29);
+    let made = Made::new(&gpu, asks()[1].1, 4000)?;
+    let layer = made.layer();
+    let places = positions(&gpu, 1, 0, each)?;
+    let turn = Some(Turn { angles: Angles::Positions(&places), ..tables.turn() });
+    let scratch = LayerScratch::new(&gpu, &layer, each, Elem::F32, Elem::F32)?;
+    let of_skipping = SkippingScratch::new(&gpu, &layer, [1, each, each], Elem::F32)?;
+    let weight = gpu.upload(&noise(c, 13), [c], Elem::F32)?;
+    let keep = gpu.zeros([1, each], Elem::U8)?;
+    let run = |values: &[f32]| -> Result<[Vec<f32>; 2]> {
+        let (x, y) = (gpu.upload(values, [1, each, c], Elem::F32)?, gpu.zeros([1, each, c], Elem::F32)?);
+        let router = Router::new(&weight, Choose::Ratio(0.4));
+        let skipping = Skipping { keep: Some(&keep), ..Skipping::new(router, &of_skipping) };
+        let mut rec = gpu.record()?;
+        layer.record_routed(&mut rec, &scratch, &Tokens { turn, ..Tokens::new(&x, &y) }, &skipping, None)?;
+        rec.submit()?;
+        Ok([block_on(y.read())?, block_on(keep.read())?])
+    };
+    let values = noise(each * c, 14);
+    let [y, kept] = run(&values)?;
+    let skipped: Vec<usize> = (0..each).filter(|i| kept[*i] == 0.0).collect();
+    assert_eq!(skipped.len(), each - 11);
+    // Each skipped token goes to the place of the next.
+    let (mut turned, mut from) = (values.clone(), (0..each).collect::<Vec<_>>());
+    for (i, to) in skipped.iter().enumerate() {
+        from[*to] = skipped[(i + 1) % skipped.len()];
+        turned[to * c..][..c].copy_from_slice(&values[from[*to] * c..][..c]);
+    }
+    let [again, kept_again] = run(&turned)?;
+    assert_eq!(kept, kept_again);
+    for (i, from) in from.iter().enumerate() {
+        assert_eq!(bits(&again[i * c..][..c]), bits(&y[from * c..][..c]), "token {i}");
+    }
+    Ok(())
+}
+
+#[test]
+fn layers_that_are_skipped_keep_what_is_kept() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let ([c, _, groups, d, _], batch, each, more) = (SIZES, 2, 13, 2);
+    let asks = asks();
+    let sigmoid = Gate { of: GateOf::Sigmoid, alpha: 1.0, bias: 0.25 };
+    let runs = [
+        (asks[0].1, Choose::Ratio(0.5), Gate::TANH_NORM, GateOn::Mlp, true),
+        (asks[4].1, Choose::Above(3.0), sigmoid, GateOn::Layer, false),
+    ];
+    for (at, (ask, choose, gate, gate_on, scale_skipped)) in runs.into_iter().enumerate() {
+        let made = Made::new(&gpu, ask, 5000 + 100 * at)?;
+        let layer = made.layer();
+        let values = noise(batch * (each + more) * c, 21 + at);
+        let of = |sample: usize, from: usize, n: usize| &values[(sample * (each + more) + from) * c..][..n * c];
+        let both = |from: usize, n: usize| [of(0, from, n), of(1, from, n)].concat();
+        // The last tokens of sample 1 are padding; in both every third is no target.
+        let is_target: Vec<bool> = (0..batch * each).map(|i| i % 3 != 0).collect();
+        let is_valid: Vec<bool> = (0..batch * each).map(|i| i < batch * each - 4).collect();
+        let flags = |all: &[bool]| all.iter().map(|b| f32::from(u8::from(*b))).collect::<Vec<_>>();
+        let target = gpu.upload(&flags(&is_target), [batch, each], Elem::U8)?;
+        let valid = gpu.upload(&flags(&is_valid), [batch, each], Elem::U8)?;
+        let router_values = noise(c, 31);
+        let weight = gpu.upload(&router_values, [1, c], Elem::F32)?;
+        let bias = gpu.upload(&[0.125], [1], Elem::F32)?;
+
+        let (cos, sin) = (&tables.host[0], &tables.host[1]);
+        let x = array(&[batch, each, c], &both(0, each));
+        let router_values: Vec<f64> = router_values.iter().map(|v| f64::from(*v)).collect();
+        let (score, _) = reference::mod_route(&x, &router_values, 0.125);
+        let candidates: Vec<bool> = is_target.iter().zip(&is_valid).map(|(t, v)| *t && *v).collect();
+        let gates: Vec<f64> = reference::gates(gate.of.name(), &score, &candidates, each)
+            .into_iter()
+            .map(|g| f64::from(gate.alpha) * g + f64::from(gate.bias))
+            .collect();
+        let chosen = |best: &[f64]| match choose {
+            Choose::Above(least) => best.iter().filter(|s| **s > f64::from(least)).count(),
+            _ => choose.of(best.len()),
+        };
+        let score = Array { shape: vec![batch, each], data: score };
+        let selected = reference::mod_select(&score, &is_target, &is_valid, each, chosen);
+        // The kept tokens of each sample, and then those that come later.
+        let rows = |table: &Array, of: &[usize]| Array {
+            shape: vec![of.len(), table.shape[1]],
+            data: of.iter().flat_map(|i| table.data[i * table.shape[1]..][..table.shape[1]].to_vec()).collect(),
+        };
+        let (mut h, mut m) = (vec![0.0; batch * each * c], vec![0.0; batch * each * c]);
+        let (mut later, mut counts) = (Vec::new(), Vec::new());
+        for sample in 0..batch {
+            let count = selected.count[sample] as usize;
+            let kept = selected.index[sample * each..][..count].iter().map(|i| *i as usize - sample * each);
+            let all: Vec<usize> = kept.chain(each..each + more).collect();
+            let x = rows(&array(&[each + more, c], of(sample, 0, each + more)), &all);
+            let angles = (rows(cos, &all), rows(sin, &all));
+            let (of_h, of_m) = reference::decoder_layer(&made.reference(), &x, (&angles.0, &angles.1));
+            h[sample * each * c..][..count * c].copy_from_slice(&of_h.data[..count * c]);
+            m[sample * each * c..][..count * c].copy_from_slice(&of_m.data[..count * c]);
+            later.extend(of_h.data.iter().zip(&of_m.data).skip(count * c).map(|(h, m)| h + m));
+            counts.push(count);
+        }
+        assert!(counts[0] != counts[1] && counts.iter().all(|n| *n > 4 && *n < 12), "{counts:?}");
+        let on_layer = gate_on == GateOn::Layer;
+        let want = reference::mod_combine(&x, &h, &m, &gates, &selected.place, on_layer, scale_skipped);
+
+        let scratch = LayerScratch::new(&gpu, &layer, batch * each, Elem::F32, Elem::F32)?;
+        let of_skipping = SkippingScratch::new(&gpu, &layer, [batch, each, each], Elem::F32)?;
+        let shape = KvShape { layers: 2, batch, groups, d, e: d, keys: KvFormat::F32, values: KvFormat::F32 };
+        let mut cache = KvCache::new(&gpu, shape, KvRoom::Static { tokens: each + more })?;
+        let told = [0, 1].map(|b| candidates[b * each..][..each].iter().filter(|is| **is).count());
+        let router = Router { bias: Some(&bias), gate, gate_on, scale_skipped, ..Router::new(&weight, choose) };
+        let skipping = Skipping {
+            target: Some(&target),
+            valid: Some(&valid),
+            candidates: (at == 0).then_some(&told[..]),
+            ..Skipping::new(router, &of_skipping)
+        };
+        let x = gpu.upload(&both(0, each), [batch, each, c], Elem::F32)?;
+        let y = gpu.zeros([batch, each, c], Elem::F32)?;
+        let places = positions(&gpu, batch, 0, each)?;
+        let turn = Some(Turn { angles: Angles::Positions(&places), ..tables.turn() });
+        let mut rec = gpu.record()?;
+        let tokens = Tokens { turn, ..Tokens::new(&x, &y) };
+        layer.record_routed(&mut rec, &scratch, &tokens, &skipping, Some((&mut cache, 1)))?;
+        rec.submit()?;
+        near(&format!("routed {at}"), &block_on(y.read())?, &want.data, Elem::F32);
+        assert_eq!(cache.length(1, 0), None);
+
+        let x = gpu.upload(&both(each, more), [batch, more, c], Elem::F32)?;
+        let y = gpu.zeros([batch, more, c], Elem::F32)?;
+        let places = positions(&gpu, batch, each, more)?;
+        let turn = Some(Turn { angles: Angles::Positions(&places), ..tables.turn() });
+        let mut rec = gpu.record()?;
+        cache.append(&mut rec, 1..2, Coming::Each(more))?;
+        let of_layer = cache.layer(1)?;
+        layer.record(&mut rec, &scratch, &Tokens { turn, ..Tokens::new(&x, &y) }, Some(&of_layer))?;
+        rec.submit()?;
+        near(&format!("routed {at}, what comes later"), &block_on(y.read())?, &later, Elem::F32);
+    }
+    Ok(())
+}
+
 #[test]
 fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     let gpu = block_on(Dispatcher::request())?;
@@ -363,7 +556,7 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     let zeros = |dims: &[usize], elem| gpu.zeros(dims, elem).unwrap();
     let mut rec = gpu.record()?;
     let mut told = |layer: &DecoderLayer<'_>, x: &Tensor, y: &Tensor| {
-        let told = layer.record(&mut rec, &scratch, &Tokens::new(x, y)).unwrap_err().to_string();
+        let told = layer.record(&mut rec, &scratch, &Tokens::new(x, y), None).unwrap_err().to_string();
         assert_eq!(rec.dispatches(), 0, "{told}");
         told
     };
@@ -387,6 +580,29 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     assert_eq!(told(&DecoderLayer { weights, ..layer }, &x, &y), "linear: bias has shape [1, 6, 64], but w has N = 64");
     let weights = LayerWeights { q_norm: Some(&made.qk[0].tensor), ..layer.weights };
     assert!(told(&DecoderLayer { weights, ..layer }, &x, &y).contains("no norm of queries and keys"));
-    layer.record(&mut rec, &scratch, &Tokens::new(&x, &x))?;
+    layer.record(&mut rec, &scratch, &Tokens::new(&x, &x), None)?;
+    rec.submit()?;
+
+    // With routing.
+    let of_skipping = SkippingScratch::new(&gpu, &layer, [1, 6, 3], Elem::F32)?;
+    let weight = zeros(&[c], Elem::F32);
+    let half = Skipping::new(Router::new(&weight, Choose::Ratio(0.5)), &of_skipping);
+    let mut rec = gpu.record()?;
+    let mut told = |skipping: &Skipping<'_>, tokens: &Tokens<'_>| {
+        let told = layer.record_routed(&mut rec, &scratch, tokens, skipping, None).unwrap_err().to_string();
+        assert_eq!(rec.dispatches(), 0, "{told}");
+        told
+    };
+    let tokens = Tokens::new(&x, &y);
+    assert!(told(&half, &Tokens { y: &x, ..tokens }).contains("shares its buffer"));
+    let tables = Tables::new(&gpu)?;
+    assert!(told(&half, &Tokens { turn: Some(tables.turn()), ..tokens }).contains("turn by positions"));
+    let more = Skipping { router: Router { choose: Choose::Count(4), ..half.router }, ..half };
+    assert!(told(&more, &tokens).contains("the scratch of skipping has room for 3"));
+    let narrow = zeros(&[c - 1], Elem::F32);
+    let narrow = Skipping { router: Router { weight: &narrow, ..half.router }, ..half };
+    assert!(told(&narrow, &tokens).starts_with("mod_route: weight has shape [63]"));
+    assert!(told(&Skipping { candidates: Some(&[7]), ..half }, &tokens).contains("candidates are [7]"));
+    layer.record_routed(&mut rec, &scratch, &tokens, &half, None)?;
     rec.submit()
 }

@@ -7,6 +7,7 @@
 
 mod golden_attention;
 mod golden_file;
+mod golden_layer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use golden_file::{Compare, attrs_of, packed_of, part_of};
+use golden_layer::LAYER;
 use gristmill::ops::depth::{Curve, Layer, Schedule};
 use gristmill::ops::quantize::QuantizeRows;
 use gristmill::proof::{Attrs, Operands, Use, Value, build, is_known};
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|(name, path)| {
             let op = name.split('/').next().unwrap_or_default();
-            let ignored = !is_known(op) && op != SCHEDULE;
+            let ignored = !is_known(op) && op != SCHEDULE && op != LAYER;
             Trial::test(name, move || on_a_free_device(&path)).with_ignored_flag(ignored)
         })
         .collect();
@@ -115,6 +117,9 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
 
     if op == SCHEDULE {
         return schedule(&attrs, &file, &compare, meta.contains_key("expect_error"));
+    }
+    if op == LAYER {
+        return layer(gpu, &attrs, &file, &compare, meta.contains_key("expect_error"));
     }
     let weighed = matches!(op, "linear" | "dequantize" | "adapter_merge" | "adapter_linear");
     let adapted = op.starts_with("adapter_");
@@ -306,6 +311,36 @@ fn schedule(attrs: &Attrs, file: &SafeTensors<'_>, compare: &Compare, is_error: 
     compare.check("ratio", &ratio, &Elem::F32.decode(file.tensor("expect.ratio")?.data()))?;
     let routed: Vec<f32> = layers.iter().map(|l| f32::from(u8::from(l.routed))).collect();
     Compare::Exact.check("routed", &routed, &Elem::U8.decode(file.tensor("expect.routed")?.data()))
+}
+
+/// A decoder layer with routing, whose host knows how many may skip it, and whose host does not.
+fn layer(
+    gpu: &Dispatcher,
+    attrs: &Attrs,
+    file: &SafeTensors<'_>,
+    compare: &Compare,
+    is_error: bool,
+) -> Result<(), Failed> {
+    let given = file.tensors().into_iter().filter(|(role, _)| !role.starts_with("expect."));
+    let upload = |(role, view): (String, TensorView<'_>)| {
+        Ok((role, gpu.upload_bytes(view.data(), view.shape(), elem_of(view.dtype())?)?))
+    };
+    let tensors = given.map(upload).collect::<Result<BTreeMap<_, _>, Failed>>()?;
+    let Value::List(counts) = candidates(file)? else { return Err("no list of candidates".into()) };
+    let counts: Vec<usize> = counts.into_iter().map(|n| n as usize).collect();
+    if is_error {
+        return golden_layer::run(gpu, &tensors, attrs, None).map_or(Ok(()), |_| Err("no error".into()));
+    }
+    for (what, told) in [("told", Some(&counts[..])), ("not told", None)] {
+        let [y, keep] = golden_layer::run(gpu, &tensors, attrs, told)?;
+        let want = |role: &str| -> Result<Vec<f32>, Failed> {
+            let view = file.tensor(role)?;
+            Ok(elem_of(view.dtype())?.decode(view.data()))
+        };
+        Compare::Exact.check(&format!("{what}: keep"), &pollster::block_on(keep.read())?, &want("expect.keep")?)?;
+        compare.check(&format!("{what}: y"), &pollster::block_on(y.read())?, &want("expect.y")?)?;
+    }
+    Ok(())
 }
 
 /// In the place of x its codes, and their scales beside them.

@@ -44,8 +44,10 @@ use crate::tensor::Tensor;
 use crate::weight::Weight;
 
 mod scratch;
+mod skipping;
 
 pub use scratch::LayerScratch;
+pub use skipping::{Router, Skipping, SkippingScratch};
 
 const OP: &str = "decoder layer";
 
@@ -215,18 +217,17 @@ pub struct Tokens<'a> {
     pub x: &'a Tensor,
     /// Receives it. Shape of x, any floating storage; it may be x itself.
     pub y: &'a Tensor,
-    /// The turn of queries and keys. With a cache [`Angles::Appended`](crate::ops::attention::prologue::Angles::Appended) is the plain case.
+    /// The turn of queries and keys. With a cache [`Angles::Appended`](crate::ops::attention::prologue::Angles::Appended) is the plain case,
+    /// unless tokens have skipped the layer: places in its cache are then no positions.
     pub turn: Option<Turn<'a>>,
-    /// Where keys and values are kept. [`KvCache::append`](crate::KvCache::append) comes before. Absent: a query sees the tokens of x.
-    pub cache: Option<&'a KvLayer<'a>>,
-    /// The most tokens that the cache holds of a sequence, these included, where the host knows it.
+    /// The most tokens that the cache holds of a sequence, these included, where the host knows it and it is the same at every replay.
     pub longest: Option<usize>,
 }
 
 impl<'a> Tokens<'a> {
-    /// Without a turn, without a cache.
+    /// Without a turn.
     pub fn new(x: &'a Tensor, y: &'a Tensor) -> Self {
-        Self { x, y, turn: None, cache: None, longest: None }
+        Self { x, y, turn: None, longest: None }
     }
 }
 
@@ -271,8 +272,12 @@ struct Rows<'a> {
     each: usize,
     /// What enters.
     x: &'a Tensor,
+    /// Which of its rows do, and what receives them; all where absent.
+    listed: Option<(&'a Tensor, &'a Tensor)>,
     turn: Option<Turn<'a>>,
     cache: Option<&'a KvLayer<'a>>,
+    /// The keys of each sample, where it is not all of them.
+    kv_len: Option<&'a Tensor>,
     longest: Option<usize>,
 }
 
@@ -287,32 +292,54 @@ impl DecoderLayer<'_> {
         self.weights.down.w.k()
     }
 
-    /// Records the layer.
+    /// Records the layer. Keys and values go where the layer of a cache says, to which [`KvCache::append`](crate::KvCache::append) has been
+    /// told that they come. Without one a query sees the tokens of x.
     ///
     /// # Errors
     /// Operands that do not fit each other or the scratch, or as [`Recorder::run`]. Then nothing is recorded.
-    pub fn record<E: Encoder>(&self, rec: &mut Recorder<E>, scratch: &LayerScratch, tokens: &Tokens<'_>) -> Result<()> {
-        self.steps(scratch, tokens, &mut Judge(rec))?;
-        self.steps(scratch, tokens, rec)
+    pub fn record<E: Encoder>(
+        &self,
+        rec: &mut Recorder<E>,
+        scratch: &LayerScratch,
+        tokens: &Tokens<'_>,
+        cache: Option<&KvLayer<'_>>,
+    ) -> Result<()> {
+        self.steps(scratch, tokens, cache, &mut Judge(rec))?;
+        self.steps(scratch, tokens, cache, rec)
     }
 
-    fn steps(&self, scratch: &LayerScratch, tokens: &Tokens<'_>, run: &mut impl Run) -> Result<()> {
-        let Tokens { x, y, turn, cache, longest } = *tokens;
-        let shape = x.shape();
-        let (batch, each) = match *shape.dims() {
-            [batch, each, width] if width == self.width() => (batch, each),
-            _ => return Err(shape_error!(OP, "x has shape {shape}, which is not [B, L, {}]", self.width())),
+    /// B and L.
+    fn tokens_of(&self, tokens: &Tokens<'_>) -> Result<[usize; 2]> {
+        let (shape, y) = (tokens.x.shape(), tokens.y.shape());
+        let &[batch, each, width] = shape.dims() else {
+            return Err(shape_error!(OP, "x has shape {shape}, which is not [B, L, {}]", self.width()));
         };
-        if y.shape() != shape {
-            return Err(shape_error!(OP, "y has shape {}, but x has {shape}", y.shape()));
+        if width != self.width() {
+            return Err(shape_error!(OP, "x has shape {shape}, which is not [B, L, {}]", self.width()));
         }
+        if y != shape {
+            return Err(shape_error!(OP, "y has shape {y}, but x has {shape}"));
+        }
+        Ok([batch, each])
+    }
+
+    fn steps(
+        &self,
+        scratch: &LayerScratch,
+        tokens: &Tokens<'_>,
+        cache: Option<&KvLayer<'_>>,
+        run: &mut impl Run,
+    ) -> Result<()> {
+        let [batch, each] = self.tokens_of(tokens)?;
+        let Tokens { x, y, turn, longest } = *tokens;
         scratch.fits(self, x.elem(), batch * each)?;
         if batch * each == 0 {
             return Ok(());
         }
-        let rows = Rows { batch, each, x, turn, cache, longest };
+        let kv_len = cache.map(|layer| &layer.lengths);
+        let rows = Rows { batch, each, x, listed: None, turn, cache, kv_len, longest };
         let h = self.attend(scratch, &rows, x, run)?;
-        self.feed_forward(scratch, &rows, &h, y, run)
+        self.feed_forward(scratch, &rows, &h, Some(&h), y, run)
     }
 
     fn norm<'t>(&self, x: &'t Tensor, weight: &'t Tensor, y: &'t Tensor) -> RmsNorm<'t> {
@@ -320,33 +347,34 @@ impl DecoderLayer<'_> {
         RmsNorm { weight: Some(weight), eps, weight_offset: norm_offset, cast_before_weight, ..RmsNorm::new(x, y) }
     }
 
-    /// `residual + end(matrix(x))`, or without a residual what is added to it.
+    /// `residual + end(matrix(x))`; without a residual what would be added to it.
     fn branch(
         &self,
         (matrix, end): (Matrix<'_>, Option<&Tensor>),
         x: &Tensor,
-        residual: &Tensor,
+        residual: Option<&Tensor>,
         free: &Tensor,
         y: &Tensor,
         run: &mut impl Run,
     ) -> Result<()> {
         match end {
-            None => run.op(Linear { residual: Some(residual), ..matrix.of(x, y) }),
+            None => run.op(Linear { residual, ..matrix.of(x, y) }),
             Some(end) => {
                 run.op(matrix.of(x, free))?;
-                run.op(RmsNorm { after: Some(residual), ..self.norm(free, end, y) })
+                run.op(RmsNorm { after: residual, ..self.norm(free, end, y) })
             }
         }
     }
 
     /// From what enters to the residual stream after attention, which is in the scratch.
     fn attend(&self, s: &LayerScratch, rows: &Rows<'_>, residual: &Tensor, run: &mut impl Run) -> Result<Tensor> {
-        let Rows { batch, each, x, turn, cache, longest } = *rows;
+        let Rows { batch, each, x, listed, turn, cache, kv_len, longest } = *rows;
         let Flavour { heads, groups, head_dim, qk_norm, scale, softcap, window, eps, norm_offset, .. } = self.flavour;
         let of = |tensor: &Tensor, width: usize| tensor.view(0, [batch, each, width]);
         let w = &self.weights;
         let normed = of(&s.normed, self.width())?;
-        run.op(self.norm(x, w.attention_norm, &normed))?;
+        let (list, kept) = listed.unzip();
+        run.op(RmsNorm { rows: list, sum: kept, ..self.norm(x, w.attention_norm, &normed) })?;
 
         let (q_width, kv_width) = (heads * head_dim, groups * head_dim);
         let (k, v) = (of(&s.k, kv_width), of(&s.v, kv_width));
@@ -408,7 +436,7 @@ impl DecoderLayer<'_> {
             order: Order::TokensFirst,
             place,
             kv_heads: Some(groups),
-            kv_len: cache.map(|layer| &layer.lengths),
+            kv_len,
             longest,
             causal: true,
             offsets: cache.map(|layer| &layer.starts),
@@ -420,16 +448,17 @@ impl DecoderLayer<'_> {
         })?;
 
         let (mixed, h) = (of(&mixed, q_width)?, of(&s.h, self.width())?);
-        self.branch((w.output, w.attention_end), &mixed, residual, &normed, &h, run)?;
+        self.branch((w.output, w.attention_end), &mixed, Some(residual), &normed, &h, run)?;
         Ok(h)
     }
 
-    /// From the residual stream after attention to what leaves.
+    /// From the residual stream after attention to what leaves; without a residual to what would be added to it.
     fn feed_forward(
         &self,
         s: &LayerScratch,
         rows: &Rows<'_>,
         h: &Tensor,
+        residual: Option<&Tensor>,
         y: &Tensor,
         run: &mut impl Run,
     ) -> Result<()> {
@@ -439,6 +468,6 @@ impl DecoderLayer<'_> {
         run.op(self.norm(h, w.mlp_norm, &normed))?;
         let gate = w.gate.of(&normed, &gated);
         run.op(Linear { up: Some(w.up), activation: self.flavour.activation, ..gate })?;
-        self.branch((w.down, w.mlp_end), &gated, h, &normed, y, run)
+        self.branch((w.down, w.mlp_end), &gated, residual, &normed, y, run)
     }
 }

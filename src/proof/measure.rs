@@ -23,10 +23,12 @@ use crate::tensor::Elem;
 mod clock;
 mod fusion;
 mod roof;
+mod skipping;
 
 use clock::{Record, Stopwatch};
 pub use fusion::{Fusion, fusion};
 pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof, steadiness};
+pub use skipping::{LayerSizes, SELECTION_TOKENS, SKIPPING_KEPT, SKIPPING_TOKENS, Saving, layer_sizes, skipping};
 
 /// How GPU time is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

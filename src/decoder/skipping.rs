@@ -1,0 +1,289 @@
+//! Layers that some tokens skip.
+
+use super::{DecoderLayer, Judge, LayerScratch, OP, Rows, Run, Tokens};
+use crate::dispatch::{Dispatcher, Encoder, Recorder};
+use crate::error::{Result, shape_error};
+use crate::kv_cache::{Coming, KvCache, KvLayer};
+use crate::ops::attention::prologue::{Angles, Turn};
+use crate::ops::depth::{Choose, Combine, Gate, GateOn, Route, Select, Take};
+use crate::tensor::{Elem, Tensor};
+
+/// Which tokens a layer keeps, and what becomes of the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Router<'a> {
+    /// `[C]` or `[1, C]`, any floating storage.
+    pub weight: &'a Tensor,
+    /// One number.
+    pub bias: Option<&'a Tensor>,
+    /// What is made of a score.
+    pub gate: Gate,
+    /// What the gate of a chosen token multiplies.
+    pub gate_on: GateOn,
+    /// Skipped tokens are multiplied by their gates.
+    pub scale_skipped: bool,
+    /// How many of the candidates go through the layer.
+    pub choose: Choose,
+}
+
+impl<'a> Router<'a> {
+    /// p-MoD's: the gate is `0.2·tanh + 1`, on the feed-forward layer and on skipped tokens.
+    pub fn new(weight: &'a Tensor, choose: Choose) -> Self {
+        Self { weight, bias: None, gate: Gate::TANH_NORM, gate_on: GateOn::Mlp, scale_skipped: true, choose }
+    }
+}
+
+/// Who may skip a layer, and who does.
+#[derive(Clone, Copy, Debug)]
+pub struct Skipping<'a> {
+    /// By what it is decided.
+    pub router: Router<'a>,
+    /// Which tokens may skip it. U8, `[B, T]`; all where absent.
+    pub target: Option<&'a Tensor>,
+    /// Which tokens are not padding, which passes unchanged. U8, `[B, T]`; all where absent.
+    pub valid: Option<&'a Tensor>,
+    /// The number of tokens of each sample that may skip it (targets that are valid), where the host knows it. Then the layer is computed
+    /// for no more rows than the fullest sample keeps; else for all that might be kept.
+    pub candidates: Option<&'a [usize]>,
+    /// Receives 1 for each kept token, else 0. U8 or u32, `[B, T]`.
+    pub keep: Option<&'a Tensor>,
+    /// What stands between its ops.
+    pub scratch: &'a SkippingScratch,
+}
+
+impl<'a> Skipping<'a> {
+    /// Of all tokens.
+    pub fn new(router: Router<'a>, scratch: &'a SkippingScratch) -> Self {
+        Self { router, target: None, valid: None, candidates: None, keep: None, scratch }
+    }
+
+    /// The most tokens of a sample that are kept, of so many; and whether every sample keeps just as many.
+    fn places(&self, batch: usize, tokens: usize) -> Result<(usize, bool)> {
+        let all = vec![tokens; batch];
+        let candidates = match (self.candidates, self.target, self.valid) {
+            (Some(told), ..) if told.len() != batch || told.iter().any(|n| *n > tokens) => {
+                return Err(shape_error!(
+                    OP,
+                    "candidates are {told:?}, but there are {batch} samples of {tokens} tokens"
+                ));
+            }
+            (Some(told), ..) => told,
+            (None, None, None) => &all,
+            (None, ..) => return Ok((tokens, false)),
+        };
+        let mut kept = candidates.iter().map(|n| tokens - n + self.router.choose.of(*n));
+        let most = kept.clone().max().unwrap_or(0);
+        // Padding is no candidate, and not kept either.
+        let known = self.valid.is_none() && !matches!(self.router.choose, Choose::Above(_));
+        Ok((most, known && kept.all(|n| n == most)))
+    }
+}
+
+/// The tensors of token skipping: made once, and shared by all layers of one size.
+#[derive(Debug)]
+pub struct SkippingScratch {
+    score: Tensor,
+    gate: Tensor,
+    place: Tensor,
+    count: Tensor,
+    index: Tensor,
+    positions: Tensor,
+    kept: Tensor,
+    added: Tensor,
+}
+
+impl SkippingScratch {
+    /// For so many samples of so many tokens, of which so many are kept, in layers like this one. `stream` is how the residual stream is
+    /// stored.
+    ///
+    /// # Errors
+    /// No memory, or a lost device.
+    pub fn new(
+        gpu: &Dispatcher,
+        layer: &DecoderLayer<'_>,
+        [samples, tokens, kept]: [usize; 3],
+        stream: Elem,
+    ) -> Result<Self> {
+        let all = |of: usize, elem| {
+            let elements = samples.checked_mul(of).ok_or_else(|| shape_error!(OP, "{samples} samples by {of}"))?;
+            gpu.zeros([elements], elem)
+        };
+        let numbers = kept.checked_mul(layer.width()).ok_or_else(|| shape_error!(OP, "{kept} tokens of that width"))?;
+        Ok(Self {
+            score: all(tokens, Elem::F32)?,
+            gate: all(tokens, Elem::F32)?,
+            place: all(tokens, Elem::U32)?,
+            count: all(1, Elem::I32)?,
+            index: all(kept, Elem::U32)?,
+            positions: all(kept, Elem::I32)?,
+            kept: all(numbers, stream)?,
+            added: all(numbers, Elem::F32)?,
+        })
+    }
+}
+
+/// The sizes of a layer that is skipped: B, T and P, the most that a sample keeps.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    tokens: usize,
+    places: usize,
+}
+
+impl DecoderLayer<'_> {
+    /// Records the layer with routing: scores, the selection of tokens, the layer on the kept ones alone, and its end, where every token of y is
+    /// made:
+    ///
+    /// | token | y |
+    /// |---|---|
+    /// | padding | `x` |
+    /// | skipped | `g·x`, or `x` without [`Router::scale_skipped`] |
+    /// | kept, no target | `h + m` |
+    /// | chosen | `h + g·m`, or with [`GateOn::Layer`] `x + g·(h + m − x)` |
+    ///
+    /// `h` is the residual stream after attention and `m` what the feed-forward layer adds. Kept tokens see each other in their order, and
+    /// a window counts kept tokens; their turns are those of their own positions, which must be told
+    /// ([`Angles::Positions`], `[B, T]`). The cache, the layer with this number in it, takes the kept tokens
+    /// alone; nobody appends to it before. Nothing is read back. Later tokens that nobody may skip go through [`DecoderLayer::record`].
+    ///
+    /// Where every token is kept and gates are 1, y is that of [`DecoderLayer::record`], bit for bit where the residual stream is stored in F32.
+    ///
+    /// Sources: as of [`crate::ops::depth`].
+    ///
+    /// # Errors
+    /// As [`DecoderLayer::record`]; y that is x; turns without positions; as the ops and [`KvCache::append`]. Where it is
+    /// the cache that is full, the selection is recorded, and nothing else.
+    pub fn record_routed<E: Encoder>(
+        &self,
+        rec: &mut Recorder<E>,
+        scratch: &LayerScratch,
+        tokens: &Tokens<'_>,
+        skipping: &Skipping<'_>,
+        cache: Option<(&mut KvCache, usize)>,
+    ) -> Result<()> {
+        let [batch, each] = self.tokens_of(tokens)?;
+        let (places, exact) = skipping.places(batch, each)?;
+        let sizes = Sizes { batch, tokens: each, places };
+        skipping.fits(&sizes, self.width())?;
+        scratch.fits(self, tokens.x.elem(), batch * places)?;
+        if batch * each == 0 {
+            return Ok(());
+        }
+        let of_layer = cache.as_ref().map(|(cache, layer)| cache.layer(*layer)).transpose()?;
+        self.select(skipping, tokens, sizes, &mut Judge(rec))?;
+        self.kept(scratch, tokens, skipping, sizes, of_layer.as_ref(), &mut Judge(rec))?;
+        self.select(skipping, tokens, sizes, rec)?;
+        if let Some((cache, layer)) = cache {
+            let counts = skipping.scratch.count.view(0, [batch])?;
+            let coming = if exact { Coming::Each(places) } else { Coming::Counted { counts: &counts, most: places } };
+            cache.append(rec, layer..layer + 1, coming)?;
+            return self.kept(scratch, tokens, skipping, sizes, Some(&cache.layer(layer)?), rec);
+        }
+        self.kept(scratch, tokens, skipping, sizes, None, rec)
+    }
+
+    /// Scores, and which tokens are kept.
+    fn select(&self, skipping: &Skipping<'_>, tokens: &Tokens<'_>, sizes: Sizes, run: &mut impl Run) -> Result<()> {
+        let Sizes { batch, tokens: each, places } = sizes;
+        let Skipping { router, target, valid, candidates, keep, scratch: s } = *skipping;
+        let [score, gate, place] = s.of_tokens(batch, each)?;
+        // Only a softmax asks who the others are.
+        let softmax = router.gate.of == crate::ops::depth::GateOf::Softmax;
+        run.op(Route {
+            bias: router.bias,
+            target: target.filter(|_| softmax),
+            valid: valid.filter(|_| softmax),
+            gate: Some(&gate),
+            by: router.gate,
+            ..Route::new(tokens.x, router.weight, &score)
+        })?;
+        let (index, count) = (s.index.view(0, [batch, places])?, s.count.view(0, [batch])?);
+        let all = vec![each; batch];
+        let candidates = candidates.or_else(|| (target.is_none() && valid.is_none()).then_some(&all[..]));
+        run.op(Select {
+            target,
+            valid,
+            candidates,
+            keep,
+            index: Some(&index),
+            place: Some(&place),
+            ..Select::new(&score, router.choose, &count)
+        })
+    }
+
+    /// The layer on the kept tokens, and its end.
+    fn kept(
+        &self,
+        scratch: &LayerScratch,
+        tokens: &Tokens<'_>,
+        skipping: &Skipping<'_>,
+        sizes: Sizes,
+        cache: Option<&KvLayer<'_>>,
+        run: &mut impl Run,
+    ) -> Result<()> {
+        let Sizes { batch, tokens: each, places } = sizes;
+        let (s, router) = (skipping.scratch, &skipping.router);
+        let dims = [batch, places, self.width()];
+        let (kept, added) = (s.kept.view(0, dims)?, s.added.view(0, dims)?);
+        let (index, count) = (s.index.view(0, [batch, places])?, s.count.view(0, [batch])?);
+        let [_, gate, place] = s.of_tokens(batch, each)?;
+        let positions = s.positions.view(0, [batch, places])?;
+        let mut h = scratch.h.view(0, dims)?;
+        if places > 0 {
+            let turn = match tokens.turn {
+                None => None,
+                Some(Turn { angles: Angles::Positions(all), .. }) if all.elements() == batch * each => {
+                    run.op(Take { x: all, len: 1, rows: &index, y: &positions })?;
+                    tokens.turn.map(|turn| Turn { angles: Angles::Positions(&positions), ..turn })
+                }
+                Some(_) => {
+                    return Err(shape_error!(
+                        OP,
+                        "kept tokens turn by positions, [{batch}, {each}], which are not told"
+                    ));
+                }
+            };
+            let listed = Some((&index, &kept));
+            let kv_len = Some(cache.map_or(&count, |layer| &layer.lengths));
+            let rows = Rows { batch, each: places, x: tokens.x, listed, turn, cache, kv_len, longest: tokens.longest };
+            h = self.attend(scratch, &rows, &kept, run)?;
+            self.feed_forward(scratch, &rows, &h, None, &added, run)?;
+        }
+        run.op(Combine {
+            gate_on: router.gate_on,
+            scale_skipped: router.scale_skipped,
+            ..Combine::new(tokens.x, &h, &added, &gate, &place, tokens.y)
+        })
+    }
+}
+
+impl Skipping<'_> {
+    /// There is room for so many.
+    fn fits(&self, sizes: &Sizes, width: usize) -> Result<()> {
+        let Sizes { batch, tokens, places } = *sizes;
+        let s = self.scratch;
+        let rooms = [
+            (&s.score, batch * tokens),
+            (&s.count, batch),
+            (&s.index, batch * places),
+            (&s.kept, batch * places * width),
+        ];
+        match rooms.into_iter().find(|(have, need)| *need > have.elements()) {
+            None => Ok(()),
+            Some((have, need)) => {
+                let have = have.elements();
+                Err(shape_error!(
+                    OP,
+                    "{batch} samples of {tokens} tokens that keep up to {places} want {need} numbers, but the scratch of skipping has room for {have}"
+                ))
+            }
+        }
+    }
+}
+
+impl SkippingScratch {
+    /// Scores, gates and places.
+    fn of_tokens(&self, batch: usize, tokens: usize) -> Result<[Tensor; 3]> {
+        let of = |tensor: &Tensor| tensor.view(0, [batch, tokens]);
+        Ok([of(&self.score)?, of(&self.gate)?, of(&self.place)?])
+    }
+}

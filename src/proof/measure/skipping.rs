@@ -1,0 +1,205 @@
+//! What token skipping saves: a decoder layer with some of its tokens, beside the same layer with all of them.
+
+use std::collections::BTreeMap;
+
+use super::roof::noise;
+use super::{Effort, Stopwatch, measure};
+use crate::decoder::{
+    DecoderLayer, Flavour, LayerScratch, LayerWeights, Qkv, Router, Skipping, SkippingScratch, Tokens,
+};
+use crate::dispatch::Dispatcher;
+use crate::error::Result;
+use crate::formats::{Dtype, Format, Packed, Part};
+use crate::ops::attention::prologue::{Angles, Turn};
+use crate::ops::attention::tables::RopeTable;
+use crate::ops::depth::{Choose, Gate, Route, Select};
+use crate::tensor::{Elem, Tensor};
+use crate::weight::Weight;
+
+/// The sizes of a model's layers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerSizes {
+    /// Its name.
+    pub model: &'static str,
+    /// What it is.
+    pub flavour: Flavour,
+    /// C: numbers of a token.
+    pub width: usize,
+    /// F: those between gate and down.
+    pub hidden: usize,
+}
+
+/// The layers that are timed.
+pub fn layer_sizes() -> [LayerSizes; 2] {
+    [
+        LayerSizes { model: "Qwen3-0.6B", flavour: Flavour::qwen3(16, 8, 128), width: 1024, hidden: 3072 },
+        LayerSizes { model: "Llama-3-8B", flavour: Flavour::llama(32, 8, 128), width: 4096, hidden: 14336 },
+    ]
+}
+
+/// The numbers of tokens at which they are.
+pub const SKIPPING_TOKENS: [usize; 2] = [2048, 8192];
+
+/// The parts of them that are kept.
+pub const SKIPPING_KEPT: [f32; 5] = [0.125, 0.25, 0.5, 0.75, 1.0];
+
+/// Tokens of the selection that is timed by itself.
+pub const SELECTION_TOKENS: usize = 65_536;
+
+/// A layer with some of its tokens beside the same with all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saving {
+    /// The model.
+    pub model: &'static str,
+    /// The format of its weights.
+    pub format: Format,
+    /// Tokens.
+    pub tokens: usize,
+    /// Microseconds of the layer without routing.
+    pub dense_us: f64,
+    /// Of scores, gates and selection.
+    pub routing_us: f64,
+    /// Of the same for [`SELECTION_TOKENS`].
+    pub selection_us: f64,
+    /// The part that is kept, and the microseconds of the routed layer, all of it.
+    pub routed: Vec<(f32, f64)>,
+}
+
+impl Saving {
+    /// How much longer a routed layer took than the part of the dense layer that it keeps, and routing: 1 is proportional. Attention is quadratic in
+    /// what is kept, so that it may be less.
+    pub fn excess(&self, (kept, us): (f32, f64)) -> f64 {
+        us / (f64::from(kept) * self.dense_us + self.routing_us)
+    }
+
+    /// The selection of many tokens as a part of this layer at as many, of which attention is not even taken as quadratic.
+    pub fn selection_part(&self) -> f64 {
+        self.selection_us / (self.dense_us * SELECTION_TOKENS as f64 / self.tokens as f64)
+    }
+}
+
+/// The weights of a layer: a few rows of numbers, again and again, which take a kernel as long as any.
+struct Weights {
+    matrices: BTreeMap<&'static str, Weight>,
+    norms: [Tensor; 2],
+    of_heads: Tensor,
+    router: Tensor,
+}
+
+impl Weights {
+    fn new(gpu: &Dispatcher, sizes: &LayerSizes, format: Format) -> Result<Self> {
+        let LayerSizes { flavour: f, width: c, hidden, .. } = *sizes;
+        let (q, kv) = (f.heads * f.head_dim, f.groups * f.head_dim);
+        let shapes = [
+            ("q", q, c),
+            ("k", kv, c),
+            ("v", kv, c),
+            ("output", c, q),
+            ("gate", hidden, c),
+            ("up", hidden, c),
+            ("down", c, hidden),
+        ];
+        let mut matrices = BTreeMap::new();
+        for (name, n, k) in shapes {
+            let values: Vec<f32> = numbers(32 * k).into_iter().map(|v| v / (k as f32).sqrt()).collect();
+            let sample = match format {
+                Format::Dense => {
+                    let part = Part::new(Dtype::F16, &[32, k], Elem::F16.encode(&values));
+                    Packed::new(format, 32, k, BTreeMap::from([("w".to_owned(), part)]))?
+                }
+                _ => Packed::encode(format, 32, k, &values)?,
+            };
+            matrices.insert(name, gpu.weight_repeated(&sample, n)?);
+        }
+        let ones = |n: usize| gpu.upload(&vec![1.0; n], [n], Elem::F32);
+        let router = gpu.upload(&numbers(c), [c], Elem::F32)?;
+        Ok(Self { matrices, norms: [ones(c)?, ones(c)?], of_heads: ones(f.head_dim)?, router })
+    }
+
+    fn layer(&self, flavour: Flavour) -> DecoderLayer<'_> {
+        let m = |name: &str| &self.matrices[name];
+        let qkv = Qkv::Apart { q: m("q").into(), k: m("k").into(), v: m("v").into() };
+        let of_heads = flavour.qk_norm.map(|_| &self.of_heads);
+        let mlp = [m("gate"), m("up"), m("down")];
+        let weights = LayerWeights::new((&self.norms[0], &self.norms[1]), (qkv, m("output")), mlp);
+        DecoderLayer { flavour, weights: LayerWeights { q_norm: of_heads, k_norm: of_heads, ..weights } }
+    }
+}
+
+/// Between −1 and 1.
+fn numbers(n: usize) -> Vec<f32> {
+    noise(n).into_iter().map(|w| w.cast_signed() as f32 / 2f32.powi(31)).collect()
+}
+
+/// Times a layer with all of its tokens and with parts of them, in f16, each from x to y; and routing by itself. What it computes is
+/// judged elsewhere (`tests/decoder.rs`); time does not depend on the numbers.
+///
+/// # Errors
+/// What the dispatcher says.
+pub async fn skipping(
+    gpu: &Dispatcher,
+    sizes: &LayerSizes,
+    format: Format,
+    tokens: usize,
+    effort: &Effort,
+) -> Result<Saving> {
+    let LayerSizes { model, flavour, width, .. } = *sizes;
+    let storage = Elem::F16;
+    let weights = Weights::new(gpu, sizes, format)?;
+    let layer = weights.layer(flavour);
+    let x = gpu.upload(&numbers(tokens * width), [1, tokens, width], storage)?;
+    let y = gpu.zeros([1, tokens, width], storage)?;
+    let (cos, sin) = gpu.rope_table(&RopeTable::new(500_000.0, flavour.head_dim), tokens, Elem::F32)?;
+    let places: Vec<u8> = (0..tokens as i32).flat_map(i32::to_le_bytes).collect();
+    let positions = gpu.upload_bytes(&places, [1, tokens], Elem::I32)?;
+    let turn =
+        Turn { cos: &cos, sin: &sin, angles: Angles::Positions(&positions), interleaved: false, before_norm: false };
+    let of = Tokens { turn: Some(turn), ..Tokens::new(&x, &y) };
+    let scratch = LayerScratch::new(gpu, &layer, tokens, storage, storage)?;
+    let of_skipping = SkippingScratch::new(gpu, &layer, [1, tokens, tokens], storage)?;
+
+    let mut stopwatch = Stopwatch::new(gpu)?;
+    let [dense_us, ..] = measure(&mut stopwatch, effort, &mut |rec| layer.record(rec, &scratch, &of, None)).await?;
+    let mut routed = Vec::with_capacity(SKIPPING_KEPT.len());
+    for kept in SKIPPING_KEPT {
+        let skipping = Skipping::new(Router::new(&weights.router, Choose::Ratio(kept)), &of_skipping);
+        let [us, ..] =
+            measure(&mut stopwatch, effort, &mut |rec| layer.record_routed(rec, &scratch, &of, &skipping, None))
+                .await?;
+        routed.push((kept, us));
+    }
+    let many = Selection::new(gpu, SELECTION_TOKENS, width, storage)?;
+    let few = Selection::new(gpu, tokens, width, storage)?;
+    let mut times = [0.0; 2];
+    for (us, selection) in times.iter_mut().zip([&few, &many]) {
+        [*us, ..] = measure(&mut stopwatch, effort, &mut |rec| {
+            let Selection { x, score, gate, count, index, place } = selection;
+            rec.run(Route { gate: Some(gate), by: Gate::TANH_NORM, ..Route::new(x, &weights.router, score) })?;
+            let select = Select::new(score, Choose::Ratio(0.5), count);
+            rec.run(Select { index: Some(index), place: Some(place), ..select })
+        })
+        .await?;
+    }
+    let [routing_us, selection_us] = times;
+    Ok(Saving { model, format, tokens, dense_us, routing_us, selection_us, routed })
+}
+
+/// The tensors of a selection.
+struct Selection {
+    x: Tensor,
+    score: Tensor,
+    gate: Tensor,
+    count: Tensor,
+    index: Tensor,
+    place: Tensor,
+}
+
+impl Selection {
+    fn new(gpu: &Dispatcher, tokens: usize, width: usize, storage: Elem) -> Result<Self> {
+        let of = |elem| gpu.zeros([1, tokens], elem);
+        let x = gpu.upload(&numbers(tokens * width), [1, tokens, width], storage)?;
+        let count = gpu.zeros([1], Elem::U32)?;
+        let (score, gate, index, place) = (of(Elem::F32)?, of(Elem::F32)?, of(Elem::U32)?, of(Elem::U32)?);
+        Ok(Self { x, score, gate, count, index, place })
+    }
+}
