@@ -213,7 +213,6 @@ fn near(what: &str, got: &[f32], want: &[f64], stored: Elem) {
         largest * (10.0 * 10.0 * 2f64.powi(-24) + if stored == Elem::F32 { 0.0 } else { 8.0 * stored.unit_roundoff() });
     assert_eq!(got.len(), want.len(), "{what}");
     let worst = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max);
-    println!("{what}: {worst:e} of {bound:e}");
     assert!(got.iter().zip(want).all(|(g, w)| (f64::from(*g) - w).abs() <= bound), "{what}: {worst} of {bound}");
 }
 
