@@ -33,21 +33,20 @@
 
 use crate::dispatch::{Encoder, Recorder};
 use crate::error::{Result, shape_error};
-use crate::kv::Place;
 use crate::kv_cache::KvLayer;
 use crate::ops::Op;
-use crate::ops::attention::prologue::{NormAxis, NormKind, Projection, Prologue, QkNorm, Start, Turn};
-use crate::ops::attention::{Attention, Order};
-use crate::ops::linear::{Activation, Linear};
-use crate::ops::norm::RmsNorm;
+use crate::ops::attention::prologue::{NormAxis, NormKind, Turn};
+use crate::ops::linear::Activation;
 use crate::tensor::Tensor;
 use crate::weight::Weight;
 
 mod scratch;
 mod skipping;
+mod through;
 
 pub use scratch::LayerScratch;
 pub use skipping::{Router, Skipping, SkippingScratch};
+use through::Through;
 
 const OP: &str = "decoder layer";
 
@@ -131,12 +130,6 @@ pub struct Matrix<'a> {
 impl<'a> From<&'a Weight> for Matrix<'a> {
     fn from(w: &'a Weight) -> Self {
         Self { w, bias: None }
-    }
-}
-
-impl<'a> Matrix<'a> {
-    fn of(self, x: &'a Tensor, y: &'a Tensor) -> Linear<'a> {
-        Linear { bias: self.bias, ..Linear::new(x, self.w, y) }
     }
 }
 
@@ -265,22 +258,6 @@ impl<E: Encoder> Run for Recorder<E> {
     }
 }
 
-/// The rows that go through a layer, of B samples with L each.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    batch: usize,
-    each: usize,
-    /// What enters.
-    x: &'a Tensor,
-    /// Which of its rows do, and what receives them; all where absent.
-    listed: Option<(&'a Tensor, &'a Tensor)>,
-    turn: Option<Turn<'a>>,
-    cache: Option<&'a KvLayer<'a>>,
-    /// The keys of each sample, where it is not all of them.
-    kv_len: Option<&'a Tensor>,
-    longest: Option<usize>,
-}
-
 impl DecoderLayer<'_> {
     /// C.
     fn width(&self) -> usize {
@@ -337,137 +314,10 @@ impl DecoderLayer<'_> {
             return Ok(());
         }
         let kv_len = cache.map(|layer| &layer.lengths);
-        let rows = Rows { batch, each, x, listed: None, turn, cache, kv_len, longest };
-        let h = self.attend(scratch, &rows, x, run)?;
-        self.feed_forward(scratch, &rows, &h, Some(&h), y, run)
-    }
-
-    fn norm<'t>(&self, x: &'t Tensor, weight: &'t Tensor, y: &'t Tensor) -> RmsNorm<'t> {
-        let Flavour { eps, norm_offset, cast_before_weight, .. } = self.flavour;
-        RmsNorm { weight: Some(weight), eps, weight_offset: norm_offset, cast_before_weight, ..RmsNorm::new(x, y) }
-    }
-
-    /// `residual + end(matrix(x))`; without a residual what would be added to it.
-    fn branch(
-        &self,
-        (matrix, end): (Matrix<'_>, Option<&Tensor>),
-        x: &Tensor,
-        residual: Option<&Tensor>,
-        free: &Tensor,
-        y: &Tensor,
-        run: &mut impl Run,
-    ) -> Result<()> {
-        match end {
-            None => run.op(Linear { residual, ..matrix.of(x, y) }),
-            Some(end) => {
-                run.op(matrix.of(x, free))?;
-                run.op(RmsNorm { after: residual, ..self.norm(free, end, y) })
-            }
-        }
-    }
-
-    /// From what enters to the residual stream after attention, which is in the scratch.
-    fn attend(&self, s: &LayerScratch, rows: &Rows<'_>, residual: &Tensor, run: &mut impl Run) -> Result<Tensor> {
-        let Rows { batch, each, x, listed, turn, cache, kv_len, longest } = *rows;
-        let Flavour { heads, groups, head_dim, qk_norm, scale, softcap, window, eps, norm_offset, .. } = self.flavour;
-        let of = |tensor: &Tensor, width: usize| tensor.view(0, [batch, each, width]);
-        let w = &self.weights;
-        let normed = of(&s.normed, self.width())?;
-        let (list, kept) = listed.unzip();
-        run.op(RmsNorm { rows: list, sum: kept, ..self.norm(x, w.attention_norm, &normed) })?;
-
-        let (q_width, kv_width) = (heads * head_dim, groups * head_dim);
-        let (k, v) = (of(&s.k, kv_width), of(&s.v, kv_width));
-        let projected = match w.qkv {
-            Qkv::Packed(matrix) => {
-                let all = of(&s.projected, q_width + 2 * kv_width)?;
-                run.op(matrix.of(&normed, &all))?;
-                [Some(all), None, None]
-            }
-            Qkv::Apart { q, k: k_matrix, v: v_matrix } => {
-                let all = [of(&s.projected, q_width)?, k?, v?];
-                for (matrix, y) in [q, k_matrix, v_matrix].into_iter().zip(&all) {
-                    run.op(matrix.of(&normed, y))?;
-                }
-                all.map(Some)
-            }
-        };
-        let from = match &projected {
-            [Some(all), None, None] => Projection::Packed(all),
-            [q, k, v] => Projection::Apart { q: q.as_ref(), k: k.as_ref(), v: v.as_ref() },
-        };
-
-        let own = match cache {
-            Some(_) => None,
-            None => Some(s.rows(batch, groups, each, head_dim)?),
-        };
-        let (keys, values) = match (cache, &own) {
-            (Some(layer), _) => (layer.keys, layer.values),
-            (None, Some([keys, values])) => (keys, values),
-            (None, None) => return Err(shape_error!(OP, "there is no place for keys")),
-        };
-        let place = cache.map_or(Place::Heads, |layer| layer.place);
-        let queries = s.queries.view(0, [batch, each, heads, head_dim])?;
-        let norm = qk_norm.map(|(kind, axis)| QkNorm {
-            axis,
-            q_weight: w.q_norm,
-            k_weight: w.k_norm,
-            offset: norm_offset,
-            ..QkNorm::new(kind, eps)
-        });
-        if norm.is_none() && (w.q_norm.is_some() || w.k_norm.is_some()) {
-            return Err(shape_error!(OP, "q_norm or k_norm is given, but the flavour has no norm of queries and keys"));
-        }
-        run.op(Prologue {
-            norm,
-            rope: turn,
-            y: Some(&queries),
-            order: Order::TokensFirst,
-            keys: Some(keys),
-            values: Some(values),
-            place,
-            start: cache.map_or(Start::At(0), KvLayer::start),
-            ..Prologue::of(from, (heads, groups))
-        })?;
-
-        // The projections have been used up.
-        let mixed = s.projected.view(0, [batch, each, heads, head_dim])?;
-        run.op(Attention {
-            order: Order::TokensFirst,
-            place,
-            kv_heads: Some(groups),
-            kv_len,
-            longest,
-            causal: true,
-            offsets: cache.map(|layer| &layer.starts),
-            window_left: window,
-            sinks: w.sinks,
-            softcap,
-            scale,
-            ..Attention::new(&queries, keys, values, &mixed)
-        })?;
-
-        let (mixed, h) = (of(&mixed, q_width)?, of(&s.h, self.width())?);
-        self.branch((w.output, w.attention_end), &mixed, Some(residual), &normed, &h, run)?;
-        Ok(h)
-    }
-
-    /// From the residual stream after attention to what leaves; without a residual to what would be added to it.
-    fn feed_forward(
-        &self,
-        s: &LayerScratch,
-        rows: &Rows<'_>,
-        h: &Tensor,
-        residual: Option<&Tensor>,
-        y: &Tensor,
-        run: &mut impl Run,
-    ) -> Result<()> {
-        let of = |tensor: &Tensor, width: usize| tensor.view(0, [rows.batch, rows.each, width]);
-        let w = &self.weights;
-        let (normed, gated) = (of(&s.normed, self.width())?, of(&s.gated, self.hidden())?);
-        run.op(self.norm(h, w.mlp_norm, &normed))?;
-        let gate = w.gate.of(&normed, &gated);
-        run.op(Linear { up: Some(w.up), activation: self.flavour.activation, ..gate })?;
-        self.branch((w.down, w.mlp_end), &gated, residual, &normed, y, run)
+        let (listed, q_len, grids) = (None, None, None);
+        let through =
+            Through { layer: self, scratch, batch, each, x, listed, turn, cache, q_len, kv_len, grids, longest };
+        let h = through.attend(x, run)?;
+        through.feed_forward(&h, Some(&h), y, run)
     }
 }

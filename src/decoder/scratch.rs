@@ -72,9 +72,9 @@ impl LayerScratch {
         Ok(())
     }
 
-    /// The keys and values of tokens that no cache keeps.
-    pub(super) fn rows(&self, batch: usize, groups: usize, tokens: usize, width: usize) -> Result<[KvRows; 2]> {
-        let of = |tensor: &Tensor| KvRows::of(&tensor.view(0, [batch, groups, tokens, width])?);
+    /// Where keys and values of tokens go that no cache keeps: `[B, G, L, D]`.
+    pub(super) fn keys_and_values(&self, shape: [usize; 4]) -> Result<[KvRows; 2]> {
+        let of = |tensor: &Tensor| KvRows::of(&tensor.view(0, shape)?);
         Ok([of(&self.keys)?, of(&self.values)?])
     }
 }

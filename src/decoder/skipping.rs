@@ -1,11 +1,11 @@
 //! Layers that some tokens skip.
 
-use super::{DecoderLayer, Judge, LayerScratch, OP, Rows, Run, Tokens};
+use super::{DecoderLayer, Judge, LayerScratch, OP, Run, Through, Tokens};
 use crate::dispatch::{Dispatcher, Encoder, Recorder};
 use crate::error::{Result, shape_error};
 use crate::kv_cache::{Coming, KvCache, KvLayer};
 use crate::ops::attention::prologue::{Angles, Turn};
-use crate::ops::depth::{Choose, Combine, Gate, GateOn, Route, Select, Take};
+use crate::ops::depth::{Choose, Combine, GRIDS, Gate, GateOf, GateOn, Route, Select, Take};
 use crate::tensor::{Elem, Tensor};
 
 /// Which tokens a layer keeps, and what becomes of the others.
@@ -41,8 +41,9 @@ pub struct Skipping<'a> {
     pub target: Option<&'a Tensor>,
     /// Which tokens are not padding, which passes unchanged. U8, `[B, T]`; all where absent.
     pub valid: Option<&'a Tensor>,
-    /// The number of tokens of each sample that may skip it (targets that are valid), where the host knows it. Then the layer is computed
-    /// for no more rows than the fullest sample keeps; else for all that might be kept.
+    /// The number of tokens of each sample that may skip it (targets that are valid), where the host knows it. Then there is room for as many
+    /// as the fullest sample keeps, and the layer is computed for those. Else there is room for all, and where padding or a threshold
+    /// keep the host from knowing, the device says for how many it is computed.
     pub candidates: Option<&'a [usize]>,
     /// Receives 1 for each kept token, else 0. U8 or u32, `[B, T]`.
     pub keep: Option<&'a Tensor>,
@@ -56,8 +57,8 @@ impl<'a> Skipping<'a> {
         Self { router, target: None, valid: None, candidates: None, keep: None, scratch }
     }
 
-    /// The most tokens of a sample that are kept, of so many; and whether every sample keeps just as many.
-    fn places(&self, batch: usize, tokens: usize) -> Result<(usize, bool)> {
+    /// What the host knows of the tokens that are kept.
+    fn known(&self, batch: usize, tokens: usize) -> Result<Known> {
         let all = vec![tokens; batch];
         let candidates = match (self.candidates, self.target, self.valid) {
             (Some(told), ..) if told.len() != batch || told.iter().any(|n| *n > tokens) => {
@@ -68,13 +69,13 @@ impl<'a> Skipping<'a> {
             }
             (Some(told), ..) => told,
             (None, None, None) => &all,
-            (None, ..) => return Ok((tokens, false)),
+            (None, ..) => return Ok(Known { places: tokens, exactly: false, alike: false }),
         };
         let mut kept = candidates.iter().map(|n| tokens - n + self.router.choose.of(*n));
-        let most = kept.clone().max().unwrap_or(0);
+        let places = kept.clone().max().unwrap_or(0);
         // Padding is no candidate, and not kept either.
-        let known = self.valid.is_none() && !matches!(self.router.choose, Choose::Above(_));
-        Ok((most, known && kept.all(|n| n == most)))
+        let exactly = self.valid.is_none() && !matches!(self.router.choose, Choose::Above(_));
+        Ok(Known { places, exactly, alike: exactly && kept.all(|n| n == places) })
     }
 }
 
@@ -87,6 +88,7 @@ pub struct SkippingScratch {
     count: Tensor,
     index: Tensor,
     positions: Tensor,
+    grids: Tensor,
     kept: Tensor,
     added: Tensor,
 }
@@ -115,18 +117,30 @@ impl SkippingScratch {
             count: all(1, Elem::I32)?,
             index: all(kept, Elem::U32)?,
             positions: all(kept, Elem::I32)?,
+            grids: gpu.zeros([GRIDS, 3], Elem::U32)?,
             kept: all(numbers, stream)?,
             added: all(numbers, Elem::F32)?,
         })
     }
 }
 
-/// The sizes of a layer that is skipped: B, T and P, the most that a sample keeps.
+/// What the host knows of the tokens that are kept.
+#[derive(Clone, Copy)]
+struct Known {
+    /// P: the most of a sample.
+    places: usize,
+    /// There are as many in the fullest sample.
+    exactly: bool,
+    /// There are as many in each.
+    alike: bool,
+}
+
+/// The sizes of a layer that is skipped: B, T, and what is known of P.
 #[derive(Clone, Copy)]
 struct Sizes {
     batch: usize,
     tokens: usize,
-    places: usize,
+    kept: Known,
 }
 
 impl DecoderLayer<'_> {
@@ -161,8 +175,9 @@ impl DecoderLayer<'_> {
         cache: Option<(&mut KvCache, usize)>,
     ) -> Result<()> {
         let [batch, each] = self.tokens_of(tokens)?;
-        let (places, exact) = skipping.places(batch, each)?;
-        let sizes = Sizes { batch, tokens: each, places };
+        let kept = skipping.known(batch, each)?;
+        let places = kept.places;
+        let sizes = Sizes { batch, tokens: each, kept };
         skipping.fits(&sizes, self.width())?;
         scratch.fits(self, tokens.x.elem(), batch * places)?;
         if batch * each == 0 {
@@ -174,7 +189,8 @@ impl DecoderLayer<'_> {
         self.select(skipping, tokens, sizes, rec)?;
         if let Some((cache, layer)) = cache {
             let counts = skipping.scratch.count.view(0, [batch])?;
-            let coming = if exact { Coming::Each(places) } else { Coming::Counted { counts: &counts, most: places } };
+            let coming =
+                if kept.alike { Coming::Each(places) } else { Coming::Counted { counts: &counts, most: places } };
             cache.append(rec, layer..layer + 1, coming)?;
             return self.kept(scratch, tokens, skipping, sizes, Some(&cache.layer(layer)?), rec);
         }
@@ -183,11 +199,11 @@ impl DecoderLayer<'_> {
 
     /// Scores, and which tokens are kept.
     fn select(&self, skipping: &Skipping<'_>, tokens: &Tokens<'_>, sizes: Sizes, run: &mut impl Run) -> Result<()> {
-        let Sizes { batch, tokens: each, places } = sizes;
+        let Sizes { batch, tokens: each, kept: Known { places, .. } } = sizes;
         let Skipping { router, target, valid, candidates, keep, scratch: s } = *skipping;
         let [score, gate, place] = s.of_tokens(batch, each)?;
         // Only a softmax asks who the others are.
-        let softmax = router.gate.of == crate::ops::depth::GateOf::Softmax;
+        let softmax = router.gate.of == GateOf::Softmax;
         run.op(Route {
             bias: router.bias,
             target: target.filter(|_| softmax),
@@ -206,6 +222,7 @@ impl DecoderLayer<'_> {
             keep,
             index: Some(&index),
             place: Some(&place),
+            grids: Some(&s.grids).filter(|_| !sizes.kept.exactly),
             ..Select::new(&score, router.choose, &count)
         })
     }
@@ -220,7 +237,7 @@ impl DecoderLayer<'_> {
         cache: Option<&KvLayer<'_>>,
         run: &mut impl Run,
     ) -> Result<()> {
-        let Sizes { batch, tokens: each, places } = sizes;
+        let Sizes { batch, tokens: each, kept: Known { places, exactly, alike } } = sizes;
         let (s, router) = (skipping.scratch, &skipping.router);
         let dims = [batch, places, self.width()];
         let (kept, added) = (s.kept.view(0, dims)?, s.added.view(0, dims)?);
@@ -244,9 +261,22 @@ impl DecoderLayer<'_> {
             };
             let listed = Some((&index, &kept));
             let kv_len = Some(cache.map_or(&count, |layer| &layer.lengths));
-            let rows = Rows { batch, each: places, x: tokens.x, listed, turn, cache, kv_len, longest: tokens.longest };
-            h = self.attend(scratch, &rows, &kept, run)?;
-            self.feed_forward(scratch, &rows, &h, None, &added, run)?;
+            let through = Through {
+                layer: self,
+                scratch,
+                batch,
+                each: places,
+                x: tokens.x,
+                listed,
+                turn,
+                cache,
+                q_len: Some(&count).filter(|_| !alike),
+                kv_len,
+                grids: Some(&s.grids).filter(|_| !exactly),
+                longest: tokens.longest,
+            };
+            h = through.attend(&kept, run)?;
+            through.feed_forward(&h, None, &added, run)?;
         }
         run.op(Combine {
             gate_on: router.gate_on,
@@ -259,7 +289,7 @@ impl DecoderLayer<'_> {
 impl Skipping<'_> {
     /// There is room for so many.
     fn fits(&self, sizes: &Sizes, width: usize) -> Result<()> {
-        let Sizes { batch, tokens, places } = *sizes;
+        let Sizes { batch, tokens, kept: Known { places, .. } } = *sizes;
         let s = self.scratch;
         let rooms = [
             (&s.score, batch * tokens),

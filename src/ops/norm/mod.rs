@@ -339,7 +339,22 @@ impl Lowering {
     fn problem(&self, operands: &Operands<'_>) -> Result<NormProblem> {
         let op = self.op;
         let Operands {
-            x, x_name, y, residual, weight, bias, phi, phi_name, mean, sum, stats, scale, list, grids, pre, ..
+            x,
+            x_name,
+            y,
+            residual,
+            weight,
+            bias,
+            phi,
+            phi_name,
+            mean,
+            sum,
+            stats,
+            scale,
+            list,
+            grids,
+            pre,
+            ..
         } = *operands;
         number(op, "eps", self.eps, |e| e >= 0.0, "it must be a number of at least 0")?;
         number(op, "weight_offset", self.weight_offset, |_| true, "it must be a finite number")?;
