@@ -179,3 +179,18 @@ fn softmax(keys: &mut [Option<Seen>], sink: Option<f64>) -> f64 {
     }
     largest + sum.ln()
 }
+
+/// The rows of y, in the order of those of q.
+pub fn attention(a: &Attention<'_>) -> Vec<f64> {
+    let e = a.v.shape.last().copied().unwrap_or(1);
+    let d = a.q.shape.last().copied().unwrap_or(1);
+    let mut y = vec![0.0; a.q.data.len() / d * e];
+    for (b, queries) in a.queries.iter().enumerate() {
+        for l in 0..*queries {
+            for (h, attended) in a.query(b, l).into_iter().enumerate() {
+                y[(a.query)(b, h, l) * e..][..e].copy_from_slice(&a.values(&attended));
+            }
+        }
+    }
+    y
+}
