@@ -8,14 +8,17 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gristmill::formats::Format;
 use gristmill::ops::norm::RmsNorm;
 use gristmill::plan::Access;
 use gristmill::proof::measure::{
-    Effort, Fusion, LayerSizes, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, Saving, Trial, fusion, layer_sizes, roof,
-    skipping, steadiness,
+    Effort, Fusion, LayerSizes, Number, Rate, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, Saving, Trial, fusion,
+    layer_sizes, roof, skipping, steadiness,
 };
 use gristmill::proof::{COLUMNS, Row, cases, json_text};
 use gristmill::{DeviceKind, Dispatcher, Elem, wgsl};
@@ -163,7 +166,9 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     for Work { case, storage, plans, .. } in &todo {
         let title = format!("{} {}", case.name, storage.name());
         progress.status(&format!("{:3} of {count}  {title}: the reference", rows.len() + 1));
+        let busy = Busy::new(&gpu);
         let trial = Trial::new(&gpu, case, *storage, Some(&effort))?;
+        drop(busy);
         for plan in plans {
             progress.status(&format!("{:3} of {count}  {title} {plan}", rows.len() + 1));
             let row = trial.row(plan, Some(&roof), &effort).await;
@@ -293,6 +298,43 @@ fn layers(options: &Options, software: bool) -> Vec<(LayerSizes, Format, usize)>
 
 fn layer_name(sizes: &LayerSizes, format: Format, tokens: usize) -> String {
     format!("skipping/{}-{tokens}-{format}", sizes.model.to_ascii_lowercase())
+}
+
+/// Work for a GPU while the host makes a reference: one that waits for seconds lets its clock down, and takes as long to bring it up.
+struct Busy {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Busy {
+    /// None on a software device, which shares the processor with the host.
+    fn new(gpu: &Dispatcher) -> Option<Self> {
+        if gpu.caps().kind == DeviceKind::Cpu {
+            return None;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (gpu, stopped) = (gpu.clone(), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            // A fault is the measurement's to tell, which comes after this.
+            let Ok(y) = gpu.zeros([1 << 20], Elem::F32) else { return };
+            while !stopped.load(Ordering::Relaxed) {
+                let done = gpu.run(Rate { number: Number::F32, rounds: 1024, y: &y });
+                if done.and_then(|()| pollster::block_on(gpu.wait())).is_err() {
+                    return;
+                }
+            }
+        });
+        Some(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
 }
 
 /// The device in words.
