@@ -629,12 +629,12 @@ impl LinearProblem {
         slices * matrices * rows.m * range.outputs().div_ceil(4) * 16
     }
 
-    /// Slices of K for so many workgroups that make whole sums, as many as fill a device; each keeps `least` turns of its loop, of `turns`.
-    fn slices(&self, caps: &Caps, filled: u64, groups: u64, turns: u64, least: u64, range: Range, rows: Rows) -> u64 {
+    /// Slices of K for so many workgroups that make whole sums, as many as fill a device, but no more than `most`.
+    fn slices(&self, caps: &Caps, filled: u64, groups: u64, most: u64, (range, rows): (Range, Rows)) -> u64 {
         // The merge binds all operands and the sums.
         let operands = [self.bias, self.residual, self.row_scale, self.x_scale].iter().flatten().count();
         let bound = 4 + operands + usize::from(self.up.is_some());
-        let slices = filled.div_ceil(groups).min(turns / least).clamp(1, 16);
+        let slices = filled.div_ceil(groups).min(most).clamp(1, 16);
         let fits = self.slices_bytes(slices, range, rows) <= caps.storage_binding_bytes.min(SLICES_BYTES);
         if bound > caps.storage_buffers as usize || !fits { 1 } else { slices }
     }
@@ -794,7 +794,8 @@ impl LinearProblem {
     /// Slices of K for so many tiles. A processor fills its few cores without.
     fn tile_slices(&self, caps: &Caps, tiles: u64, range: Range, rows: Rows) -> u64 {
         let filled = if caps.kind == DeviceKind::Cpu { 8 } else { TILES_FILLED };
-        self.slices(caps, filled, tiles, self.k.div_ceil(32), 8, range, rows)
+        // Each keeps eight turns of its loop.
+        self.slices(caps, filled, tiles, self.k.div_ceil(32) / 8, (range, rows))
     }
 
     /// By tiles and matrix units.
@@ -833,7 +834,7 @@ impl LinearProblem {
         self.each(caps, 1, |range, rows| {
             let groups = range.outputs().div_ceil(4 * u64::from(lane_count / lanes));
             let turns = self.k.div_ceil(32).div_ceil(u64::from(lanes));
-            let slices = self.slices(caps, FILLED, groups, turns, 2, range, rows);
+            let slices = self.slices(caps, FILLED, groups, turns / 2, (range, rows));
             let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
             if let Some(integers) = products {
                 step.set("INTS", Const::Bool(integers));
