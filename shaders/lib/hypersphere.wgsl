@@ -1,4 +1,5 @@
 // What both kernels of the hyperspherical step share: params and operands.
+#import guarded
 #slot x @binding(1)      // [rows, len]
 #slot h @binding(2)      // [rows, len]
 #slot alpha @binding(3)  // [len]
