@@ -2,8 +2,10 @@
 
 #![allow(clippy::panic, reason = "a test fails by it")]
 
-use gristmill::formats::{Format, Packed};
+use gristmill::formats::{Dtype, Format, Packed, Part};
 use gristmill::ops::adapter::{AdapterMerge, Kind, Order};
+use gristmill::ops::linear::Dequantize;
+use gristmill::proof::Attrs;
 use gristmill::{Dispatcher, Elem, Error, Tensor, Weight};
 use pollster::block_on;
 
@@ -118,6 +120,97 @@ fn what_was_merged_is_taken_out_again() {
     for kind in [low.dora(), low.bora(Order::RowCol)] {
         assert!(AdapterMerge::new(&w0, kind, 0.7, &low.y).reversed().is_err(), "{kind:?} cannot be taken out");
     }
+}
+
+/// What must come of a merge into a format is what the encoder makes of the numbers of the same merge.
+#[test]
+fn a_merge_into_a_format_is_its_encoding_bit_for_bit() {
+    let whole = gpu();
+    let formats = [
+        Format::Dense,
+        Format::Q4_0,
+        Format::Q8_0,
+        Format::Q4_1,
+        Format::Mxfp4,
+        Format::Int8,
+        Format::parse("bnb.nf4", &Attrs::default()).expect("nf4"),
+        Format::parse("mlx.affine", &Attrs::default().with("bits", 3.0).with("group", 32.0)).expect("affine codes"),
+        Format::parse("awq", &Attrs::default().with("group", 128.0)).expect("awq"),
+        Format::parse("bnb.nf4", &Attrs::default().with("blocksize", 256.0)).expect("nf4"),
+    ];
+    // Scales of a row that are whole words, and that are not: 7 of a byte or two.
+    let (n, short) = (40, &formats[..6]);
+    for (k, base, formats) in [(512, Format::Dense, &formats[..]), (224, Format::Q4_0, short)] {
+        let w0 = Packed::encode(base, n, k, &values(n * k, 0)).expect("a weight");
+        for (i, format) in formats.iter().enumerate() {
+            let empty = whole.weight_zeros(*format, Elem::F32, [n, k]).expect("a weight");
+            // Every other one in parts that no other matrix has.
+            let least = (empty.bytes() * 2 / 3).max(16 * 4 * k as u64 + 256);
+            let parts = whole.restricted(|caps| caps.storage_binding_bytes = least);
+            let gpu = if i % 2 == 1 { &parts } else { &whole };
+            let (a, b) = (tensor(gpu, &[R, k], 1), tensor(gpu, &[n, R], 2));
+            let (row, col, wide) = (tensor(gpu, &[n], 3), tensor(gpu, &[k], 4), tensor(gpu, &[R, n], 5));
+            let (kind, scale) = match i % 4 {
+                0 => (Kind::Lora { a: &a, b: &b }, -0.7),
+                1 => (Kind::Dora { a: &a, b: &b, magnitude: &row }, 0.7),
+                2 => (Kind::Miss { block: &wide }, 1.0),
+                _ => (Kind::Bora { a: &a, b: &b, row: &row, col: &col, order: Order::RowCol }, 0.7),
+            };
+            let (w0, y) = (gpu.weight(&w0).expect("a weight"), gpu.zeros([n, k], Elem::F32).expect("numbers"));
+            let w = gpu.weight_zeros(*format, Elem::F32, [n, k]).expect("a weight");
+            gpu.run(AdapterMerge::new(&w0, kind, scale, &y)).expect("numbers");
+            gpu.run(AdapterMerge::new(&w0, kind, scale, &w)).unwrap_or_else(|e| panic!("{format}: {e}"));
+            let want = block_on(gpu.encode(&y, *format).expect("encoded").read_words()).expect("words");
+            let got = block_on(w.read_words()).expect("words");
+            let wrong = got.iter().zip(&want).filter(|(got, want)| got != want).count();
+            assert!(wrong == 0 && got.len() == want.len(), "{kind:?} on {base} into {format}: {wrong} words");
+            assert!(want.iter().any(|word| *word != 0), "{kind:?} on {base} into {format}: nothing");
+        }
+    }
+}
+
+#[test]
+fn what_was_merged_into_few_bits_is_taken_out_again() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    let base: Vec<f32> = values(N * K, 0).iter().map(|v| (v * 100.0).round() / 100.0).collect();
+    let w0 = weight(&gpu, Format::Q8_0, &base);
+    let merged = gpu.weight_zeros(Format::Q8_0, Elem::F32, [N, K]).expect("a weight");
+    let back = gpu.weight_zeros(Format::Q8_0, Elem::F32, [N, K]).expect("a weight");
+    let merge = AdapterMerge::new(&w0, low.lora(), 0.7, &merged);
+    gpu.run(merge).expect("a merge");
+    let reverse = AdapterMerge { w0: &merged, y: (&back).into(), ..merge.reversed().expect("the reverse") };
+    gpu.run(reverse).expect("a merge");
+    let numbers = |w: &Weight| {
+        gpu.run(Dequantize { w, y: &low.y }).expect("decoded");
+        read(&low.y)
+    };
+    let (merged, was) = (numbers(&merged), numbers(&w0));
+    assert!(merged.iter().zip(&was).any(|(m, w)| (m - w).abs() > 0.1), "nothing was merged");
+    for (at, (got, want)) in numbers(&back).into_iter().zip(was).enumerate() {
+        // Twice rounded to a code: numbers are below 5, a code is a 127th of the largest of a block, and its scale an f16.
+        near(&at.to_string(), got.into(), want.into(), 5.0 / 127.0 + 5.0 * 2f64.powi(-10));
+    }
+}
+
+#[test]
+fn weights_that_no_merge_writes_are_told() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    let w0 = weight(&gpu, Format::Dense, &values(N * K, 0));
+    let told = |y: &Weight| gpu.run(AdapterMerge::new(&w0, low.lora(), 1.0, y)).expect_err("it is told").to_string();
+    let iq4 = weight(&gpu, Format::Iq4Nl, &values(N * K, 0));
+    assert_eq!(told(&iq4), "adapter_merge: y = gguf.iq4_nl, but it is encoded on the host only");
+    let other = gpu.weight_zeros(Format::Q8_0, Elem::F32, [N, 32]).expect("a weight");
+    assert_eq!(told(&other), "adapter_merge: y is [45, 32], but w0 is [45, 96]");
+    let mut parts = Packed::encode(Format::Q8_0, N, K, &values(N * K, 0)).expect("packed").parts().clone();
+    for name in ["sparse.row", "sparse.col"] {
+        parts.insert(name.into(), Part::new(Dtype::I32, &[1], vec![0; 4]));
+    }
+    parts.insert("sparse.value".into(), Part::new(Dtype::F32, &[1], vec![0; 4]));
+    let sparse = gpu.weight(&Packed::new(Format::Q8_0, N, K, parts).expect("a side list")).expect("a weight");
+    assert_eq!(told(&sparse), "adapter_merge: y = gguf.q8_0, but to some of its rows a side list is added");
+    assert!(gpu.run(AdapterMerge::new(&w0, low.lora(), 1.0, &w0)).is_err(), "a base that is written");
 }
 
 #[test]

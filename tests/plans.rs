@@ -24,6 +24,7 @@ use gristmill::ops::prepare::PrepareParams;
 use gristmill::ops::quantize::QuantizeParams;
 use gristmill::ops::weight_merge::{AddParams, MergeKind, MixtureParams, ProductsParams, StockParams, WeightMerge};
 use gristmill::plan::{Access, BIND_ALIGN_BYTES, Const, Indirect, PipelineKey, Source, Step, fold};
+use gristmill::proof::cases;
 use gristmill::wgsl::SHADERS;
 use gristmill::{Caps, Elem, Error, Plan, Weight};
 
@@ -184,7 +185,14 @@ fn titled() -> Vec<(String, Asked)> {
         told(format!("encode, 4096 by 4096 of {} into {format}", x.name()), sweep::encoded(&w, 4096, x))
     });
     let skipping = skipping().unwrap_or_else(|e| panic!("token skipping: {e}"));
-    let merges = ["llama3-8b-q-lora-r16-q4_0", "llama3-8b-q-dora-r16-q4_0", "llama3-8b-q-bora-r16-f16", "mpo-5"];
+    let merges = [
+        "llama3-8b-q-dora-r16-f16-into-q4_0",
+        "llama3-8b-q-dora-r16-f16-into-int8",
+        "llama3-8b-q-lora-r16-q4_0",
+        "llama3-8b-q-dora-r16-q4_0",
+        "llama3-8b-q-bora-r16-f16",
+        "mpo-5",
+    ];
     let merges = merges.map(|name| {
         let name = format!("adapter_merge/{name}");
         let asked = sweep::case(&name, Elem::F16);
@@ -345,11 +353,12 @@ fn work(step: &Step) -> Work {
         let [fold, from, to, len, y0] = [p.fold, p.n0, p.n1, p.k, p.y0].map(u64::from);
         return Work { fold, rows: to - from, len, slices: 1, y0, row0: (0, 1) };
     }
-    if step.key.kernel == "encode/blocks" {
+    if step.key.kernel.starts_with("encode/") {
         // In the place of y stands the weight, of which each part is bound whole.
         let p = encoding(step);
         let [fold, from, to, scales] = [p.fold, p.n0, p.n1, p.scales].map(u64::from);
-        return Work { fold, rows: to - from, len: scales, slices: 1, y0: 0, row0: (0, 1) };
+        let len = if step.key.kernel == "encode/dense" { p.w.blocks.into() } else { scales };
+        return Work { fold, rows: to - from, len, slices: 1, y0: 0, row0: (0, 1) };
     }
     match step.key.kernel {
         "adapter/factors" => {
@@ -527,6 +536,7 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         }
         "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
         // Scales, each of LANES lanes.
+        "encode/dense" => (rows * len, 256, 64),
         "encode/blocks" => (rows * len, 64 / constant("LANES"), 64),
         "depth/route_softmax" | "depth/select_one" => (rows, 1, 256),
         "depth/combine" => (rows * len.div_ceil(4), 256, 256),
@@ -539,12 +549,12 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "depth/select_grids" => (1, 1, 64),
         "adapter/factors" => (rows, 64, 64),
         "adapter/contract" => (rows * len, 64, 64),
-        kernel @ ("adapter/merge" | "adapter/row_norms" | "adapter/col_norms") => {
+        kernel @ ("adapter/merge" | "adapter/encode" | "adapter/row_norms" | "adapter/col_norms") => {
             let lanes = constant("LANE_COUNT");
             // Tiles of 256 columns.
             let (down, across) = (rows.div_ceil(lanes / 8 * constant("LANE_ROWS")), len.div_ceil(256));
             let tiles = match kernel {
-                "adapter/merge" => down * across,
+                "adapter/merge" | "adapter/encode" => down * across,
                 "adapter/row_norms" => down * slices,
                 _ => slices * across,
             };
@@ -685,16 +695,61 @@ fn check_encode(who: &str, asked: &Asked, plan: &Plan) {
             Some((into.offset_bytes, into.offset_bytes + into.size_bytes)),
             "{who}: a part of the weight"
         );
+        row = n1;
+        if step.key.kernel == "encode/dense" {
+            continue;
+        }
         let lanes = number(&step.key, "LANES").unwrap_or_default();
         let reach = u64::from(p.turns) * lanes;
         assert!(reach >= p.blocks.into() && reach < u64::from(p.blocks) + lanes, "{who}: {reach} blocks in reach");
         let blocks = u64::from(p.blocks) * u64::from(p.scales);
         assert!(blocks >= k.div_ceil(32) && (blocks - u64::from(p.blocks)) * 32 < k, "{who}: {blocks} blocks of {k}");
-        row = n1;
+        let flat = step.key.consts.contains(&("FLAT", Const::Bool(true)));
+        assert!(!flat || blocks * 32 == k && p.turns == 1 && lanes == u64::from(p.blocks), "{who}: it is not flat");
     }
     let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
     let k = plan.steps.last().map_or(0, |s| u64::from(encoding(s).w.k));
     assert_eq!(row * k, (x.end - x.first) / x.size, "{who}: numbers written, and numbers of x");
+}
+
+/// The steps of a merge into a weight write each of its rows once, in order; what is encoded was merged right before, into scratch that
+/// is no matrix.
+fn check_merge_into(who: &str, plan: &Plan) {
+    let (mut merged, mut written, mut n) = (0, 0, 0);
+    for step in &plan.steps {
+        let who = format!("{who}, step {}", step.key);
+        let rows = |seen: u64, [from, to]: [u32; 2]| {
+            assert!(u64::from(from) == seen && from < to, "{who}: rows {from} to {to} after {seen}");
+            u64::from(to)
+        };
+        match step.key.kernel {
+            "adapter/merge" | "adapter/encode" => {
+                let p: AdapterParams = *bytemuck::from_bytes(&step.params);
+                n = p.n.into();
+                merged = rows(merged, [p.n0, p.n1]);
+                if step.key.kernel == "adapter/encode" {
+                    written = rows(written, [p.n0, p.n1]);
+                } else {
+                    let y = step.binds.iter().find(|b| b.binding == 5).unwrap_or_else(|| panic!("{who}: no y"));
+                    assert!(matches!(y.source, Source::Scratch(_)), "{who}: y is not scratch");
+                    let end = u64::from(p.n1 - p.first) * u64::from(p.k) * 4;
+                    assert!(
+                        p.first == written as u32 && end <= y.size_bytes,
+                        "{who}: {end} bytes from row {}",
+                        p.first
+                    );
+                }
+            }
+            kernel if kernel.starts_with("encode/") => {
+                let p = encoding(step);
+                written = rows(written, [p.n0, p.n1]);
+                assert_eq!(written, merged, "{who}: what is written has been merged");
+                assert!((p.n0 - p.w.row0) % 16 == 0, "{who}: row {} of a part that begins at {}", p.n0, p.w.row0);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((written, merged), (n, n), "{who}: rows written and merged");
 }
 
 /// The steps of a router take every row of x once, and each row's score is where the row is.
@@ -933,10 +988,13 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         assert!(*bytes <= caps.storage_binding_bytes.min(caps.buffer_bytes), "{who}: scratch {i} has {bytes} bytes");
     }
     // Of these ops the rows are seen to apart.
-    let apart = ["linear", "encode", "attention", "weight_merge"].contains(&plan.op) || plan.op.starts_with("mod_");
+    let into = plan.op == "adapter_merge" && asked.operands[0].is_none();
+    let apart =
+        into || ["linear", "encode", "attention", "weight_merge"].contains(&plan.op) || plan.op.starts_with("mod_");
     match plan.op {
         "linear" => check_layer(&who, asked, plan),
         "encode" => check_encode(&who, asked, plan),
+        "adapter_merge" if into => check_merge_into(&who, plan),
         "mod_route" => check_route(&who, asked, plan),
         "mod_combine" => check_combine(&who, asked, plan),
         "attention" => check_attention(&who, asked, plan),
@@ -1206,8 +1264,12 @@ fn wide_merges_are_split() {
     let enabling = enabling();
     for format in ["dense", "q4_0"] {
         let w = sweep::weight(format, Elem::F32, 4096);
-        for (bora, y) in [(false, Elem::F32), (true, Elem::F32), (true, Elem::F16)] {
-            let asked = sweep::merge(&w, 128_256, bora, y).unwrap_or_else(|e| panic!("{format}: {e}"));
+        let mut merges: Vec<_> = [(false, Elem::F32), (true, Elem::F32), (true, Elem::F16)]
+            .map(|(bora, y)| sweep::merge(&w, 128_256, bora, y))
+            .into();
+        merges.extend(["q8_0", "int8", "dense"].map(|into| sweep::merge_into(&w, 128_256, into)));
+        for asked in merges {
+            let asked = asked.unwrap_or_else(|e| panic!("{format}: {e}"));
             for (device, caps) in described() {
                 let who = format!("a merge into {format} on {device}");
                 let plans = check_all(&who, &asked, &caps, &enabling);
@@ -1220,6 +1282,37 @@ fn wide_merges_are_split() {
             }
         }
     }
+}
+
+/// A merge reads the base once for each norm and once to merge, into whatever it goes, and has no matrix of numbers in memory.
+#[test]
+fn a_merge_streams_the_base_once_and_once_for_a_norm() {
+    let (mut seen, mut kernels) = (0, BTreeSet::new());
+    for case in cases::all().iter().filter(|c| c.name.starts_with("adapter_merge/llama3-8b-q-")) {
+        let asked = sweep::case(&case.name, Elem::F16).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let norms = ["lora", "dora", "bora"].iter().position(|kind| case.name.contains(kind)).unwrap_or_default();
+        for (device, caps) in described() {
+            for plan in asked.plans(&caps).unwrap_or_else(|e| panic!("{}: {e}", case.name)) {
+                let who = format!("{} on {device} by {}", case.name, plan.name);
+                let mut rows = 0;
+                for step in &plan.steps {
+                    kernels.insert(step.key.kernel);
+                    if step.binds.iter().any(|b| b.binding == 6) {
+                        let p: AdapterParams = *bytemuck::from_bytes(&step.params);
+                        rows += p.n1 - p.n0;
+                    }
+                }
+                assert_eq!(rows as usize, 4096 * (1 + norms), "{who}: rows of the base that are read");
+                let scratch: u64 = plan.scratch_bytes.iter().sum();
+                assert!(scratch <= 9 << 20, "{who}: {scratch} bytes of scratch, where a matrix has 64 MiB");
+                seen += 1;
+            }
+        }
+    }
+    assert!(
+        seen > 100 && kernels.contains("adapter/encode") && kernels.contains("encode/blocks"),
+        "{seen}: {kernels:?}"
+    );
 }
 
 #[test]

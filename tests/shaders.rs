@@ -414,7 +414,7 @@ fn examine(key: &PipelineKey) -> Result<Reflection, String> {
         tell("naga", native.error(key.kernel, line, e.message()).to_string())
     })?;
     // Nothing that the shader does not ask for.
-    let mut capabilities = Capabilities::empty();
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32; // unpack2x16float, which is WebGPU's
     capabilities.set(Capabilities::SHADER_FLOAT16, f16);
     capabilities.set(Capabilities::SUBGROUP, subgroups);
     capabilities.set(Capabilities::COOPERATIVE_MATRIX, matrices);

@@ -3,40 +3,40 @@
 // A lane has a block of 32 numbers; LANES of them share a scale, which follows from all their numbers: the largest magnitude, or the range.
 // Codes and scales are those that the host makes, bit for bit.
 // Good for what is encoded where it is: a merged weight, a format that is tried. Wrong where the host has the numbers anyway and time
-// does not matter.
+// does not matter; and for numbers that stay numbers: encode/dense.
 // Moves the numbers once, and twice where a scale has more than 2,048 of them, and stores the weight once. Loads go through workgroup memory
 // (9.75 KiB), so that neighbouring lanes load neighbouring quads; a row of the tile is a quad longer than a block, so that 8 lanes read 32 banks.
+// All 8 loads of a lane are made before the first is stored, behind no branch, or each would wait for the one before it; where rows
+// are whole blocks (FLAT), lanes number the blocks and no row is divided out. An H100 had a tenth of the bandwidth of a copy before.
 // Barriers: 3 a turn, and those of one or two reductions where lanes share a scale. Registers: 32 floats a lane.
 #import encode
-struct encode_Params {
-    w: weight_At,
-    fold: u32,   // the grid's x
-    n0: u32,     // rows of this dispatch begin here
-    n1: u32,     // and end before this one
-    first: u32,  // the row at which the binding of x begins
-    x0: u32,     // its first element there
-    scales: u32, // scales of a row
-    blocks: u32, // blocks of a scale
-    turns: u32,  // of the lanes that share a scale
-}
-@group(0) @binding(0) var<uniform> encode_params: encode_Params;
 #slot x @binding(1) // [N, K]
 #slot reduce
+#const FLAT = false // rows are of whole blocks, and LANES lanes have all blocks of a scale in one turn
 const TILE_QUADS = 9u; // of a block in the tile
 var<workgroup> tile_x: array<vec4<f32>, 576>;
 
 // The block of every lane in a turn; zeros where there are no numbers, which change no scale. All lanes call it.
 fn load32(extent: encode_Extent, first: u32, lane: u32, turn: u32) -> array<vec4<f32>, 8> {
-    let k = encode_params.w.k;
+    let p = encode_params;
+    let k = p.w.k;
+    var quads = array<vec4<f32>, 8>();
     for (var i = 0u; i < 8u; i++) {
         let at = i * LANE_COUNT + lane;
-        let place = encode_place(extent, first, at / 8u, turn);
-        let col = place.block * 32u + at % 8u * 4u;
-        var v = vec4<f32>();
-        if (place.live && col < k) {
-            v = x_load4(encode_params.x0 + (place.row - encode_params.first) * k + col, min(k - col, 4u));
+        if (FLAT) {
+            let quad = min(first * LANES * 8u + at, (p.n1 - p.n0) * extent.all * 8u - 1u);
+            quads[i] = x_load4(p.x0 + (p.n0 - p.first) * k + quad * 4u, 4u);
+        } else {
+            let place = encode_place(extent, first, at / 8u, turn);
+            let col = place.block * 32u + at % 8u * 4u;
+            let there = min(col, (k - 1u) / 4u * 4u);
+            let v = x_load4(p.x0 + (min(place.row, p.n1 - 1u) - p.first) * k + there, min(k - there, 4u));
+            quads[i] = select(vec4<f32>(), v, vec4<bool>(place.live && col < k));
         }
-        tile_x[at / 8u * TILE_QUADS + at % 8u] = v;
+    }
+    for (var i = 0u; i < 8u; i++) {
+        let at = i * LANE_COUNT + lane;
+        tile_x[at / 8u * TILE_QUADS + at % 8u] = quads[i];
     }
     workgroupBarrier();
     var v: array<vec4<f32>, 8>;

@@ -1,4 +1,4 @@
-// What the kernels that write weights share: which lane has which block of 32 numbers, and where scales go.
+// What the kernels that write weights share: params, which lane has which block of 32 numbers, and where scales go.
 //
 // LANES lanes share a scale: adjacent ones, each with a block of 32 numbers of it, and where it is of more, with one in each of several turns.
 // Every code is stored by the lane of its block, whose codes are whole words. Scales of 8 and 16 bits are put together in workgroup
@@ -6,6 +6,18 @@
 // The kernel has the slot `into`, which is the weight.
 #import weight
 #import block
+struct encode_Params {
+    w: weight_At,
+    fold: u32,   // the grid's x
+    n0: u32,     // rows of this dispatch begin here
+    n1: u32,     // and end before this one
+    first: u32,  // the row at which the binding of x begins
+    x0: u32,     // its first element there
+    scales: u32, // scales of a row
+    blocks: u32, // blocks of a scale
+    turns: u32,  // of the lanes that share a scale
+}
+@group(0) @binding(0) var<uniform> encode_params: encode_Params;
 #const LANES = 1u // a power of two
 #const LANE_COUNT = 64u // lanes of a workgroup
 const encode_TEAMS = LANE_COUNT / LANES;

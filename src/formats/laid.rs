@@ -319,6 +319,22 @@ impl Laid {
         }
     }
 
+    /// The bits of a scale, and of what stands beside it; none where there are no scales.
+    pub(crate) fn scale_bits(&self) -> u64 {
+        match self.body {
+            Body::Form(form) => scale_bits(form.scale),
+            _ => 0,
+        }
+    }
+
+    /// How numbers are stored, where they are as they are and nothing is added.
+    pub(crate) fn plain(&self) -> Option<Elem> {
+        match self.body {
+            Body::Dense(elem) if !self.side => Some(elem),
+            _ => None,
+        }
+    }
+
     /// Fills the slot of a weight that is written.
     pub(crate) fn fill_into(&self, step: &mut Builder) {
         match (self.body, self.nearest) {

@@ -401,6 +401,16 @@ pub fn merge(w: &Packed<'_>, n: usize, bora: bool, y: Elem) -> Result<Asked> {
     Asked::of(&AdapterMerge::new(&Weight::outline(w, n)?, kind, 2.0, &Tensor::outline([n, k], y)?))
 }
 
+/// DoRA of rank 16 on such a weight, into one in this format.
+pub fn merge_into(w: &Packed<'_>, n: usize, into: &str) -> Result<Asked> {
+    let k = w.k();
+    let outline = |dims: &[usize]| Tensor::outline(dims, Elem::F16);
+    let (a, b, magnitude) = (outline(&[16, k])?, outline(&[n, 16])?, outline(&[n])?);
+    let kind = adapter::Kind::Dora { a: &a, b: &b, magnitude: &magnitude };
+    let y = Weight::outline(&weight(into, Elem::F32, k), n)?;
+    Asked::of(&AdapterMerge::new(&Weight::outline(w, n)?, kind, 2.0, &y))
+}
+
 /// A few rows of k columns in the format of `dequantize/{name}` of the case table; dense numbers in this storage.
 pub fn weight(name: &str, dense: Elem, k: usize) -> Packed<'static> {
     let wanted = format!("dequantize/{name}");

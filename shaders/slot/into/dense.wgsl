@@ -20,6 +20,11 @@ fn slot_scale(grid: block_Grid) -> vec2<u32> {
     return vec2<u32>();
 }
 
+// Stores a quad, told by its number in this part of the weight.
+fn slot_store_quad(at: weight_At, quad: u32, v: vec4<f32>) {
+    slot_narrow_store4(at.codes, quad, v);
+}
+
 fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: block_Grid) {
     var values = v;
     for (var i = 0u; i < 8u; i++) {

@@ -6,16 +6,18 @@ use super::{Adapted, Delta, Kind, Order};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::formats::laid::{Laid, Slot, WeightAt};
+use crate::ops::linear::encode::{ROWS, rounded};
 use crate::ops::linear::weight;
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part, grid, rows_at_once};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, read_filling, rows_at_once, words_first, write_filling};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, BIND_ALIGN_BYTES, Const, Plan, Step};
-use crate::tensor::{Layout, Tensor, want_float};
+use crate::tensor::{Elem, Layout, Tensor, want_float};
 use crate::weight::Weight;
 
 /// The weight that a base and an adapter make together, `y[N,K]` (see [`Kind`]). The base may be in any format; it is decoded where it is
-/// added to, and left as it is.
+/// added to, and left as it is. So may the result, of the formats that devices encode ([`Encode`](crate::ops::linear::Encode)): its codes
+/// and scales are those of the merged f32 numbers, of which there is never a whole matrix.
 ///
 /// The base is streamed once, and once more for each norm: DoRA reads it twice, BoRA three times.
 ///
@@ -38,7 +40,7 @@ use crate::weight::Weight;
 ///
 /// # Errors
 /// A tensor of the adapter whose shape does not follow from the base and the other tensors, which the error names; a scale that is not
-/// finite, or is not 1 where the kind has none; y of another shape or storage than is said at it.
+/// finite, or is not 1 where the kind has none; y of another shape or storage than is said at it; or a format that no kernel writes.
 #[derive(Clone, Copy, Debug)]
 pub struct AdapterMerge<'a> {
     /// `[N,K]`.
@@ -47,14 +49,35 @@ pub struct AdapterMerge<'a> {
     pub kind: Kind<'a>,
     /// What the delta is multiplied with.
     pub scale: f32,
-    /// F32, f16 or bf16, `[N,K]`.
-    pub y: &'a Tensor,
+    /// Receives the weight, `[N,K]`.
+    pub y: Merged<'a>,
+}
+
+/// What receives a merged weight.
+#[derive(Clone, Copy, Debug)]
+pub enum Merged<'a> {
+    /// Numbers in f32, f16 or bf16.
+    Numbers(&'a Tensor),
+    /// A weight, of which nothing stays. It is another than the base.
+    Weight(&'a Weight),
+}
+
+impl<'a> From<&'a Tensor> for Merged<'a> {
+    fn from(y: &'a Tensor) -> Self {
+        Self::Numbers(y)
+    }
+}
+
+impl<'a> From<&'a Weight> for Merged<'a> {
+    fn from(y: &'a Weight) -> Self {
+        Self::Weight(y)
+    }
 }
 
 impl<'a> AdapterMerge<'a> {
-    /// An op from its operands.
-    pub fn new(w0: &'a Weight, kind: Kind<'a>, scale: f32, y: &'a Tensor) -> Self {
-        Self { w0, kind, scale, y }
+    /// An op from its operands; y is a [`Tensor`] or a [`Weight`].
+    pub fn new(w0: &'a Weight, kind: Kind<'a>, scale: f32, y: impl Into<Merged<'a>>) -> Self {
+        Self { w0, kind, scale, y: y.into() }
     }
 
     /// The op that takes the adapter out of a weight into which it was merged.
@@ -110,10 +133,12 @@ params! {
         scale: f32,
         /// The first slice of this dispatch.
         slice0: u32,
+        /// Scales in a row of the weight that is written.
+        scales: u32,
         /// Nothing.
         pad0: u32,
-        /// Nothing.
-        pad1: u32,
+        /// The weight that is written.
+        into: WeightAt,
     }
 }
 
@@ -168,7 +193,15 @@ const OP: &str = "adapter_merge";
 pub struct AdapterMergeProblem {
     w: Arc<Laid>,
     adapted: Adapted,
-    y: Layout,
+    y: Written,
+}
+
+/// How what is made is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Written {
+    Numbers(Layout),
+    /// A weight of which so many columns share a scale.
+    Weight(Arc<Laid>, u32),
 }
 
 impl Op for AdapterMerge<'_> {
@@ -177,17 +210,36 @@ impl Op for AdapterMerge<'_> {
     fn problem(&self) -> Result<AdapterMergeProblem> {
         let (n, k) = (self.w0.n(), self.w0.k());
         let adapted = self.kind.adapted(OP, [n, k], self.scale)?;
-        want_float(OP, "y", self.y)?;
-        if self.y.shape().dims() != [n, k] {
-            return Err(shape_error!(OP, "y has shape {}, but w0 is [{n}, {k}]", self.y.shape()));
-        }
-        Ok(AdapterMergeProblem { w: Arc::clone(self.w0.laid()), adapted, y: self.y.layout() })
+        let y = match self.y {
+            Merged::Numbers(y) => {
+                want_float(OP, "y", y)?;
+                if y.shape().dims() != [n, k] {
+                    return Err(shape_error!(OP, "y has shape {}, but w0 is [{n}, {k}]", y.shape()));
+                }
+                Written::Numbers(y.layout())
+            }
+            Merged::Weight(y) => {
+                if [y.n(), y.k()] != [n, k] {
+                    return Err(shape_error!(OP, "y is [{}, {}], but w0 is [{n}, {k}]", y.n(), y.k()));
+                }
+                let value = || y.format().to_string();
+                let cols =
+                    y.laid().written().map_err(|rule| Error::Value { op: OP, name: "y", value: value(), rule })?;
+                Written::Weight(Arc::clone(y.laid()), cols)
+            }
+        };
+        Ok(AdapterMergeProblem { w: Arc::clone(self.w0.laid()), adapted, y })
     }
 
     fn operands(&self) -> Vec<Operand<'_>> {
-        let mut list = vec![("y", Some(self.y))];
+        let (y, parts) = match self.y {
+            Merged::Numbers(y) => (Some(y), &[][..]),
+            Merged::Weight(y) => (None, y.chunks()),
+        };
+        let mut list = vec![("y", y)];
         list.extend(self.kind.operands());
         list.extend(self.w0.chunks().iter().map(|chunk| ("w0", Some(chunk))));
+        list.extend(parts.iter().map(|chunk| ("y", Some(chunk))));
         list
     }
 }
@@ -203,6 +255,10 @@ const FILLED: u64 = 512;
 
 /// The most slices of a sum, which one lane adds.
 const SLICES: u64 = 16;
+
+/// The numbers of a merge that are in memory before they are encoded: 8 MiB, which the caches of large devices hold, and which is
+/// workgroups enough for each of their cores.
+const SLAB_NUMBERS: u64 = 2 << 20;
 
 /// A buffer of the plan that holds factors.
 #[derive(Clone, Copy)]
@@ -221,13 +277,23 @@ enum Origin {
 }
 
 /// Steps and scratch in the making.
-#[derive(Default)]
 struct Making {
+    /// How f16 is read and written.
+    means: Means,
     steps: Vec<Step>,
     scratch_bytes: Vec<u64>,
 }
 
 impl Making {
+    fn new() -> Self {
+        Self { means: Means::BASELINE, steps: Vec::new(), scratch_bytes: Vec::new() }
+    }
+
+    /// Element by element, at any alignment.
+    fn any(&self) -> Loads {
+        Loads { quads: false, native_f16: self.means.native_f16 }
+    }
+
     /// A buffer of so many f32, whole quads of them.
     fn scratch(&mut self, caps: &Caps, elements: u64) -> Result<(usize, u64)> {
         let bytes = elements.next_multiple_of(4) * 4;
@@ -251,25 +317,44 @@ impl Problem for AdapterMergeProblem {
         for layout in tensors.iter().chain(&row).chain(&col) {
             rows_at_once(OP, caps, 1, 1, layout.elements * layout.elem.bytes() as u64 + BIND_ALIGN_BYTES)?;
         }
-        let mut making = Making::default();
-        let delta = self.contracted(caps, &mut making)?;
-        let (mut of_rows, mut of_cols) = (None, None);
-        let rows_first = order == Order::RowCol;
-        for rows in [rows_first, !rows_first] {
-            let Some(magnitude) = (if rows { row } else { col }) else { continue };
-            let factors = self.norms(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols))?;
-            *(if rows { &mut of_rows } else { &mut of_cols }) = Some(factors);
+        let mut plans = Vec::new();
+        let lanes = self.lanes();
+        let (kernel, why) = match (&self.y, lanes) {
+            (Written::Numbers(_), _) => ("tile", "the base is streamed once for each norm, and once to merge"),
+            (_, Some(_)) => ("tile_encode", "as by tile, and a lane encodes its block"),
+            (_, None) => ("slab", "as by tile, into numbers of some rows, which are encoded then"),
+        };
+        for means in Means::without_sums(caps, self.has_f16()) {
+            let mut making = Making { means, ..Making::new() };
+            let delta = self.contracted(caps, &mut making)?;
+            let (mut of_rows, mut of_cols) = (None, None);
+            let rows_first = order == Order::RowCol;
+            for rows in [rows_first, !rows_first] {
+                let Some(magnitude) = (if rows { row } else { col }) else { continue };
+                let factors = self.norms(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols))?;
+                *(if rows { &mut of_rows } else { &mut of_cols }) = Some(factors);
+            }
+            match (&self.y, lanes) {
+                (Written::Numbers(y), _) => self.merge(caps, &mut making, &delta, (of_rows, of_cols), *y)?,
+                (Written::Weight(y, cols), Some(lanes)) => {
+                    self.encode(caps, &mut making, &delta, (of_rows, of_cols), (y, *cols, lanes))?;
+                }
+                (Written::Weight(y, cols), None) => {
+                    self.slabs(caps, &mut making, &delta, (of_rows, of_cols), (y, *cols))?
+                }
+            }
+            let Making { steps, scratch_bytes, .. } = making;
+            plans.push(Plan {
+                operands: None,
+                op: OP,
+                name: format!("{kernel}{}", means.f16()),
+                why,
+                steps,
+                scratch_bytes,
+            });
         }
-        self.merge(caps, &mut making, &delta, (of_rows, of_cols))?;
-        let Making { steps, scratch_bytes } = making;
-        Ok(vec![Plan {
-            operands: None,
-            op: OP,
-            name: "tile".into(),
-            why: "the base is streamed once for each norm, and once to merge",
-            steps,
-            scratch_bytes,
-        }])
+        words_first(caps, &mut plans);
+        Ok(plans)
     }
 }
 
@@ -280,6 +365,24 @@ impl AdapterMergeProblem {
 
     fn k(&self) -> u64 {
         self.w.k() as u64
+    }
+
+    /// Something is stored as f16.
+    fn has_f16(&self) -> bool {
+        let Adapted { row, col, ref tensors, .. } = self.adapted;
+        let y = if let Written::Numbers(y) = self.y { Some(y) } else { None };
+        self.w.plain() == Some(Elem::F16)
+            || tensors.iter().copied().chain(row).chain(col).chain(y).any(|layout| layout.elem == Elem::F16)
+    }
+
+    /// The lanes that share a scale of the weight that is written, where a tile has all numbers of its scales, and their words whole.
+    fn lanes(&self) -> Option<u64> {
+        let Written::Weight(y, cols) = &self.y else { return None };
+        let (cols, bits) = (u64::from(*cols), y.scale_bits());
+        let (blocks, scales) = (cols.div_ceil(32), self.k().div_ceil(cols));
+        let lanes = blocks.next_power_of_two();
+        let within = lanes <= 8 && (blocks == lanes || scales == 1);
+        (within && (bits * scales).is_multiple_of(32) && (8 / lanes * bits).is_multiple_of(32)).then_some(lanes)
     }
 
     /// Rows of a lane: two, where registers allow it.
@@ -316,7 +419,7 @@ impl AdapterMergeProblem {
             let [alpha, n, k, beta] = cores[at];
             let outputs = alpha * n * rest_n * k * rest_k;
             let (scratch, bytes) = making.scratch(caps, outputs)?;
-            let mut step = Builder::new("adapter/contract", ANY);
+            let mut step = Builder::new("adapter/contract", making.any());
             let mut params = ContractParams {
                 alpha: alpha as u32,
                 n: n as u32,
@@ -326,8 +429,8 @@ impl AdapterMergeProblem {
                 rest_k: rest_k as u32,
                 ..Default::default()
             };
-            params.x0 = read(&mut step, "x", 1, operand(at), ANY);
-            params.rest0 = read(&mut step, "rest", 2, rest, ANY);
+            params.x0 = read(&mut step, "x", 1, operand(at), making.any());
+            params.rest0 = read(&mut step, "rest", 2, rest, making.any());
             step.scratch(3, scratch, bytes, Access::Write);
             let grid = grid(OP, caps, outputs.div_ceil(64))?;
             params.fold = grid[0];
@@ -347,6 +450,7 @@ impl AdapterMergeProblem {
         (chunk, n0, n1): (usize, u64, u64),
         loads: Loads,
     ) -> (Builder, AdapterParams) {
+        let any = Loads { quads: false, ..loads };
         let mut step = Builder::new(kernel, loads);
         let mut params = AdapterParams {
             n: self.n() as u32,
@@ -359,7 +463,7 @@ impl AdapterMergeProblem {
         };
         step.set("LANE_COUNT", Const::U32(LANE_COUNT as u32));
         step.set("LANE_ROWS", Const::U32(self.lane_rows() as u32));
-        step.set("TAIL", Const::Bool(!self.k().is_multiple_of(32)));
+        step.set("TAIL", Const::Bool(!self.k().is_multiple_of(4)));
         for (slot, binding, factors) in [("row_factor", 1, rows), ("col_factor", 2, cols)] {
             match factors {
                 None => step.fill(slot, "slot/read/one"),
@@ -370,46 +474,52 @@ impl AdapterMergeProblem {
             }
         }
         params.w = weight(&mut step, Slot::W, Some(&self.w), chunk, self.w_operand() + chunk, false);
+        let turned =
+            self.w.plain().is_some() && matches!(self.adapted.delta, Delta::Lora { .. }) && kernel != "adapter/encode";
+        if turned {
+            step.set("TURNED", Const::Bool(true));
+            step.set("w_TURNED", Const::Bool(true));
+        }
         let set = |params: &mut AdapterParams, rank: u64| params.rank = rank as u32;
         // Rows of K numbers go by fours where they begin at fours.
         let along_k = |i: usize| {
             let Layout { elem, offset_bytes, .. } = self.adapted.tensors[i];
             let even = (offset_bytes / elem.bytes() as u64).is_multiple_of(4);
-            Loads { quads: self.k().is_multiple_of(4) && even, native_f16: false }
+            Loads { quads: self.k().is_multiple_of(4) && even, ..loads }
         };
         match &self.adapted.delta {
             Delta::Lora { rank } => {
                 set(&mut params, *rank);
                 step.fill("delta", "slot/delta/lora");
                 params.a0 = read(&mut step, "delta_a", 7, delta[0], along_k(0));
-                params.b0 = read(&mut step, "delta_b", 8, delta[1], ANY);
+                params.b0 = read(&mut step, "delta_b", 8, delta[1], any);
             }
             Delta::Loha { rank } => {
                 set(&mut params, *rank);
                 step.fill("delta", "slot/delta/loha");
-                params.a0 = read(&mut step, "delta_a1", 7, delta[0], ANY);
+                params.a0 = read(&mut step, "delta_a1", 7, delta[0], any);
                 params.b0 = read(&mut step, "delta_b1", 8, delta[1], along_k(1));
-                params.c0 = read(&mut step, "delta_a2", 9, delta[2], ANY);
+                params.c0 = read(&mut step, "delta_a2", 9, delta[2], any);
                 params.d0 = read(&mut step, "delta_b2", 10, delta[3], along_k(3));
             }
             Delta::Miss { rank, wide } => {
                 set(&mut params, *rank);
                 params.wide = *wide as u32;
                 step.fill("delta", "slot/delta/miss");
-                params.a0 = read(&mut step, "delta_a", 7, delta[0], ANY);
+                params.a0 = read(&mut step, "delta_a", 7, delta[0], any);
             }
             Delta::Bat { rank } => {
                 set(&mut params, *rank);
                 step.fill("delta", "slot/delta/bat");
-                params.a0 = read(&mut step, "delta_a", 7, delta[0], ANY);
+                params.a0 = read(&mut step, "delta_a", 7, delta[0], any);
             }
             Delta::Mpo { cores } => {
                 let [_, n0, k0, bond] = if cores.len() == 1 { [1; 4] } else { cores[0] };
                 set(&mut params, bond);
                 (params.wide, params.deep, params.left) = ((self.n() / n0) as u32, (self.k() / k0) as u32, k0 as u32);
                 step.fill("delta", "slot/delta/mpo");
-                params.a0 = read(&mut step, "delta_a", 7, delta[0], ANY);
-                params.b0 = read(&mut step, "delta_b", 8, delta[1], ANY);
+                params.a0 = read(&mut step, "delta_a", 7, delta[0], any);
+                params.b0 = read(&mut step, "delta_b", 8, delta[1], any);
             }
         }
         (step, params)
@@ -443,7 +553,7 @@ impl AdapterMergeProblem {
         let mut slice0 = 0;
         for (chunk, n0, n1) in self.parts() {
             let kernel = if rows { "adapter/row_norms" } else { "adapter/col_norms" };
-            let (mut step, mut params) = self.tile(kernel, delta, factors, (chunk, n0, n1), ANY);
+            let (mut step, mut params) = self.tile(kernel, delta, factors, (chunk, n0, n1), making.any());
             let slices = of_part(down(n0, n1));
             (params.slices, params.slice0) = (slices as u32, slice0 as u32);
             step.scratch(3, sums.0, sums.1, Access::Write);
@@ -453,12 +563,12 @@ impl AdapterMergeProblem {
             slice0 += slices;
         }
         let factors = making.scratch(caps, count)?;
-        let mut step = Builder::new("adapter/factors", ANY);
+        let mut step = Builder::new("adapter/factors", making.any());
         let mut params = FactorsParams { count: count as u32, slices: total as u32, ..Default::default() };
         let operand = self.w_operand()
             - usize::from(self.adapted.col.is_some())
             - usize::from(rows && self.adapted.row.is_some());
-        params.magnitude0 = read(&mut step, "magnitude", 1, Origin::Operand(operand, magnitude), ANY);
+        params.magnitude0 = read(&mut step, "magnitude", 1, Origin::Operand(operand, magnitude), making.any());
         step.scratch(2, sums.0, sums.1, Access::Read);
         step.scratch(3, factors.0, factors.1, Access::Write);
         let grid = grid(OP, caps, count.div_ceil(64))?;
@@ -467,37 +577,115 @@ impl AdapterMergeProblem {
         Ok(Factors { scratch: factors.0, bytes: factors.1 })
     }
 
-    /// The steps that write y.
+    /// The steps that write y as numbers.
     fn merge(
         &self,
         caps: &Caps,
         making: &mut Making,
         delta: &[Origin],
         factors: (Option<Factors>, Option<Factors>),
+        y: Layout,
     ) -> Result<()> {
-        let (k, size) = (self.k(), self.y.elem.bytes() as u64);
+        let (k, size) = (self.k(), y.elem.bytes() as u64);
         let most = rows_at_once(OP, caps, self.n(), 1, k * size)?;
-        let quads = k.is_multiple_of(4) && (self.y.offset_bytes / size).is_multiple_of(4);
+        let loads = Loads { quads: k.is_multiple_of(4) && (y.offset_bytes / size).is_multiple_of(4), ..making.any() };
         for (chunk, from, to) in self.parts() {
             for n0 in (from..to).step_by(most as usize) {
                 let n1 = to.min(n0 + most);
-                let loads = Loads { quads, native_f16: false };
                 let (mut step, mut params) = self.tile("adapter/merge", delta, factors, (chunk, n0, n1), loads);
-                step.fill("store", "slot/store/numbers");
-                let part = Part { operand: 0, layout: self.y, start: n0 * k, elements: (n1 - n0) * k };
-                params.y0 = step.write("store_y", 5, Some(part));
-                let tiles = (n1 - n0).div_ceil(self.tile_rows()) * k.div_ceil(TILE_COLS);
-                let grid = grid(OP, caps, tiles)?;
-                params.fold = grid[0];
-                making.steps.push(step.step(&params, grid));
+                let part = Part { operand: 0, layout: y, start: n0 * k, elements: (n1 - n0) * k };
+                params.y0 = step.write("y", 5, Some(part));
+                making.steps.push(self.grown(caps, step, params)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// A step of a workgroup for each tile of its rows.
+    fn grown(&self, caps: &Caps, step: Builder, mut params: AdapterParams) -> Result<Step> {
+        let rows = u64::from(params.n1 - params.n0);
+        let grid = grid(OP, caps, rows.div_ceil(self.tile_rows()) * self.k().div_ceil(TILE_COLS))?;
+        params.fold = grid[0];
+        Ok(step.step(&params, grid))
+    }
+
+    /// The parts of y, and those of the base that meet each: their numbers, and the rows in both.
+    fn met(&self, y: &Laid) -> Vec<(usize, usize, u64, u64)> {
+        let mut all = Vec::new();
+        for (into, part) in y.chunks().iter().enumerate() {
+            let (from, to) = (u64::from(part.rows.0), u64::from(part.rows.1));
+            let meeting = self.parts().map(|(chunk, n0, n1)| (into, chunk, n0.max(from), n1.min(to)));
+            all.extend(meeting.filter(|(_, _, n0, n1)| n0 < n1));
+        }
+        all
+    }
+
+    /// The steps that write y as a weight, of which `lanes` lanes of a tile share a scale.
+    fn encode(
+        &self,
+        caps: &Caps,
+        making: &mut Making,
+        delta: &[Origin],
+        factors: (Option<Factors>, Option<Factors>),
+        (y, cols, lanes): (&Laid, u32, u64),
+    ) -> Result<()> {
+        for (into, chunk, n0, n1) in self.met(y) {
+            let part = &y.chunks()[into];
+            let (mut step, mut params) = self.tile("adapter/encode", delta, factors, (chunk, n0, n1), making.any());
+            params.into = bytemuck::cast(part.at);
+            params.scales = (self.k() as u32).div_ceil(cols);
+            y.fill_into(&mut step);
+            let operand = self.w_operand() + self.w.chunks().len() + into;
+            step.bind(5, Part::whole(operand, Layout::dense(Elem::U32, part.words)), Access::Write);
+            Means::BASELINE.reduce(&mut step);
+            step.set("LANES", Const::U32(lanes as u32));
+            making.steps.push(self.grown(caps, step, params)?);
+        }
+        Ok(())
+    }
+
+    /// The steps that write y as a weight by way of the numbers of some rows at a time.
+    fn slabs(
+        &self,
+        caps: &Caps,
+        making: &mut Making,
+        delta: &[Origin],
+        factors: (Option<Factors>, Option<Factors>),
+        (y, cols): (&Laid, u32),
+    ) -> Result<()> {
+        let k = self.k();
+        let fit = rows_at_once(OP, caps, self.n().next_multiple_of(ROWS), ROWS, k * 4)?;
+        let most = (SLAB_NUMBERS / k / ROWS * ROWS).clamp(ROWS, fit);
+        let (slab, bytes) = making.scratch(caps, most.min(self.n()) * k)?;
+        let loads = Loads { quads: k.is_multiple_of(4), native_f16: false };
+        for (into, part) in y.chunks().iter().enumerate() {
+            let (from, to) = (u64::from(part.rows.0), u64::from(part.rows.1));
+            for first in (from..to).step_by(most as usize) {
+                let last = to.min(first + most);
+                for (chunk, n0, n1) in self.parts() {
+                    let (n0, n1) = (n0.max(first), n1.min(last));
+                    if n0 >= n1 {
+                        continue;
+                    }
+                    let loads = Loads { quads: loads.quads, ..making.any() };
+                    let (mut step, mut params) = self.tile("adapter/merge", delta, factors, (chunk, n0, n1), loads);
+                    params.first = first as u32;
+                    step.fill("y", write_filling(Elem::F32, loads));
+                    step.scratch(5, slab, bytes, Access::Write);
+                    making.steps.push(self.grown(caps, step, params)?);
+                }
+                let read = |step: &mut Builder| {
+                    step.fill("x", read_filling(Elem::F32, loads));
+                    step.scratch(1, slab, bytes, Access::Read);
+                    0
+                };
+                let operand = self.w_operand() + self.w.chunks().len() + into;
+                making.steps.push(rounded(caps, (y, cols), (into, operand), (first, last), loads, read)?);
             }
         }
         Ok(())
     }
 }
-
-/// Element by element, at any alignment.
-const ANY: Loads = Loads { quads: false, native_f16: false };
 
 /// Fills a read slot; the first element of what it reads.
 fn read(step: &mut Builder, slot: &'static str, binding: u32, from: Origin, loads: Loads) -> u32 {

@@ -26,7 +26,7 @@ use crate::tensor::{Layout, Tensor, want_float};
 
 mod merge;
 
-pub use merge::{AdapterMerge, AdapterMergeProblem, AdapterParams, ContractParams, FactorsParams};
+pub use merge::{AdapterMerge, AdapterMergeProblem, AdapterParams, ContractParams, FactorsParams, Merged};
 
 /// What an adapter is made of: its tensors, in any floating storage. R is the rank.
 #[derive(Clone, Copy, Debug)]

@@ -7,9 +7,9 @@ use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::formats::laid::Laid;
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once, words_first};
 use crate::ops::{Op, Operand, Problem};
-use crate::plan::{Access, Const, Plan};
+use crate::plan::{Access, Const, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 use crate::weight::Weight;
 
@@ -38,7 +38,7 @@ pub struct Encode<'a> {
 }
 
 params! {
-    /// The params of `encode/blocks`, where each is explained.
+    /// The params of the kernels under `shaders/encode/`, explained in `lib/encode.wgsl`.
     EncodeParams {
         /// The weight.
         w: WeightAt,
@@ -75,9 +75,12 @@ const OP: &str = "encode";
 /// The lanes of a workgroup, each with a block of 32 numbers.
 const LANES: u32 = 64;
 
+/// The quads of a workgroup that only changes how numbers are stored.
+const DENSE_QUADS: u64 = 256;
+
 /// Rows of a dispatch begin at a multiple of so many rows of its part of the weight, so that scales of a byte begin at whole words, whatever
 /// the scales of a row are.
-const ROWS: u64 = 16;
+pub(crate) const ROWS: u64 = 16;
 
 impl Op for Encode<'_> {
     type Problem = EncodeProblem;
@@ -109,37 +112,71 @@ impl Problem for EncodeProblem {
         let (n, k, size) = (self.w.n() as u64, self.w.k() as u64, self.x.elem.bytes() as u64);
         let most = rows_at_once(OP, caps, n.next_multiple_of(ROWS), ROWS, k * size)?;
         let quads = k.is_multiple_of(4) && (self.x.offset_bytes / size).is_multiple_of(4);
-        let blocks = self.cols.div_ceil(32);
-        let lanes = blocks.next_power_of_two().min(LANES);
-        let scales = (k as u32).div_ceil(self.cols);
-        let mut steps = Vec::new();
-        for (i, chunk) in self.w.chunks().iter().enumerate() {
-            let (from, to) = (u64::from(chunk.rows.0), u64::from(chunk.rows.1));
-            for n0 in (from..to).step_by(most as usize) {
-                let rows = most.min(to - n0);
-                let mut step = Builder::new("encode/blocks", Loads { quads, native_f16: false });
-                let mut params = EncodeParams {
-                    w: bytemuck::cast(chunk.at),
-                    n0: n0 as u32,
-                    n1: (n0 + rows) as u32,
-                    first: n0 as u32,
-                    scales,
-                    blocks,
-                    turns: blocks.div_ceil(lanes),
-                    ..Default::default()
-                };
-                let part = Part { operand: 0, layout: self.x, start: n0 * k, elements: rows * k };
-                params.x0 = step.read("x", 1, Some(part), "slot/read/zero");
-                self.w.fill_into(&mut step);
-                step.bind(2, Part::whole(1 + i, Layout::dense(Elem::U32, chunk.words)), Access::Write);
-                Means::BASELINE.reduce(&mut step);
-                step.set("LANES", Const::U32(lanes));
-                let grid = grid(OP, caps, (rows * u64::from(scales)).div_ceil(u64::from(LANES / lanes)))?;
-                params.fold = grid[0];
-                steps.push(step.step(&params, grid));
+        let dense = self.w.plain().is_some();
+        let (kernel, why) = match dense {
+            true => ("dense", "neighbouring lanes for neighbouring quads"),
+            false => ("blocks", "a lane for a block of 32, neighbouring lanes for a scale"),
+        };
+        let mut plans = Vec::new();
+        for means in Means::without_sums(caps, self.x.elem == Elem::F16) {
+            let mut steps = Vec::new();
+            for (i, chunk) in self.w.chunks().iter().enumerate() {
+                let (from, to) = (u64::from(chunk.rows.0), u64::from(chunk.rows.1));
+                for n0 in (from..to).step_by(most as usize) {
+                    let rows = most.min(to - n0);
+                    let part = Part { operand: 0, layout: self.x, start: n0 * k, elements: rows * k };
+                    let read = |step: &mut Builder| step.read("x", 1, Some(part), "slot/read/zero");
+                    let loads = Loads { quads, native_f16: means.native_f16 };
+                    steps.push(rounded(caps, (&self.w, self.cols), (i, 1 + i), (n0, n0 + rows), loads, read)?);
+                }
             }
+            let name = format!("{kernel}{}", means.f16());
+            plans.push(Plan { operands: None, op: OP, name, why, steps, scratch_bytes: Vec::new() });
         }
-        let why = "a lane for a block of 32, neighbouring lanes for a scale";
-        Ok(vec![Plan { operands: None, op: OP, name: "blocks".into(), why, steps, scratch_bytes: Vec::new() }])
+        words_first(caps, &mut plans);
+        Ok(plans)
     }
+}
+
+/// The step that rounds rows `n0 … n1` into a part of a weight, of which so many columns share a scale; n0 is a multiple of [`ROWS`] rows
+/// of the part, whose number and operand are given. `read` fills the slot of the numbers, of which row n0 is the first.
+pub(crate) fn rounded(
+    caps: &Caps,
+    (w, cols): (&Laid, u32),
+    (part, operand): (usize, usize),
+    (n0, n1): (u64, u64),
+    loads: Loads,
+    read: impl FnOnce(&mut Builder) -> u32,
+) -> Result<Step> {
+    let chunk = &w.chunks()[part];
+    let blocks = cols.div_ceil(32);
+    let lanes = blocks.next_power_of_two().min(LANES);
+    let scales = (w.k() as u32).div_ceil(cols);
+    let dense = w.plain().is_some();
+    let mut step = Builder::new(if dense { "encode/dense" } else { "encode/blocks" }, loads);
+    let mut params = EncodeParams {
+        w: bytemuck::cast(chunk.at),
+        n0: n0 as u32,
+        n1: n1 as u32,
+        first: n0 as u32,
+        scales,
+        blocks,
+        turns: blocks.div_ceil(lanes),
+        ..Default::default()
+    };
+    params.x0 = read(&mut step);
+    w.fill_into(&mut step);
+    step.bind(2, Part::whole(operand, Layout::dense(Elem::U32, chunk.words)), Access::Write);
+    let groups = if dense {
+        ((n1 - n0) * (w.k() as u64).div_ceil(4)).div_ceil(DENSE_QUADS)
+    } else {
+        Means::BASELINE.reduce(&mut step);
+        step.set("LANES", Const::U32(lanes));
+        let whole = w.k().is_multiple_of(32) && u64::from(scales * blocks * 32) == w.k() as u64;
+        step.set("FLAT", Const::Bool(whole && lanes == blocks));
+        ((n1 - n0) * u64::from(scales)).div_ceil(u64::from(LANES / lanes))
+    };
+    let grid = grid(OP, caps, groups)?;
+    params.fold = grid[0];
+    Ok(step.step(&params, grid))
 }

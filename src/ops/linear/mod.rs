@@ -28,7 +28,7 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 use crate::weight::Weight;
 
 mod dequantize;
-mod encode;
+pub(crate) mod encode;
 
 pub use dequantize::{Dequantize, DequantizeParams, DequantizeProblem};
 pub use encode::{Encode, EncodeParams, EncodeProblem};

@@ -4,7 +4,8 @@ use super::linear::format;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput};
 use crate::error::{Error, Result};
 use crate::formats::Format;
-use crate::ops::adapter::{AdapterMerge, Kind, Order};
+use crate::formats::laid::Laid;
+use crate::ops::adapter::{AdapterMerge, Kind, Merged, Order};
 use crate::proof::{Attrs, Expected, Reader, Roles, Value};
 use crate::reference::{self, Adapter, Array, Judged};
 use crate::tensor::{Elem, Tensor};
@@ -58,7 +59,11 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
     let a = attrs.reader(op);
     let cores = cores(&r);
     let (kind, scale) = kind(op, &a, &r, &cores)?;
-    let op = AdapterMerge::new(r.weight("w0")?, kind, scale, r.need("y")?);
+    let y = match r.maybe_weight("y") {
+        Some(y) => Merged::Weight(y),
+        None => Merged::Numbers(r.need("y")?),
+    };
+    let op = AdapterMerge::new(r.weight("w0")?, kind, scale, y);
     a.finish()?;
     r.finish()?;
     user(&op)
@@ -119,6 +124,12 @@ fn merged(case: &Case, arrays: &Arrays) -> Judged {
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     let Judged { data, error } = merged(case, arrays);
+    // A weight that is written is what the host's encoder makes of the same f32 numbers: of those that are rounded once, to f32.
+    if let Some(y) = case.weights.iter().find(|w| w.role == "y") {
+        let values: Vec<f32> = data.iter().map(|v| *v as f32).collect();
+        let words = Laid::words(&y.of(&values, y.shape[0])?)?;
+        return Ok(vec![Expected::exact("y", reference::encode(&words))]);
+    }
     Ok(vec![Expected::new("y", data, error)])
 }
 
@@ -243,6 +254,14 @@ impl Make {
         self
     }
 
+    /// Into a weight in this format. The numbers of the adapter must be such that one f32 rounding makes them.
+    fn into(mut self, format: Format) -> Self {
+        let WeightInput { shape, rows, fill, .. } = self.0.weights[0];
+        self.0.outputs.clear();
+        self.0.weights.push(WeightInput { role: "y", shape, rows, fill, format, dense: Elem::F16 });
+        self
+    }
+
     fn hurts(mut self, why: &'static str) -> Case {
         self.0.phase = why;
         self.0
@@ -269,6 +288,43 @@ pub(super) fn cases() -> Vec<Case> {
                 }
             }
         }
+    }
+    // Of factors that are all the same the delta is exact, and of magnitudes of 0 nothing is left, so that one rounding tells all codes.
+    let constant = Fill::Constant(0.125);
+    for into in ["q4_0", "q8_0", "nf4", "mxfp4", "int8"] {
+        for kind in ["lora", "dora"].into_iter().take(if into == "q4_0" || into == "int8" { 2 } else { 1 }) {
+            let name = format!("llama3-8b-q-{kind}-r16-f16-into-{into}");
+            let made = Make::new(&name, kind, [4096, 4096], 16, dense).dense(Elem::F16).into(format(into));
+            let made = made.fill("lora_A", constant).fill("lora_B", constant);
+            all.push(made.fill("lora_magnitude_vector", Fill::Constant(0.0)).real("Llama-3-8B"));
+        }
+    }
+    // Deltas of one number, and of one product of f16, in tiles and slabs: scales of 1, 2, 4 and 8 lanes, of a row, of words that two rows
+    // share; bases of numbers and in few bits.
+    for (into, n, k) in [
+        ("q4_0", 35, 256),
+        ("q8_0", 33, 608),
+        ("q4_0", 35, 288),
+        ("mxfp4", 70, 384),
+        ("mxfp4", 35, 96),
+        ("nf4", 35, 320),
+        ("mlx3", 35, 320),
+        ("awq-gemm", 32, 384),
+        ("int8", 35, 97),
+        ("int8", 19, 250),
+        ("int8", 19, 300),
+        ("e4m3", 3, 31),
+        ("dense", 19, 301),
+    ] {
+        for kind in ["miss", "lora"] {
+            let made = Make::new(&format!("{kind}-{n}x{k}-into-{into}"), kind, [n, k], 1, dense);
+            let made = if kind == "lora" { made.stored(Elem::F16) } else { made };
+            all.push(made.into(format(into)).hurts("a merge into few bits"));
+        }
+    }
+    for (base, into) in [("q4_0", "q8_0"), ("q6_k", "q4_0"), ("owq", "mxfp4")] {
+        let made = Make::new(&format!("lora-{base}-into-{into}"), "lora", [34, 512], 1, format(base));
+        all.push(made.stored(Elem::F16).into(format(into)).hurts("from few bits into few bits"));
     }
     // Ranks around the 8 that lie in workgroup memory together, and tiles that are not whole.
     for (n, k, rank) in [(1, 1, 1), (33, 31, 3), (129, 33, 8), (31, 127, 9), (3, 513, 17), (70, 256, 64)] {
