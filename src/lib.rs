@@ -67,6 +67,7 @@
 //! How the shaders are put together is on one page, `shaders/README.md`. [`proof`] judges kernels, [`mod@reference`] is their
 //! specification.
 
+pub mod adapters;
 mod caps;
 pub mod checkpoint;
 pub mod decoder;
@@ -85,6 +86,7 @@ mod tensor;
 mod weight;
 pub mod wgsl;
 
+pub use adapters::{AdapterSet, Magnitudes, Room};
 pub use caps::{Caps, DeviceKind, MatrixShape, Subgroups, Target};
 pub use decoder::DecoderLayer;
 pub use dispatch::{Dispatcher, Encoder, Recorder, Recording, Request};

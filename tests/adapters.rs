@@ -2,12 +2,18 @@
 
 #![allow(clippy::panic, reason = "a test fails by it")]
 
-use gristmill::formats::{Dtype, Format, Packed, Part};
+use std::borrow::Cow;
+
+use gristmill::adapters::{AdapterAttach, AdapterScale, LoadedAdapter, ModelAdapters};
+use gristmill::checkpoint::Checkpoint;
+use gristmill::formats::{Format, Packed, Part};
 use gristmill::ops::adapter::{AdapterMerge, Kind, Order};
-use gristmill::ops::linear::Dequantize;
+use gristmill::ops::linear::{Dequantize, Linear};
 use gristmill::proof::Attrs;
-use gristmill::{Dispatcher, Elem, Error, Tensor, Weight};
+use gristmill::{AdapterSet, Dispatcher, Elem, Error, Magnitudes, Recorder, Room, Tensor, Weight};
 use pollster::block_on;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 
 const N: usize = 45;
 const K: usize = 96;
@@ -205,9 +211,9 @@ fn weights_that_no_merge_writes_are_told() {
     assert_eq!(told(&other), "adapter_merge: y is [45, 32], but w0 is [45, 96]");
     let mut parts = Packed::encode(Format::Q8_0, N, K, &values(N * K, 0)).expect("packed").parts().clone();
     for name in ["sparse.row", "sparse.col"] {
-        parts.insert(name.into(), Part::new(Dtype::I32, &[1], vec![0; 4]));
+        parts.insert(name.into(), Part::new(gristmill::formats::Dtype::I32, &[1], vec![0; 4]));
     }
-    parts.insert("sparse.value".into(), Part::new(Dtype::F32, &[1], vec![0; 4]));
+    parts.insert("sparse.value".into(), Part::new(gristmill::formats::Dtype::F32, &[1], vec![0; 4]));
     let sparse = gpu.weight(&Packed::new(Format::Q8_0, N, K, parts).expect("a side list")).expect("a weight");
     assert_eq!(told(&sparse), "adapter_merge: y = gguf.q8_0, but to some of its rows a side list is added");
     assert!(gpu.run(AdapterMerge::new(&w0, low.lora(), 1.0, &w0)).is_err(), "a base that is written");
@@ -260,4 +266,386 @@ fn bad_adapters_are_told_and_nothing_is_written() {
     let error = gpu.run(AdapterMerge::new(&w0, low.lora(), 1.0, &narrow)).expect_err("y of another shape");
     assert!(matches!(error, Error::Shape { .. }), "{error}");
     assert!(read(&low.y).iter().all(|v| *v == 0.0), "something was written");
+}
+
+// ---- live
+
+/// Rows of x.
+const M: usize = 6;
+
+/// Room for three adapters of any kind, rounded to nothing.
+const ROOM: Room = Room { adapters: 3, rank: 8, elem: Elem::F32, magnitudes: Magnitudes::Both };
+
+/// A layer with a set of adapters.
+struct Layer {
+    gpu: Dispatcher,
+    x: Tensor,
+    w0: Weight,
+    set: AdapterSet,
+    y: Tensor,
+}
+
+impl Layer {
+    fn new(gpu: &Dispatcher, format: Format) -> Self {
+        Self {
+            gpu: gpu.clone(),
+            x: tensor(gpu, &[M, K], 20),
+            w0: weight(gpu, format, &values(N * K, 0)),
+            set: gpu.adapter_set([N, K], ROOM).expect("a set"),
+            y: gpu.zeros([M, N], Elem::F32).expect("a tensor"),
+        }
+    }
+
+    fn attach(&self, place: usize, kind: Kind<'_>, scale: f32) {
+        self.gpu.run(AdapterAttach::new(&self.w0, kind, scale, &self.set, place)).expect("an adapter");
+    }
+
+    fn scale(&self, place: usize, scale: Option<f32>) {
+        self.gpu.run(AdapterScale { set: &self.set, place, scale }).expect("a scale");
+    }
+
+    fn plain(&self) -> Vec<f32> {
+        self.gpu.run(Linear::new(&self.x, &self.w0, &self.y)).expect("a layer");
+        read(&self.y)
+    }
+
+    fn live(&self, index: Option<&[i32]>) -> Vec<f32> {
+        let bytes = index.map(|index| bytemuck::cast_slice::<i32, u8>(index).to_vec());
+        let index = bytes.map(|bytes| self.gpu.upload_bytes(&bytes, [M], Elem::I32).expect("an index"));
+        let layer = Linear::new(&self.x, &self.w0, &self.y);
+        self.gpu.run(Linear { adapters: Some(&self.set), adapter_index: index.as_ref(), ..layer }).expect("a layer");
+        read(&self.y)
+    }
+}
+
+/// The norms of rows of K numbers.
+fn norms(rows: &[f32]) -> Vec<f64> {
+    rows.chunks(K).map(|row| row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()).collect()
+}
+
+#[test]
+fn live_and_merged_agree() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    for format in [Format::Dense, Format::Q4_0, Format::Q8_0] {
+        let layer = Layer::new(&gpu, format);
+        for kind in [low.lora(), low.dora(), low.bora(Order::RowCol), low.bora(Order::ColRow)] {
+            layer.attach(0, kind, 0.25);
+            let live = layer.live(None);
+            gpu.run(AdapterMerge::new(&layer.w0, kind, 0.25, &low.y)).expect("a merge");
+            let merged = gpu.encode(&low.y, Format::Dense).expect("a weight");
+            gpu.run(Linear::new(&layer.x, &merged, &layer.y)).expect("a layer");
+            let (w, x) = (norms(&read(&low.y)), norms(&read(&layer.x)));
+            for (at, (live, merged)) in live.into_iter().zip(read(&layer.y)).enumerate() {
+                // A term of either sum is rounded 32 times in its block, 3 times for blocks and 20 beside; of the live one 5 times more for
+                // ranks, and both norms have 96 squares. What is rounded is no more than the base and the adapter, which together are less
+                // than three times the merged weight.
+                let roundings = 2.0 * (32.0 + 3.0 + 20.0 + 5.0) + 2.0 * 96.0;
+                let bound = roundings * f64::from(f32::EPSILON) / 2.0 * 3.0 * x[at / N] * w[at % N];
+                near(&format!("{format} {kind:?}, {at}"), live.into(), merged.into(), bound);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_row_has_its_own_adapter_and_others_have_none() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    let layer = Layer::new(&gpu, Format::Q4_0);
+    assert_eq!(layer.live(None), layer.plain(), "an empty place is an adapter");
+    layer.attach(0, low.lora(), 0.5);
+    layer.attach(2, low.bora(Order::RowCol), 1.5);
+    let all = |place: i32| layer.live(Some(&[place; M]));
+    let (first, last, none) = (all(0), all(2), all(-1));
+    assert_eq!(none, layer.plain(), "no adapter is an adapter");
+    assert_eq!(all(1), none, "an empty place is an adapter");
+    assert!(first.iter().zip(&none).all(|(a, b)| a != b) && last.iter().zip(&first).all(|(a, b)| a != b));
+    let index = [2, 0, 3, -1, i32::MIN, 0];
+    for (row, got) in layer.live(Some(&index)).chunks(N).enumerate() {
+        let want = match index[row] {
+            0 => &first,
+            2 => &last,
+            _ => &none,
+        };
+        assert_eq!(got, &want[row * N..][..N], "row {row}");
+    }
+}
+
+#[test]
+fn adapters_are_replaced_and_scaled_and_taken_away_without_memory_or_pipelines() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    let layer = Layer::new(&gpu, Format::Q4_0);
+    let (a, b) = (tensor(&gpu, &[2, K], 11), tensor(&gpu, &[N, 2], 12));
+    let swap = || {
+        layer.attach(0, low.lora(), 0.5);
+        let first = layer.live(None);
+        layer.scale(0, Some(1.0));
+        let twice = layer.live(None);
+        // Fewer ranks than before: nothing of the last adapter is left.
+        layer.attach(0, Kind::Lora { a: &a, b: &b }, 1.0);
+        let second = layer.live(None);
+        layer.attach(0, low.dora(), 1.0);
+        layer.attach(0, Kind::Lora { a: &a, b: &b }, 1.0);
+        assert_eq!(layer.live(None), second, "something of the last adapter is left");
+        layer.scale(0, None);
+        let none = layer.live(None);
+        layer.scale(0, Some(1.0));
+        assert_eq!(layer.live(None), none, "an empty place was scaled");
+        (first, twice, second, none)
+    };
+    let (first, twice, second, none) = swap();
+    assert_eq!(none, layer.plain(), "it is still there");
+    for at in 0..M * N {
+        // y = base + scale·delta, of numbers below 2^8 that are rounded some 60 times.
+        let (delta, double) = (first[at] - none[at], twice[at] - none[at]);
+        near("twice the scale", double.into(), 2.0 * f64::from(delta), 64.0 * 256.0 * f64::from(f32::EPSILON));
+    }
+    let fresh = Layer::new(&gpu, Format::Q4_0);
+    fresh.attach(0, Kind::Lora { a: &a, b: &b }, 1.0);
+    assert_eq!(fresh.live(None), second, "what was there before is seen");
+    let before = gpu.holdings();
+    assert_eq!(swap().2, second);
+    let after = gpu.holdings();
+    assert_eq!(before, after, "something was had for a swap");
+}
+
+#[test]
+fn bad_live_adapters_are_told_and_nothing_is_written() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    let layer = Layer::new(&gpu, Format::Q4_0);
+    let small = gpu.adapter_set([N, K], Room { magnitudes: Magnitudes::None, rank: 4, ..ROOM }).expect("a set");
+    let rows = gpu.adapter_set([N, K], Room { magnitudes: Magnitudes::Rows, ..ROOM }).expect("a set");
+    let other = gpu.adapter_set([K, N], ROOM).expect("a set");
+    let other_shape = |shape: &[usize]| tensor(&gpu, shape, 0);
+    let (a4, b4, block) = (other_shape(&[4, K]), other_shape(&[N, 4]), other_shape(&[15, 3, 3]));
+    let core = other_shape(&[1, N, K, 1]);
+    let cores = [&core];
+    let dora4 = Kind::Dora { a: &a4, b: &b4, magnitude: &low.row };
+    let told: Vec<(&AdapterSet, Kind<'_>, f32, usize, &str)> = vec![
+        (&small, low.lora(), 1.0, 0, "adapter_attach: the adapter has rank 5, but the set has room for 4"),
+        (&small, dora4, 1.0, 0, "adapter_attach: the adapter has magnitudes of rows, for which the set has no room"),
+        (
+            &rows,
+            low.bora(Order::RowCol),
+            1.0,
+            0,
+            "adapter_attach: the adapter has magnitudes of columns, for which the set has no room",
+        ),
+        (&other, low.lora(), 1.0, 0, "adapter_attach: the set is for [96, 45], but w0 is [45, 96]"),
+        (
+            &layer.set,
+            low.lora(),
+            1.0,
+            3,
+            "adapter_attach: place = 3, but it must be less than the adapters that the set has room for",
+        ),
+        (&layer.set, low.lora(), f32::INFINITY, 0, "adapter_attach: scale = inf, but it must be a finite number"),
+        (
+            &layer.set,
+            Kind::Bat { block: &block },
+            1.0,
+            0,
+            "adapter_attach: BAT multiplies the base, so that it must be merged",
+        ),
+        (
+            &layer.set,
+            Kind::Mpo { cores: &cores },
+            1.0,
+            0,
+            "adapter_attach: an MPO is of no low rank, so that it must be merged",
+        ),
+        (
+            &layer.set,
+            Kind::Loha { a1: &low.b, b1: &low.a, a2: &low.b, b2: &low.a },
+            1.0,
+            0,
+            "adapter_attach: the adapter has rank 25, but the set has room for 8",
+        ),
+    ];
+    for (set, kind, scale, place, text) in told {
+        let error = gpu.run(AdapterAttach::new(&layer.w0, kind, scale, set, place)).expect_err(text);
+        assert_eq!(error.to_string(), text);
+    }
+    let Layer { x, w0, set, y, .. } = &layer;
+    let plain = Linear::new(x, w0, y);
+    let (five, floats) = (gpu.zeros([5], Elem::I32).expect("a tensor"), gpu.zeros([M], Elem::F32).expect("a tensor"));
+    let told: Vec<(Linear<'_>, &str)> = vec![
+        (Linear { adapters: Some(&other), ..plain }, "linear: adapters are for [96, 45], but w is [45, 96]"),
+        (Linear { up_adapters: Some(set), ..plain }, "linear: up_adapters are given, but no second matrix"),
+        (
+            Linear { up: Some(w0), up_adapters: Some(set), ..plain },
+            "linear: up_adapters have magnitudes of columns, so that each matrix wants an x of its own",
+        ),
+        (Linear { adapter_index: Some(&five), ..plain }, "linear: adapter_index is given, but no adapters"),
+        (
+            Linear { adapters: Some(set), adapter_index: Some(&five), ..plain },
+            "linear: adapter_index has shape [5], but x has 6 rows",
+        ),
+        (
+            Linear { adapters: Some(set), adapter_index: Some(&floats), ..plain },
+            "linear: adapter_index is stored as f32, but must be i32",
+        ),
+    ];
+    for (layer, text) in told {
+        assert_eq!(gpu.run(layer).expect_err(text).to_string(), text);
+    }
+    for (name, room) in [
+        ("adapters", Room { adapters: 0, ..ROOM }),
+        ("rank", Room { rank: 0, ..ROOM }),
+        ("elem", Room { elem: Elem::I8, ..ROOM }),
+    ] {
+        let error = gpu.adapter_set([N, K], room).expect_err(name);
+        assert!(matches!(error, Error::Value { name: told, .. } if told == name), "{error}");
+    }
+    let error = AdapterSet::outline([1 << 30, 1 << 30], ROOM).expect_err("a set of an exabyte");
+    assert!(matches!(error, Error::Limit { .. }), "{error}");
+    assert!(read(&layer.y).iter().all(|v| *v == 0.0), "something was written");
+}
+
+// ---- of a model
+
+/// The weights of a model: N rows of K.
+const NAMES: [&str; 3] = ["m.0.q.weight", "m.0.k.weight", "m.1.q.weight"];
+
+struct Model {
+    gpu: Dispatcher,
+    weights: Vec<Weight>,
+    live: ModelAdapters,
+}
+
+impl Model {
+    fn new(gpu: &Dispatcher) -> Self {
+        let mut live = ModelAdapters::new(ROOM);
+        let weights: Vec<Weight> = (0..3).map(|i| weight(gpu, Format::Q4_0, &values(N * K, 30 + i))).collect();
+        for (name, w) in NAMES.iter().zip(&weights) {
+            live.add(gpu, name, w).expect("a set");
+        }
+        Self { gpu: gpu.clone(), weights, live }
+    }
+
+    /// What each weight makes of x with the adapters in a place.
+    fn outputs(&self, place: i32) -> Vec<Vec<f32>> {
+        let gpu = &self.gpu;
+        let (x, y) = (tensor(gpu, &[1, K], 20), gpu.zeros([1, N], Elem::F32).expect("a tensor"));
+        let index = gpu.upload_bytes(&place.to_le_bytes(), [1], Elem::I32).expect("an index");
+        let of = |(name, w): (&&str, &Weight)| {
+            let layer = Linear::new(&x, w, &y);
+            gpu.run(Linear { adapters: self.live.get(name), adapter_index: Some(&index), ..layer }).expect("a layer");
+            read(&y)
+        };
+        NAMES.iter().zip(&self.weights).map(of).collect()
+    }
+
+    fn record(&mut self, what: impl Fn(&mut ModelAdapters, &mut Recorder<wgpu::CommandEncoder>)) {
+        let mut recorder = self.gpu.record().expect("a recorder");
+        what(&mut self.live, &mut recorder);
+        recorder.submit().expect("a submission");
+    }
+}
+
+/// A file of PEFT: a LoRA of rank 2 for each of these modules.
+fn peft(modules: &[&str], dora: bool) -> Checkpoint<'static> {
+    let floats = |n: usize, seed: usize| values(n, seed).into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+    let mut tensors = Vec::new();
+    for (i, module) in modules.iter().enumerate() {
+        let name = |of: &str| format!("base_model.model.{module}.{of}");
+        tensors.push((name("lora_A.weight"), vec![2, K], floats(2 * K, 40 + i)));
+        tensors.push((name("lora_B.weight"), vec![N, 2], floats(N * 2, 50 + i)));
+        if dora {
+            tensors.push((name("lora_magnitude_vector"), vec![N], floats(N, 60 + i)));
+        }
+    }
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a tensor"))
+    });
+    let model = safetensors::serialize(views, None).expect("a file");
+    let config = format!(
+        r#"{{"peft_type":"LORA","r":2,"lora_alpha":3,"target_modules":["q","k"],"bias":"none","use_dora":{dora}}}"#
+    );
+    let files = [("adapter_model.safetensors", model), ("adapter_config.json", config.into_bytes())];
+    let files = files.map(|(name, bytes)| (name.to_owned(), Cow::Owned(bytes)));
+    Checkpoint::from_files(files.into_iter().collect()).expect("a checkpoint")
+}
+
+#[test]
+fn a_file_is_attached_to_a_model_and_swapped() {
+    let gpu = gpu();
+    let load = |modules: &[&str], dora| {
+        let file = peft(modules, dora);
+        gpu.load_adapters(file.adapters().expect("adapters").iter()).expect("tensors on the device")
+    };
+    let (first, second) = (load(&["m.0.q", "m.0.k"], false), load(&["m.1.q", "m.0.k"], true));
+    assert_eq!((first.rank(), first.weights().collect::<Vec<_>>()), (2, vec![NAMES[1], NAMES[0]]));
+    let mut model = Model::new(&gpu);
+    let plain = model.outputs(-1);
+    model.record(|live, recorder| live.attach(recorder, 1, &first, 1.0).expect("an adapter"));
+    assert_eq!(model.outputs(0), plain, "another place");
+    let with_first = model.outputs(1);
+    // By hand: the file's scale is 3/2.
+    let layer = Layer { w0: model.weights[0].clone(), x: tensor(&gpu, &[M, K], 20), ..Layer::new(&gpu, Format::Q4_0) };
+    let (a, b) = (tensor(&gpu, &[2, K], 40), tensor(&gpu, &[N, 2], 50));
+    layer.attach(0, Kind::Lora { a: &a, b: &b }, 1.5);
+    assert_eq!(with_first[0], layer.live(None)[..N], "another adapter than by hand");
+    assert!(with_first[1] != plain[1] && with_first[2] == plain[2], "the file has two weights");
+    // Another in the same place: nothing of the first is left at the weight that the second leaves alone.
+    model.record(|live, recorder| live.attach(recorder, 1, &second, 1.0).expect("an adapter"));
+    let with_second = model.outputs(1);
+    assert!(with_second[0] == plain[0] && with_second[2] != plain[2] && with_second[1] != with_first[1]);
+    // A factor and back, of an adapter with magnitudes and of one without.
+    for (adapter, want) in [(&second, &with_second), (&first, &with_first)] {
+        model.record(|live, recorder| live.attach(recorder, 1, adapter, 1.0).expect("an adapter"));
+        model.record(|live, recorder| live.scale(recorder, 1, 2.0).expect("a factor"));
+        assert_eq!(model.live.factor(1), Some(2.0));
+        let twice = model.outputs(1);
+        assert!(twice[1] != want[1]);
+        let mut fresh = Model::new(&gpu);
+        fresh.record(|live, recorder| live.attach(recorder, 1, adapter, 2.0).expect("an adapter"));
+        assert_eq!(fresh.outputs(1), twice, "a factor is as good as another attaching");
+        model.record(|live, recorder| live.scale(recorder, 1, 1.0).expect("a factor"));
+        assert_eq!(&model.outputs(1), want);
+    }
+    model.record(|live, recorder| live.detach(recorder, 1).expect("nothing"));
+    assert_eq!((model.outputs(1), model.live.factor(1)), (plain, None));
+}
+
+#[test]
+fn names_without_a_weight_are_listed_and_nothing_is_attached() {
+    let gpu = gpu();
+    let mut model = Model::new(&gpu);
+    let plain = model.outputs(-1);
+    let file = peft(&["m.0.q", "m.7.q", "m.8.k"], false);
+    let strange = gpu.load_adapters(file.adapters().expect("adapters").iter()).expect("tensors on the device");
+    let mut wrong = LoadedAdapter::default();
+    let (a, b) = (tensor(&gpu, &[9, K], 1), tensor(&gpu, &[N, 9], 2));
+    let low = Low::new(&gpu);
+    wrong.insert(NAMES[1], low.lora(), 1.0).expect("an adapter");
+    wrong.insert(NAMES[2], Kind::Lora { a: &a, b: &b }, 1.0).expect("an adapter");
+    let told = [
+        (0, &strange, 1.0, "model_adapters: 2 of 3 names match no weight: m.7.q.weight, m.8.k.weight"),
+        (
+            0,
+            &wrong,
+            1.0,
+            "model_adapters: the adapter of m.1.q.weight: adapter_attach: the adapter has rank 9, but the set has room for 8",
+        ),
+        (3, &wrong, 1.0, "model_adapters: place = 3, but it must be less than the adapters that there is room for"),
+        (0, &wrong, f32::NAN, "model_adapters: factor = NaN, but it must be a finite number"),
+    ];
+    for (place, adapter, factor, text) in told {
+        let mut recorder = gpu.record().expect("a recorder");
+        let error = model.live.attach(&mut recorder, place, adapter, factor).expect_err(text);
+        assert_eq!(error.to_string(), text);
+        assert_eq!(recorder.dispatches(), 0, "{text}");
+    }
+    let mut recorder = gpu.record().expect("a recorder");
+    let error = model.live.scale(&mut recorder, 0, 1.0).expect_err("an empty place");
+    assert_eq!(error.to_string(), "model_adapters: place 0 is empty");
+    let error = wrong.insert(NAMES[1], low.lora(), 1.0).expect_err("a second");
+    assert_eq!(error.to_string(), "model_adapters: there are two adapters of m.0.k.weight");
+    let error = model.live.add(&gpu, NAMES[0], &model.weights[0]).expect_err("a second");
+    assert_eq!(error.to_string(), "model_adapters: there are two weights m.0.q.weight");
+    assert_eq!(model.outputs(0), plain);
 }

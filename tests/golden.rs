@@ -16,8 +16,10 @@ use std::sync::Mutex;
 
 use golden_file::{Compare, attrs_of, packed_of, part_of};
 use golden_layer::LAYER;
+use gristmill::formats::Format;
 use gristmill::ops::depth::{Curve, Layer, Schedule};
 use gristmill::ops::quantize::QuantizeRows;
+use gristmill::proof::cases::attach;
 use gristmill::proof::{Attrs, Operands, Use, Value, build, is_known};
 use gristmill::{Dispatcher, Elem, Error, Op, Tensor, Weight};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -217,15 +219,21 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             true if op == "attention" => golden_attention::before(gpu, &mut tensors, &mut own, 0).map(|_| ()),
             _ => Ok(()),
         };
-        let told = first
-            .and_then(|()| weights())
-            .and_then(|weights| build(op, &own, &Operands { tensors, weights }, Run(gpu, None)));
+        let told = first.and_then(|()| weights()).and_then(|weights| {
+            let mut operands = Operands { tensors, weights, ..Operands::default() };
+            attach(Some(gpu), op, &own, &mut operands)?;
+            build(op, &own, &operands, Run(gpu, None))
+        });
         return match told {
             Err(_) => Ok(()),
             Ok(_) => Err(format!("no error, though {reason}").into()),
         };
     }
-    let mut operands = Operands { tensors, weights: weights()? };
+    let mut operands = Operands { tensors, weights: weights()?, ..Operands::default() };
+    if op == "adapter_linear" && !is_live(&operands.tensors) {
+        merge(gpu, &mut own, &mut operands)?;
+    }
+    attach(Some(gpu), op, &own, &mut operands)?;
     if let Some(Value::Number(bits)) = own.0.remove("act_bits").filter(|bits| *bits != Value::Number(0.0)) {
         quantize(gpu, &mut operands.tensors, bits)?;
     }
@@ -340,6 +348,29 @@ fn layer(
         Compare::Exact.check(&format!("{what}: keep"), &pollster::block_on(keep.read())?, &want("expect.keep")?)?;
         compare.check(&format!("{what}: y"), &pollster::block_on(y.read())?, &want("expect.y")?)?;
     }
+    Ok(())
+}
+
+/// The adapter is of a low rank.
+fn is_live(tensors: &BTreeMap<String, Tensor>) -> bool {
+    let blocks = tensors.get("miss_block").is_some_and(|block| block.shape().dims().len() == 3);
+    let rank = tensors.get("hada_w1_b").map_or(0, |b| b.shape().dims()[0]);
+    !blocks && rank * rank <= 256 && !tensors.contains_key("core.0")
+}
+
+/// An adapter that cannot be live is merged into the base, and the layer has no adapter.
+fn merge(gpu: &Dispatcher, own: &mut Attrs, operands: &mut Operands) -> Result<(), Failed> {
+    let layer = ["x", "y", "bias"];
+    let base = &operands.weights["w0"];
+    let y = gpu.zeros([base.n(), base.k()], Elem::F32)?;
+    let mut tensors = operands.tensors.clone();
+    tensors.retain(|role, _| !layer.contains(&role.as_str()));
+    tensors.insert("y".to_owned(), y.clone());
+    let merged = Operands { tensors, weights: operands.weights.clone(), ..Operands::default() };
+    build("adapter_merge", own, &merged, Run(gpu, None))?;
+    operands.weights.insert("w0".to_owned(), gpu.encode(&y, Format::Dense)?);
+    operands.tensors.retain(|role, _| layer.contains(&role.as_str()));
+    own.0.insert("kind".to_owned(), Value::Text("none".to_owned()));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use gristmill::adapters::{AdapterSet, AttachParams, Room};
 use gristmill::kv_steps::{CopyParams, NumbersParams, StateParams};
 use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
 use gristmill::ops::attention::AttentionParams;
@@ -17,7 +18,7 @@ use gristmill::ops::depth::{
     Choose, Combine, CombineParams, GRIDS, GRIDS_FOLD, Route, RouteParams, Select, SelectParams, SoftmaxParams, Take,
     TakeParams,
 };
-use gristmill::ops::linear::{Activation, DequantizeParams, EncodeParams, Linear, LinearParams};
+use gristmill::ops::linear::{Activation, DequantizeParams, DownParams, EncodeParams, Linear, LinearParams};
 use gristmill::ops::little::GatherParams;
 use gristmill::ops::norm::{HypersphereParams, NormParams, RmsNorm};
 use gristmill::ops::prepare::PrepareParams;
@@ -198,6 +199,13 @@ fn titled() -> Vec<(String, Asked)> {
         let asked = sweep::case(&name, Elem::F16);
         told(name, asked)
     });
+    let live = ["q4_0-dora-r16-m1", "q4_0-bora-r16-m1", "q4_0-eight-m8", "nf4-lora-r64-m512"].map(|name| {
+        let name = format!("adapter_linear/llama3-8b-q-{name}");
+        let asked = sweep::case(&name, Elem::F16);
+        told(name, asked)
+    });
+    let attached = sweep::attached().into_iter().filter(|(name, _)| name.contains("of [4096, 4096]"));
+    let attached = attached.map(|(title, asked)| told(title, asked));
     let whole = ["llama3-8b-q-task-3", "llama3-8b-q-model_stock-3", "xft-of-9"].map(|name| {
         let name = format!("weight_merge/{name}");
         let asked = sweep::case(&name, Elem::Bf16);
@@ -228,6 +236,8 @@ fn titled() -> Vec<(String, Asked)> {
         .chain(weights)
         .chain(skipping)
         .chain(merges)
+        .chain(live)
+        .chain(attached)
         .chain(whole)
         .chain(attention)
         .collect()
@@ -337,6 +347,11 @@ fn linear(step: &Step) -> LinearParams {
     *bytemuck::from_bytes(&step.params)
 }
 
+/// The params of a step that makes the terms of live adapters.
+fn terms(step: &Step) -> DownParams {
+    *bytemuck::from_bytes(&step.params)
+}
+
 /// The params of a step that decodes.
 fn decoding(step: &Step) -> DequantizeParams {
     *bytemuck::from_bytes(&step.params)
@@ -369,6 +384,19 @@ fn work(step: &Step) -> Work {
             let p: ContractParams = *bytemuck::from_bytes(&step.params);
             let [fold, alpha, n, k, rest_n, rest_k] = [p.fold, p.alpha, p.n, p.k, p.rest_n, p.rest_k].map(u64::from);
             return Work { fold, rows: alpha * n * rest_n, len: k * rest_k, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        "adapter/attach" => {
+            let p: AttachParams = *bytemuck::from_bytes(&step.params);
+            let [fold, n, k, pairs] = [p.fold, p.n, p.k, p.ranks.div_ceil(2)].map(u64::from);
+            // Eights of a, if it is stored, and of b.
+            let of_a = if p.every > 0 { 0 } else { 2 * pairs * k.div_ceil(8) };
+            return Work { fold, rows: of_a + n.div_ceil(4) * pairs, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+        }
+        "adapter/header" => return Work { fold: 1, rows: 1, len: 1, slices: 1, y0: 0, row0: (0, 1) },
+        "adapter/down" => {
+            let p = terms(step);
+            let [fold, rows, len] = [p.fold, p.m, p.pool.pairs / 2].map(u64::from);
+            return Work { fold, rows, len, slices: 1, y0: 0, row0: (0, 1) };
         }
         kernel if kernel.starts_with("adapter/") => {
             let p: AdapterParams = *bytemuck::from_bytes(&step.params);
@@ -547,8 +575,10 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "depth/select_count" | "depth/select_sum" | "depth/select_place" => (rows * slices, 1, 256),
         "depth/select_naive" | "depth/select_naive_place" => (rows * len, 64, 64),
         "depth/select_grids" => (1, 1, 64),
-        "adapter/factors" => (rows, 64, 64),
+        "adapter/factors" | "adapter/attach" => (rows, 64, 64),
         "adapter/contract" => (rows * len, 64, 64),
+        "adapter/header" => (1, 1, 1),
+        "adapter/down" => (rows.div_ceil(constant("ROWS")) * len, 1, constant("LANES")),
         kernel @ ("adapter/merge" | "adapter/encode" | "adapter/row_norms" | "adapter/col_norms") => {
             let lanes = constant("LANE_COUNT");
             // Tiles of 256 columns.
@@ -617,8 +647,26 @@ fn check_layer(who: &str, asked: &Asked, plan: &Plan) {
     // Of each part of a weight, its first row and the rows that were asked of it.
     let mut parts = BTreeMap::new();
     let mut size = (0, 0);
+    // Of the terms of live adapters, the pool, the rows of x, the first word, and the words of a row.
+    let mut made: Vec<(Source, u64, u64, u64, u64)> = Vec::new();
     for (i, step) in plan.steps.iter().enumerate() {
         let who = format!("{who}, step {}", step.key);
+        let bound =
+            |step: &Step, binding| step.binds.iter().find(|b| b.binding == binding).map(|b| (b.source, b.access));
+        if step.key.kernel == "adapter/down" {
+            let p = terms(step);
+            let x = begins(asked, step, 1, p.x0).unwrap_or_else(|| panic!("{who}: x is not bound"));
+            let row0 = x / u64::from(p.k);
+            assert_eq!(
+                (x, begins(asked, step, 2, p.index0).unwrap_or(row0)),
+                (row0 * u64::from(p.k), row0),
+                "{who}: rows"
+            );
+            assert_eq!(bound(step, 4), Some((Source::Scratch(0), Access::Write)), "{who}: terms");
+            let (pool, _) = bound(step, 3).unwrap_or_else(|| panic!("{who}: no pool"));
+            made.push((pool, row0, row0 + u64::from(p.m), p.pool.terms.into(), 4 + 2 * u64::from(p.pool.pairs)));
+            continue;
+        }
         let p = linear(step);
         let [m, n, k, n0, n1] = [p.m, p.n, p.k, p.n0, p.n1].map(u64::from);
         assert!(n0 < n1 && n1 <= n && m > 0, "{who}: {m} rows of outputs {n0} to {n1} of {n}");
@@ -632,6 +680,17 @@ fn check_layer(who: &str, asked: &Asked, plan: &Plan) {
             assert_eq!(at, row0 * width, "{who}: x begins at row {row0}, {name} elsewhere");
         }
         assert_eq!(begins(asked, step, 2, p.bias0).unwrap_or(0), 0, "{who}: the bias");
+        for (binding, at) in [(10, p.live), (11, p.up_live)] {
+            let Some((pool, _)) = bound(step, binding) else { continue };
+            let words = 4 + 2 * u64::from(at.pairs);
+            // Steps that make them follow each other, wherever this one begins.
+            let here = made
+                .iter()
+                .filter(|t| t.0 == pool && t.4 == words && t.3 + row0 * words == u64::from(at.terms) + t.1 * words);
+            let rows: u64 = here.map(|t| t.2.min(row0 + m).saturating_sub(t.1.max(row0))).sum();
+            assert_eq!(rows, m, "{who}: rows of terms from row {row0} on");
+            assert_eq!(bound(step, 12), Some((Source::Scratch(0), Access::Read)), "{who}: terms");
+        }
         for (binding, at) in [(6, p.w), (7, p.up)] {
             let Some(bind) = step.binds.iter().find(|b| b.binding == binding) else { continue };
             let Source::Operand(part) = bind.source else { panic!("{who}: a weight is scratch") };
@@ -647,10 +706,12 @@ fn check_layer(who: &str, asked: &Asked, plan: &Plan) {
                 let same = |b: &&gristmill::plan::Bind| b.binding == 8 && b.access == access;
                 step.binds.iter().find(same).map(|b| (b.source, b.size_bytes))
             };
-            assert_eq!(scratch(step, Access::Write), Some((Source::Scratch(0), bytes)), "{who}: the sums of slices");
+            // Before them come the terms of live adapters.
+            let sums = Source::Scratch(usize::from(!made.is_empty()));
+            assert_eq!(scratch(step, Access::Write), Some((sums, bytes)), "{who}: the sums of slices");
             let next = plan.steps.get(i + 1).unwrap_or_else(|| panic!("{who}: nothing merges"));
             assert_eq!(next.key.kernel, "linear/merge", "{who}");
-            assert_eq!(scratch(next, Access::Read), Some((Source::Scratch(0), bytes)), "{who}: what is merged");
+            assert_eq!(scratch(next, Access::Read), Some((sums, bytes)), "{who}: what is merged");
             let to = linear(next);
             assert_eq!((to.slices, to.m, to.n0, to.n1), (p.slices, p.m, p.n0, p.n1), "{who}: what is merged");
             continue;
@@ -1003,7 +1064,7 @@ fn check(who: &str, asked: &Asked, caps: &Caps, plan: &Plan) {
         _ => {}
     }
     // They write rows that no order tells.
-    let scattered = ["qkv_prologue", "kv_copy", "kv_state"].contains(&plan.op);
+    let scattered = ["qkv_prologue", "kv_copy", "kv_state", "adapter_attach", "adapter_scale"].contains(&plan.op);
     let mut rows_seen = 0;
     for step in &plan.steps {
         let who = format!("{who}, step {}", step.key);
@@ -1221,6 +1282,39 @@ fn huge_problems_are_split_by_rows() {
         }
     }
     assert!(split > 500, "only {split} plans were split");
+}
+
+#[test]
+fn layers_with_live_adapters_are_split() {
+    let enabling = enabling();
+    let outline = |dims: &[usize], elem| gristmill::Tensor::outline(dims, elem).expect("an outline");
+    let (m, n, k) = (100_000, 50, 640);
+    let w = gristmill::Weight::outline(&sweep::weight("q4_0", Elem::F32, k), n).expect("a weight");
+    let (x, y, index) = (outline(&[m, k], Elem::F32), outline(&[m, n], Elem::F32), outline(&[m], Elem::I32));
+    let room = Room { adapters: 3, ..Room::new(9) };
+    let set = AdapterSet::outline([n, k], room).expect("a set");
+    let layer = Linear { adapters: Some(&set), adapter_index: Some(&index), ..Linear::new(&x, &w, &y) };
+    let gated = Linear { up: Some(&w), up_adapters: Some(&set), ..layer };
+    for (name, layer, matrices) in [("one matrix", layer, 1), ("two matrices", gated, 2)] {
+        let asked = Asked::of(&layer).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for (device, caps) in described() {
+            let who = format!("live adapters of {name} on {device}");
+            let parts = if caps.storage_binding_bytes < 4 * (m * k) as u64 { 2 } else { 1 };
+            for plan in check_all(&who, &asked, &caps, &enabling) {
+                let down = plan.steps.iter().filter(|step| step.key.kernel == "adapter/down").count();
+                assert_eq!(down, parts * matrices, "{who} by {}: steps that make terms", plan.name);
+            }
+        }
+    }
+    // A decode step is two dispatches, by every plan for few rows.
+    let (x, y) = (outline(&[1, k], Elem::F16), outline(&[1, n], Elem::F16));
+    let layer = Linear { adapters: Some(&set), ..Linear::new(&x, &w, &y) };
+    let asked = Asked::of(&layer).unwrap_or_else(|e| panic!("{e}"));
+    for (device, caps) in described() {
+        let plans = check_all(&format!("a decode step on {device}"), &asked, &caps, &enabling);
+        let few: Vec<_> = plans.iter().filter(|plan| plan.name.starts_with("gemv")).collect();
+        assert!(!few.is_empty() && few.iter().all(|plan| plan.steps.len() == 2), "a decode step on {device}");
+    }
 }
 
 #[test]

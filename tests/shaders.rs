@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gristmill::adapters::{AttachParams, HeaderParams, PoolAt};
 use gristmill::dispatch::{MatrixProbe, ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
 use gristmill::kv::{KvAt, KvPlace};
@@ -23,7 +24,7 @@ use gristmill::ops::attention::prologue::PrologueParams;
 use gristmill::ops::attention::rope::RopeParams;
 use gristmill::ops::counted::{GridsParams, GridsStep};
 use gristmill::ops::depth::{CombineParams, RouteParams, SelectParams, SoftmaxParams, TakeParams};
-use gristmill::ops::linear::{DequantizeParams, EncodeParams, LinearParams};
+use gristmill::ops::linear::{DequantizeParams, DownParams, EncodeParams, LinearParams};
 use gristmill::ops::little::{GatherParams, GatherPart};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
@@ -45,6 +46,10 @@ type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usi
 const PARAMS: &[Layout] = &[
     ("adapter_Params", AdapterParams::FIELDS, size_of::<AdapterParams>()),
     ("factors_Params", FactorsParams::FIELDS, size_of::<FactorsParams>()),
+    ("attach_Params", AttachParams::FIELDS, size_of::<AttachParams>()),
+    ("header_Params", HeaderParams::FIELDS, size_of::<HeaderParams>()),
+    ("down_Params", DownParams::FIELDS, size_of::<DownParams>()),
+    ("pool_At", PoolAt::FIELDS, size_of::<PoolAt>()),
     ("contract_Params", ContractParams::FIELDS, size_of::<ContractParams>()),
     ("attention_Params", AttentionParams::FIELDS, size_of::<AttentionParams>()),
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),

@@ -12,10 +12,18 @@ fn few_outputs(id: u32, lane: u32) -> u32 {
     return linear_params.n0 + (id / linear_params.slices * few_TEAMS + lane / LANES) * 4u;
 }
 
-// Sums over lanes, and stores: whole sums finished, those of a slice by themselves. All lanes call it.
+// Sums over lanes, and stores: whole sums finished, those of a slice by themselves. All lanes call it. What live adapters add, lanes add
+// in turn, a pair of ranks each, so that the sums over lanes bring it together.
 fn few_store(slice: u32, lane: u32, n: u32, sums: array<vec4<f32>, ROWS>, up_sums: array<vec4<f32>, ROWS>) {
     var of_w = sums;
     var of_up = up_sums;
+    if (!parts_ON && (live_w_ON || live_up_ON) && n < linear_params.n1) {
+        for (var m = 0u; m < ROWS; m++) {
+            if (m >= linear_params.m) { break; }
+            if (live_w_ON) { of_w[m] += live_w_sum4(linear_params.live, m, n, lane % LANES, LANES); }
+            if (GATED && live_up_ON) { of_up[m] += live_up_sum4(linear_params.up_live, m, n, lane % LANES, LANES); }
+        }
+    }
     for (var m = 0u; m < ROWS; m++) {
         let sum = reduce_sum4(of_w[m], lane);
         var up_sum = vec4<f32>();

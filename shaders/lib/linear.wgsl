@@ -2,11 +2,18 @@
 //
 //     y = residual + row_scale ⊙ activation(x·wᵀ + bias) [⊙ (x·upᵀ)]
 //
-// Where x is int8 codes, x_scale stands before x in both products.
+// Where x is int8 codes, x_scale stands before x in both products. Where adapters are applied live, x·wᵀ is
+//
+//     rows ⊙ ((cols ⊙ x)·wᵀ + terms·bᵀ)
+//
+// with the factors and b of each row's own adapter (slot/live), and terms that adapter/down has made.
 #import weight
+#import pool
 struct linear_Params {
     w: weight_At,
     up: weight_At,
+    live: pool_At,    // adapters of the weight
+    up_live: pool_At, // and of the second
     fold: u32,      // the grid's x
     m: u32,         // rows of x in this dispatch
     n: u32,         // outputs of a row of y
@@ -35,14 +42,25 @@ struct linear_Params {
 #slot w @binding(6)         // [N, K]
 #slot up @binding(7)        // [N, K]
 #slot code_scale @binding(9) // [M]
+#slot live_w @binding(10)    // [adapters of w]
+#slot live_up @binding(11)   // [adapters of up]
+#slot terms @binding(12)     // [M, 4 + ranks], and the same for up
 #slot activation
 
 // Four inputs of row m from k on; zeros past the end.
 fn linear_x4(m: u32, k: u32) -> vec4<f32> {
     let i = linear_params.x0 + m * linear_params.k + k;
-    if (!TAIL) { return x_load4(i, 4u); }
-    if (k >= linear_params.k) { return vec4<f32>(); }
-    return x_load4(i, min(linear_params.k - k, 4u));
+    if (TAIL && k >= linear_params.k) { return vec4<f32>(); }
+    var count = 4u;
+    if (TAIL) { count = min(linear_params.k - k, 4u); }
+    let v = x_load4(i, count);
+    if (!live_w_COLS) { return v; }
+    return v * live_w_cols4(linear_params.live, m, k);
+}
+
+// A word of what adapter/down has made.
+fn linear_term(i: u32) -> u32 {
+    return terms_word(i);
 }
 
 // Four weights from k on without what lies past the end, which may be anything.
@@ -52,7 +70,9 @@ fn linear_keep4(v: vec4<f32>, k: u32) -> vec4<f32> {
 }
 
 fn linear_input(m: u32, k: u32) -> f32 {
-    return x_load1(linear_params.x0 + m * linear_params.k + k);
+    let v = x_load1(linear_params.x0 + m * linear_params.k + k);
+    if (!live_w_COLS) { return v; }
+    return v * live_w_cols4(linear_params.live, m, k)[k % 4u];
 }
 
 // What the side list of row n adds to the sum of row m.
@@ -81,16 +101,30 @@ fn linear_rows(n: u32) -> vec4<u32> {
     return min(vec4<u32>(n, n + 1u, n + 2u, n + 3u), vec4<u32>(linear_params.n1 - 1u));
 }
 
-// Finishes and stores outputs n … n + 3 of row m, of which there may be fewer.
+// What the adapter of row m adds to the sums of outputs n … n + 3: all its ranks.
+fn linear_live4(m: u32, n: u32) -> vec4<f32> {
+    if (!live_w_ON || m >= linear_params.m || n >= linear_params.n1) { return vec4<f32>(); }
+    return live_w_sum4(linear_params.live, m, n, 0u, 1u);
+}
+
+fn linear_up_live4(m: u32, n: u32) -> vec4<f32> {
+    if (!live_up_ON || m >= linear_params.m || n >= linear_params.n1) { return vec4<f32>(); }
+    return live_up_sum4(linear_params.up_live, m, n, 0u, 1u);
+}
+
+// Finishes and stores outputs n … n + 3 of row m, of which there may be fewer. What live adapters add is in the sums.
 fn linear_store4(m: u32, n: u32, sums: vec4<f32>, up_sums: vec4<f32>) {
     if (m >= linear_params.m || n >= linear_params.n1) { return; }
     let count = min(linear_params.n1 - n, 4u);
     let rows = linear_rows(n);
     let x_scale = code_scale_load1(linear_params.x_scale0 + m);
-    let whole = x_scale * (sums + vec4<f32>(linear_side(m, rows.x), linear_side(m, rows.y), linear_side(m, rows.z), linear_side(m, rows.w)));
+    var whole = x_scale * (sums + vec4<f32>(linear_side(m, rows.x), linear_side(m, rows.y), linear_side(m, rows.z), linear_side(m, rows.w)));
+    if (live_w_ROWS) { whole *= live_w_rows4(linear_params.live, m, n); }
     var v = activation_of(whole + bias_load4(linear_params.bias0 + n, count));
     if (GATED) {
-        v *= x_scale * (up_sums + vec4<f32>(linear_up_side(m, rows.x), linear_up_side(m, rows.y), linear_up_side(m, rows.z), linear_up_side(m, rows.w)));
+        var up = x_scale * (up_sums + vec4<f32>(linear_up_side(m, rows.x), linear_up_side(m, rows.y), linear_up_side(m, rows.z), linear_up_side(m, rows.w)));
+        if (live_up_ROWS) { up *= live_up_rows4(linear_params.up_live, m, n); }
+        v *= up;
     }
     let i = m * linear_params.n + n;
     v = v * row_scale_load1(linear_params.row_scale0 + m) + residual_load4(linear_params.residual0 + i, count);

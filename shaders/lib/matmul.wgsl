@@ -29,10 +29,10 @@ fn matmul_store(origin: vec2<u32>, slice: u32, lane: u32, sums: array<vec4<f32>,
     for (var r = 0u; r < LANE_ROWS; r++) {
         let m = origin.x + lane / matmul_LANES_X * LANE_ROWS + r;
         if (GATED) {
-            slices_store4(slice, m, n, all[r * 2u], all[r * 2u + 1u]);
+            slices_store4(slice, m, n, all[r * 2u] + slices_live4(m, n), all[r * 2u + 1u] + slices_up_live4(m, n));
         } else {
-            slices_store4(slice, m, n, all[r * 2u], vec4<f32>());
-            slices_store4(slice, m, n + matmul_HALF, all[r * 2u + 1u], vec4<f32>());
+            slices_store4(slice, m, n, all[r * 2u] + slices_live4(m, n), vec4<f32>());
+            slices_store4(slice, m, n + matmul_HALF, all[r * 2u + 1u] + slices_live4(m, n + matmul_HALF), vec4<f32>());
         }
     }
 }

@@ -15,6 +15,17 @@ fn slices_blocks(slice: u32) -> vec2<u32> {
     return vec2<u32>(first, min(first + each, blocks));
 }
 
+// What the adapter of row m adds to whole sums of outputs n … n + 3. To those of slices linear/merge adds it.
+fn slices_live4(m: u32, n: u32) -> vec4<f32> {
+    if (parts_ON) { return vec4<f32>(); }
+    return linear_live4(m, n);
+}
+
+fn slices_up_live4(m: u32, n: u32) -> vec4<f32> {
+    if (parts_ON) { return vec4<f32>(); }
+    return linear_up_live4(m, n);
+}
+
 // Stores outputs n … n + 3 of row m: whole sums finished, those of a slice by themselves.
 fn slices_store4(slice: u32, m: u32, n: u32, sums: vec4<f32>, up_sums: vec4<f32>) {
     if (!parts_ON) {

@@ -17,5 +17,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += parts[slice * matrices * all + id];
         if (GATED) { up_sum += parts[(slice * 2u + 1u) * all + id]; }
     }
-    linear_store4(id / quads, linear_params.n0 + id % quads * 4u, sum, up_sum);
+    let m = id / quads;
+    let n = linear_params.n0 + id % quads * 4u;
+    linear_store4(m, n, sum + linear_live4(m, n), up_sum + linear_up_live4(m, n));
 }

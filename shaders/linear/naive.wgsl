@@ -37,5 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    for (var i = 0u; i < ROWS; i++) { linear_store4(m0 + i, n, sums[i], up_sums[i]); }
+    for (var i = 0u; i < ROWS; i++) {
+        linear_store4(m0 + i, n, sums[i] + linear_live4(m0 + i, n), up_sums[i] + linear_up_live4(m0 + i, n));
+    }
 }

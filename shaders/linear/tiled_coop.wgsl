@@ -229,9 +229,10 @@ fn main(
             let col = v % (matmul_OUTPUTS / 4u) * 4u;
             let m = origin.x + row_of(band, row);
             if (GATED) {
-                slices_store4(slice, m, origin.y + col, sums4(band, row, col), sums4(band, row, col + matmul_HALF));
+                let up = sums4(band, row, col + matmul_HALF) + slices_up_live4(m, origin.y + col);
+                slices_store4(slice, m, origin.y + col, sums4(band, row, col) + slices_live4(m, origin.y + col), up);
             } else {
-                slices_store4(slice, m, origin.y + col, sums4(band, row, col), vec4<f32>());
+                slices_store4(slice, m, origin.y + col, sums4(band, row, col) + slices_live4(m, origin.y + col), vec4<f32>());
             }
         }
         workgroupBarrier();

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Attrs, cases};
+use crate::adapters::AdapterSet;
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::adapter::AdapterMergeProblem;
@@ -42,6 +43,8 @@ pub struct Operands {
     pub tensors: BTreeMap<String, Tensor>,
     /// Weights.
     pub weights: BTreeMap<String, Weight>,
+    /// Sets of live adapters.
+    pub sets: BTreeMap<String, AdapterSet>,
 }
 
 /// The operands of an op by role; notes which were asked for.
@@ -52,6 +55,17 @@ pub struct Roles<'a> {
 }
 
 impl<'a> Roles<'a> {
+    /// Of an op that is to be built of these.
+    pub(super) fn over(op: &'static str, operands: &'a Operands) -> Self {
+        Self { op, operands, used: RefCell::default() }
+    }
+
+    /// A set of live adapters that may be absent.
+    pub fn maybe_set(&self, role: &'static str) -> Option<&'a AdapterSet> {
+        self.used.borrow_mut().insert(role);
+        self.operands.sets.get(role)
+    }
+
     /// A tensor that may be absent.
     pub fn maybe(&self, role: &'static str) -> Option<&'a Tensor> {
         self.used.borrow_mut().insert(role);
@@ -86,8 +100,8 @@ impl<'a> Roles<'a> {
     /// A tensor whose role the op does not know.
     pub fn finish(self) -> Result<()> {
         let used = self.used.borrow();
-        let Operands { tensors, weights } = self.operands;
-        match tensors.keys().chain(weights.keys()).find(|role| !used.contains(role.as_str())) {
+        let Operands { tensors, weights, sets } = self.operands;
+        match tensors.keys().chain(weights.keys()).chain(sets.keys()).find(|role| !used.contains(role.as_str())) {
             None => Ok(()),
             Some(role) => Err(shape_error!(self.op, "there is no operand {role}")),
         }
@@ -107,7 +121,7 @@ pub fn build<U: Use>(op: &str, attrs: &Attrs, operands: &Operands, user: U) -> R
     let Some(op) = cases::OPS.iter().find(|name| **name == op) else {
         return Err(unknown(op));
     };
-    let roles = Roles { op, operands, used: RefCell::default() };
+    let roles = Roles::over(op, operands);
     let (mut user, mut out) = (Some(user), None);
     cases::build(op, attrs, roles, &mut |op| {
         out = user.take().map(|user| user.with(&op)).transpose()?;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::cases::{Case, ONLY_PAGE, Stored, Values};
+use super::cases::{Case, ONLY_PAGE, Stored, Values, attach};
 use super::measure::COPIES_MOST;
 use super::{Attrs, Expected, Operands, Outcome, Use, build, compare};
+use crate::adapters::AdapterSet;
 use crate::caps::Caps;
 use crate::dispatch::Dispatcher;
 use crate::error::Result;
@@ -119,11 +120,13 @@ impl Prepared {
             tensors.insert(output.role.to_owned(), all.view(skew, &output.shape)?);
             whole.insert(output.role.to_owned(), all);
         }
+        let mut operands = Operands { tensors, weights, ..Operands::default() };
+        attach(Some(gpu), case.op, &case.attrs, &mut operands)?;
         Ok(Self {
             gpu: gpu.clone(),
             op: case.op,
             attrs: case.attrs.clone(),
-            operands: Operands { tensors, weights },
+            operands,
             whole,
             outputs: case.outputs.iter().map(|o| o.role).collect(),
             before: Vec::new(),
@@ -225,8 +228,12 @@ impl Prepared {
         for (role, weight) in &self.operands.weights {
             tensors.extend(weight.chunks().iter().enumerate().map(|(i, chunk)| (part(role, i), chunk.clone())));
         }
+        tensors.extend(self.operands.sets.iter().map(|(role, set)| (part(role, 0), set.pool().clone())));
         let of = |mut tensors: BTreeMap<String, Tensor>| {
-            let mut weights = BTreeMap::new();
+            let (mut weights, mut sets) = (BTreeMap::new(), BTreeMap::new());
+            for (role, set) in &self.operands.sets {
+                sets.extend(tensors.remove(&part(role, 0)).map(|pool| (role.clone(), set.over(pool))));
+            }
             for (role, weight) in &self.operands.weights {
                 let chunks = (0..weight.chunks().len()).filter_map(|i| tensors.remove(&part(role, i))).collect();
                 weights.insert(role.clone(), weight.over(chunks));
@@ -235,7 +242,7 @@ impl Prepared {
                 gpu: self.gpu.clone(),
                 op: self.op,
                 attrs: self.attrs.clone(),
-                operands: Operands { tensors, weights },
+                operands: Operands { tensors, weights, sets },
                 whole: BTreeMap::new(),
                 outputs: Vec::new(),
                 before: Vec::new(),
@@ -247,8 +254,9 @@ impl Prepared {
 
     /// The bytes that the op must move at least: every operand once.
     pub fn bytes(&self) -> u64 {
-        let Operands { tensors, weights } = &self.operands;
-        tensors.values().map(Tensor::bytes).chain(weights.values().map(Weight::bytes)).sum()
+        let Operands { tensors, weights, sets } = &self.operands;
+        let sets = sets.values().map(AdapterSet::bytes);
+        tensors.values().map(Tensor::bytes).chain(weights.values().map(Weight::bytes)).chain(sets).sum()
     }
 }
 
@@ -283,7 +291,9 @@ impl Case {
         for (role, shape, stored) in inputs.chain(outputs) {
             outlines.insert(role.to_owned(), stored.outline(shape, storage, self.skew)?);
         }
-        build(self.op, &self.attrs, &Operands { tensors: outlines, weights: self.outlines()? }, Plans(caps))
+        let mut operands = Operands { tensors: outlines, weights: self.outlines()?, ..Operands::default() };
+        attach(None, self.op, &self.attrs, &mut operands)?;
+        build(self.op, &self.attrs, &operands, Plans(caps))
     }
 }
 

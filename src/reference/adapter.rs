@@ -103,9 +103,9 @@ pub fn adapter_merge(w0: &Array, adapter: &Adapter<'_>, scale: f64, unit: f64, e
     v
 }
 
-/// Rows (or columns) of `[…,width]` by their magnitudes: `m·V/‖V‖`, 0 where the norm is 0. A norm is off by `error` of itself beside
-/// what its numbers make of it.
-pub fn magnitudes(v: &Judged, width: usize, m: &Array, rows: bool, unit: f64, error: f64) -> Judged {
+/// What each row (or column) of `[…,width]` is multiplied with, so that its norm is its magnitude: `m/‖V‖`, 0 where the norm is 0; and by how
+/// much of itself it is off. A norm is off by `error` of itself beside what its numbers make of it.
+pub fn magnitude_factors(v: &Judged, width: usize, m: &Array, rows: bool, unit: f64, error: f64) -> Vec<(f64, f64)> {
     let place = |i: usize| if rows { i / width } else { i % width };
     let norms = |data: &[f64]| {
         let mut squares = vec![0.0; m.data.len()];
@@ -113,13 +113,57 @@ pub fn magnitudes(v: &Judged, width: usize, m: &Array, rows: bool, unit: f64, er
         squares.into_iter().map(f64::sqrt).collect::<Vec<_>>()
     };
     let (norm, wrong) = (norms(&v.data), norms(&v.error));
+    let of = |((m, norm), wrong): ((&f64, f64), f64)| {
+        if norm == 0.0 { (0.0, error + 2.0 * unit) } else { (m / norm, wrong / norm + error + 2.0 * unit) }
+    };
+    m.data.iter().zip(norm).zip(wrong).map(of).collect()
+}
+
+/// Rows (or columns) of `[…,width]` by their magnitudes: each by its factor.
+pub fn magnitudes(v: &Judged, width: usize, m: &Array, rows: bool, unit: f64, error: f64) -> Judged {
+    let factors = magnitude_factors(v, width, m, rows, unit, error);
     let mut out = Judged { data: Vec::new(), error: Vec::new() };
     for (i, (value, off)) in v.data.iter().zip(&v.error).enumerate() {
-        let at = place(i);
-        let factor = if norm[at] == 0.0 { 0.0 } else { m.data[at] / norm[at] };
-        let relative = if norm[at] == 0.0 { 0.0 } else { wrong[at] / norm[at] } + error + 2.0 * unit;
+        let (factor, relative) = factors[if rows { i / width } else { i % width }];
         out.data.push(value * factor);
         out.error.push((off + value.abs() * relative) * factor.abs());
     }
     out
+}
+
+/// The delta as a product `b[N,R]·a[R,K]` without its scale, where it is of low rank: MiSS as its block and the inputs that each of its rows
+/// takes, LoHa as all products of a rank of the one and a rank of the other.
+pub fn low_rank(adapter: &Adapter<'_>, [n, k]: [usize; 2]) -> Option<(Array, Array)> {
+    let matrix = |rows: usize, cols: usize, of: &dyn Fn(usize, usize) -> f64| Array {
+        shape: vec![rows, cols],
+        data: (0..rows * cols).map(|i| of(i / cols, i % cols)).collect(),
+    };
+    match adapter {
+        Adapter::Lora { a, b } => Some(((*a).clone(), (*b).clone())),
+        Adapter::Miss { block } => {
+            let (rank, wide) = (block.shape[0], block.shape[1]);
+            let a = matrix(rank, k, &|r, k| if k % rank == r { 1.0 } else { 0.0 });
+            Some((a, matrix(n, rank, &|n, r| block.data[r * wide + n % wide])))
+        }
+        Adapter::Loha { a1, b1, a2, b2 } => {
+            let rank = b1.shape[0];
+            let a = matrix(rank * rank, k, &|r, i| b1.data[r / rank * k + i] * b2.data[r % rank * k + i]);
+            let b = matrix(n, rank * rank, &|i, r| a1.data[i * rank + r / rank] * a2.data[i * rank + r % rank]);
+            Some((a, b))
+        }
+        Adapter::Bat { .. } | Adapter::Mpo { .. } => None,
+    }
+}
+
+/// A row of x with a live adapter: `base + scale·(x·aᵀ)·bᵀ`, where `base` is the row of `x·w0ᵀ`; and beside each output the sum of the magnitudes
+/// that the adapter adds. Factors of columns stand before x, and those of rows before all of it.
+pub fn adapter_linear(x: &[f64], base: &[f64], a: &Array, b: &Array, scale: f64) -> Vec<(f64, f64)> {
+    let terms: Vec<_> = a.data.chunks(x.len()).map(|a| sum(x.iter().zip(a).map(|(x, a)| x * a))).collect();
+    let of = |(n, base): (usize, &f64)| {
+        let b = &b.data[n * terms.len()..][..terms.len()];
+        let (delta, _) = sum(b.iter().zip(&terms).map(|(b, t)| b * t.0));
+        let (size, _) = sum(b.iter().zip(&terms).map(|(b, t)| b.abs() * t.1));
+        (base + scale * delta, scale.abs() * size)
+    };
+    base.iter().enumerate().map(of).collect()
 }

@@ -14,7 +14,7 @@ mod quantize;
 mod rope;
 mod weight_merge;
 
-pub use adapter::{Adapter, Judged, adapter_merge, magnitudes};
+pub use adapter::{Adapter, Judged, adapter_linear, adapter_merge, low_rank, magnitude_factors, magnitudes};
 pub use attention::{Attended, Attention, HeadMix, Seen, attention};
 pub use decoder::{DecoderLayer, Matrix, decoder_layer};
 pub use depth::{Selected, gates, mod_combine, mod_route, mod_select, mod_take};

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(clippy::panic, reason = "a test fails by it")]
 
+use gristmill::adapters::{AdapterAttach, AdapterScale};
 use gristmill::formats::{Dtype, Format, Packed, Part};
 use gristmill::kv_steps::{KvCopy, KvNumbers, KvState};
 use gristmill::ops::adapter::{self, AdapterMerge};
@@ -20,7 +21,8 @@ pub use gristmill::proof::cases::pairs;
 use gristmill::proof::cases::{self, Case, Fill};
 use gristmill::proof::{Attrs, Operands, Use, build};
 use gristmill::{
-    Caps, DeviceKind, Elem, KvFormat, KvRows, Op, Plan, Problem, Result, Subgroups, Target, Tensor, Weight,
+    AdapterSet, Caps, DeviceKind, Elem, KvFormat, KvRows, Magnitudes, Op, Plan, Problem, Result, Room, Subgroups,
+    Target, Tensor, Weight,
 };
 
 /// Which op, with the switches that change what is composed.
@@ -143,7 +145,9 @@ impl Asked {
         for (role, shape, stored) in inputs.chain(outputs) {
             tensors.insert(role.to_owned(), stored.outline(shape, storage, case.skew)?);
         }
-        build(case.op, &case.attrs, &Operands { tensors, weights: case.outlines()? }, Asking)
+        let mut operands = Operands { tensors, weights: case.outlines()?, ..Operands::default() };
+        cases::attach(None, case.op, &case.attrs, &mut operands)?;
+        build(case.op, &case.attrs, &operands, Asking)
     }
 }
 
@@ -152,6 +156,44 @@ pub fn case(name: &str, storage: Elem) -> Result<Asked> {
     let all = cases::all();
     let case = all.iter().find(|c| c.name == name).unwrap_or_else(|| panic!("there is no case {name}"));
     Asked::of_case(case, storage)
+}
+
+/// Adapters that are attached to weights, and given another scale.
+pub fn attached() -> Vec<(String, Result<Asked>)> {
+    let of = |kind: &str, base: &str, [n, k]: [usize; 2], rank: usize, elem: Elem| -> Result<Asked> {
+        let w0 = Weight::outline(&weight(base, Elem::F16, k), n)?;
+        let low = |rows, cols| Tensor::outline([rows, cols], Elem::F16);
+        let (a, b, block) = (low(rank, k)?, low(n, rank)?, low(rank, n)?);
+        let (row, col) = (Tensor::outline([n], Elem::F32)?, Tensor::outline([k], Elem::F32)?);
+        let kind = match kind {
+            "lora" => adapter::Kind::Lora { a: &a, b: &b },
+            "dora" => adapter::Kind::Dora { a: &a, b: &b, magnitude: &row },
+            "bora" => adapter::Kind::Bora { a: &a, b: &b, row: &row, col: &col, order: adapter::Order::ColRow },
+            "miss" => adapter::Kind::Miss { block: &block },
+            "loha" => adapter::Kind::Loha { a1: &b, b1: &a, a2: &b, b2: &a },
+            _ => {
+                let set = AdapterSet::outline([n, k], Room { elem, ..Room::new(rank) })?;
+                return Asked::of(&AdapterScale { set: &set, place: 0, scale: Some(1.0) });
+            }
+        };
+        let room = Room { adapters: 3, rank: kind.live_rank().unwrap_or(1), elem, magnitudes: Magnitudes::Both };
+        Asked::of(&AdapterAttach::new(&w0, kind, 2.0, &AdapterSet::outline([n, k], room)?, 2))
+    };
+    let large = [4096, 4096];
+    [
+        ("lora", "q4_0", large, 16, Elem::F16),
+        ("dora", "q4_0", large, 16, Elem::F16),
+        ("bora", "nf4", [70, 288], 5, Elem::F32),
+        ("miss", "q4_0", [33, 96], 7, Elem::Bf16),
+        ("loha", "q4_0", [33, 96], 3, Elem::F32),
+        ("scale", "q4_0", [33, 96], 3, Elem::F32),
+    ]
+    .into_iter()
+    .map(|(kind, base, shape, rank, elem)| {
+        let name = format!("attach {kind} of rank {rank} to {base} of {shape:?} in {}", elem.name());
+        (name, of(kind, base, shape, rank, elem))
+    })
+    .collect()
 }
 
 /// The problems of the case table in all their storages, and the sweeps, each with its name.
@@ -170,7 +212,14 @@ pub fn problems() -> Vec<(String, Asked)> {
         FLOATS.into_iter().map(move |y| told(format!("the numbers of {name} in {}", y.name()), numbers(&w, 70, y)))
     };
     let of_kv = kv().into_iter().map(|(name, asked)| told(name, asked));
-    of_cases.chain(of_kv).chain(of_asks).chain(of_layers).chain(weights().into_iter().flat_map(numbers)).collect()
+    let of_adapters = attached().into_iter().map(|(name, asked)| told(name, asked));
+    of_cases
+        .chain(of_adapters)
+        .chain(of_kv)
+        .chain(of_asks)
+        .chain(of_layers)
+        .chain(weights().into_iter().flat_map(numbers))
+        .collect()
 }
 
 impl Ask {

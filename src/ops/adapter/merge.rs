@@ -11,7 +11,7 @@ use crate::ops::linear::weight;
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Means, Part, grid, read_filling, rows_at_once, words_first, write_filling};
 use crate::ops::{Op, Operand, Problem};
-use crate::plan::{Access, BIND_ALIGN_BYTES, Const, Plan, Step};
+use crate::plan::{Access, BIND_ALIGN_BYTES, Bind, Const, Plan, Source, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 use crate::weight::Weight;
 
@@ -191,14 +191,14 @@ const OP: &str = "adapter_merge";
 /// A merge with its numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AdapterMergeProblem {
-    w: Arc<Laid>,
-    adapted: Adapted,
-    y: Written,
+    pub(crate) w: Arc<Laid>,
+    pub(crate) adapted: Adapted,
+    pub(crate) y: Written,
 }
 
 /// How what is made is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Written {
+pub(crate) enum Written {
     Numbers(Layout),
     /// A weight of which so many columns share a scale.
     Weight(Arc<Laid>, u32),
@@ -260,16 +260,23 @@ const SLICES: u64 = 16;
 /// workgroups enough for each of their cores.
 const SLAB_NUMBERS: u64 = 2 << 20;
 
-/// A buffer of the plan that holds factors.
+/// Where factors are held: in a buffer of the plan, or in a pool.
 #[derive(Clone, Copy)]
-struct Factors {
-    scratch: usize,
-    bytes: u64,
+pub(crate) struct Factors {
+    pub source: Source,
+    pub offset_bytes: u64,
+    pub bytes: u64,
+}
+
+impl Factors {
+    fn bind(self, binding: u32, access: Access) -> Bind {
+        Bind { binding, source: self.source, access, offset_bytes: self.offset_bytes, size_bytes: self.bytes }
+    }
 }
 
 /// Where the delta comes from, once cores have been contracted.
 #[derive(Clone, Copy)]
-enum Origin {
+pub(crate) enum Origin {
     Operand(usize, Layout),
     Scratch(usize, u64),
     /// A core of one number, which is 1.
@@ -277,15 +284,15 @@ enum Origin {
 }
 
 /// Steps and scratch in the making.
-struct Making {
+pub(crate) struct Making {
     /// How f16 is read and written.
-    means: Means,
-    steps: Vec<Step>,
-    scratch_bytes: Vec<u64>,
+    pub means: Means,
+    pub steps: Vec<Step>,
+    pub scratch_bytes: Vec<u64>,
 }
 
 impl Making {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { means: Means::BASELINE, steps: Vec::new(), scratch_bytes: Vec::new() }
     }
 
@@ -313,10 +320,7 @@ impl Problem for AdapterMergeProblem {
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let Adapted { row, col, order, ref tensors, .. } = self.adapted;
-        // Tensors of the adapter are bound as wholes.
-        for layout in tensors.iter().chain(&row).chain(&col) {
-            rows_at_once(OP, caps, 1, 1, layout.elements * layout.elem.bytes() as u64 + BIND_ALIGN_BYTES)?;
-        }
+        whole(OP, caps, tensors.iter().chain(&row).chain(&col))?;
         let mut plans = Vec::new();
         let lanes = self.lanes();
         let (kernel, why) = match (&self.y, lanes) {
@@ -331,7 +335,7 @@ impl Problem for AdapterMergeProblem {
             let rows_first = order == Order::RowCol;
             for rows in [rows_first, !rows_first] {
                 let Some(magnitude) = (if rows { row } else { col }) else { continue };
-                let factors = self.norms(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols))?;
+                let factors = self.norms(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols), None)?;
                 *(if rows { &mut of_rows } else { &mut of_cols }) = Some(factors);
             }
             match (&self.y, lanes) {
@@ -359,11 +363,11 @@ impl Problem for AdapterMergeProblem {
 }
 
 impl AdapterMergeProblem {
-    fn n(&self) -> u64 {
+    pub(crate) fn n(&self) -> u64 {
         self.w.n() as u64
     }
 
-    fn k(&self) -> u64 {
+    pub(crate) fn k(&self) -> u64 {
         self.w.k() as u64
     }
 
@@ -467,9 +471,9 @@ impl AdapterMergeProblem {
         for (slot, binding, factors) in [("row_factor", 1, rows), ("col_factor", 2, cols)] {
             match factors {
                 None => step.fill(slot, "slot/read/one"),
-                Some(Factors { scratch, bytes }) => {
+                Some(factors) => {
                     step.fill(slot, "slot/read/f32");
-                    step.scratch(binding, scratch, bytes, Access::Read);
+                    step.bind_range(factors.bind(binding, Access::Read));
                 }
             }
         }
@@ -530,8 +534,9 @@ impl AdapterMergeProblem {
         self.w.chunks().iter().enumerate().map(|(i, chunk)| (i, chunk.rows.0.into(), chunk.rows.1.into()))
     }
 
-    /// The steps that make factors of rows, or of columns.
-    fn norms(
+    /// The steps that make factors of rows, or of columns; `home` is where they go, if not into a buffer of the plan.
+    #[allow(clippy::too_many_arguments, reason = "they are what a norm is of")]
+    pub(crate) fn norms(
         &self,
         caps: &Caps,
         making: &mut Making,
@@ -539,6 +544,7 @@ impl AdapterMergeProblem {
         magnitude: Layout,
         delta: &[Origin],
         factors: (Option<Factors>, Option<Factors>),
+        home: Option<Factors>,
     ) -> Result<Factors> {
         let across = self.k().div_ceil(TILE_COLS);
         let down = |n0: u64, n1: u64| (n1 - n0).div_ceil(self.tile_rows());
@@ -562,7 +568,13 @@ impl AdapterMergeProblem {
             making.steps.push(step.step(&params, grid));
             slice0 += slices;
         }
-        let factors = making.scratch(caps, count)?;
+        let factors = match home {
+            Some(home) => home,
+            None => {
+                let (number, bytes) = making.scratch(caps, count)?;
+                Factors { source: Source::Scratch(number), offset_bytes: 0, bytes }
+            }
+        };
         let mut step = Builder::new("adapter/factors", making.any());
         let mut params = FactorsParams { count: count as u32, slices: total as u32, ..Default::default() };
         let operand = self.w_operand()
@@ -570,11 +582,11 @@ impl AdapterMergeProblem {
             - usize::from(rows && self.adapted.row.is_some());
         params.magnitude0 = read(&mut step, "magnitude", 1, Origin::Operand(operand, magnitude), making.any());
         step.scratch(2, sums.0, sums.1, Access::Read);
-        step.scratch(3, factors.0, factors.1, Access::Write);
+        step.bind_range(factors.bind(3, Access::Write));
         let grid = grid(OP, caps, count.div_ceil(64))?;
         params.fold = grid[0];
         making.steps.push(step.step(&params, grid));
-        Ok(Factors { scratch: factors.0, bytes: factors.1 })
+        Ok(factors)
     }
 
     /// The steps that write y as numbers.
@@ -687,8 +699,19 @@ impl AdapterMergeProblem {
     }
 }
 
+/// Tensors that are bound as wholes fit a binding.
+pub(crate) fn whole<'l>(op: &'static str, caps: &Caps, tensors: impl Iterator<Item = &'l Layout>) -> Result<()> {
+    for layout in tensors {
+        rows_at_once(op, caps, 1, 1, layout.elements * layout.elem.bytes() as u64 + BIND_ALIGN_BYTES)?;
+    }
+    Ok(())
+}
+
+/// Element by element, at any alignment.
+pub(crate) const ANY: Loads = Loads { quads: false, native_f16: false };
+
 /// Fills a read slot; the first element of what it reads.
-fn read(step: &mut Builder, slot: &'static str, binding: u32, from: Origin, loads: Loads) -> u32 {
+pub(crate) fn read(step: &mut Builder, slot: &'static str, binding: u32, from: Origin, loads: Loads) -> u32 {
     match from {
         Origin::Operand(operand, layout) => {
             step.read_as(slot, binding, Some(Part::whole(operand, layout)), "slot/read/one", loads)

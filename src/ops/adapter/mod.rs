@@ -18,13 +18,15 @@
 //! Arithmetic is f32 from the decoded base on, and rounded once, to the storage of the result. Norms are of the adapted numbers
 //! themselves, which are made from the packed base where they are squared: nothing of the size of the weight is written for them, and
 //! nothing cancels where the adapter nearly takes the base away. A row or column whose norm is 0 becomes 0.
+//!
+//! A live adapter is applied where the base is multiplied, which stays as it is: see [`adapters`](crate::adapters).
 
 use crate::error::{Error, Result, shape_error};
 use crate::ops::Operand;
 use crate::ops::norm::number;
 use crate::tensor::{Layout, Tensor, want_float};
 
-mod merge;
+pub(crate) mod merge;
 
 pub use merge::{AdapterMerge, AdapterMergeProblem, AdapterParams, ContractParams, FactorsParams, Merged};
 
@@ -119,7 +121,7 @@ impl Order {
 
 /// What makes the delta, as kernels see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Delta {
+pub(crate) enum Delta {
     Lora {
         rank: u64,
     },
@@ -142,13 +144,13 @@ enum Delta {
 /// An adapter with its numbers: what the delta is, and where its tensors lie; they are in the order of [`Kind::operands`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Adapted {
-    delta: Delta,
-    tensors: Vec<Layout>,
+    pub(crate) delta: Delta,
+    pub(crate) tensors: Vec<Layout>,
     /// The magnitudes of rows and of columns.
-    row: Option<Layout>,
-    col: Option<Layout>,
-    order: Order,
-    scale: u32,
+    pub(crate) row: Option<Layout>,
+    pub(crate) col: Option<Layout>,
+    pub(crate) order: Order,
+    pub(crate) scale: u32,
 }
 
 impl<'a> Kind<'a> {
@@ -169,6 +171,17 @@ impl<'a> Kind<'a> {
             Self::Mpo { cores } => cores.iter().map(|core| ("core", *core)).collect(),
         };
         list.into_iter().map(|(name, tensor)| (name, Some(tensor))).collect()
+    }
+
+    /// The rank that an [`AdapterSet`](crate::AdapterSet) must have room for; none where the kind is of no low rank and must be merged.
+    pub fn live_rank(&self) -> Option<usize> {
+        let rows = |tensor: &Tensor| tensor.shape().dims().first().copied();
+        match self {
+            Self::Lora { a, .. } | Self::Dora { a, .. } | Self::Bora { a, .. } => rows(a),
+            Self::Miss { block } | Self::MissMini { block } => rows(block),
+            Self::Loha { b1, .. } => rows(b1).map(|rank| rank.saturating_mul(rank)),
+            Self::Bat { .. } | Self::Mpo { .. } => None,
+        }
     }
 
     /// The scale may change its sign, which takes the adapter out again.

@@ -15,6 +15,7 @@
 
 use std::sync::Arc;
 
+use crate::adapters::{AdapterSet, Held, Magnitudes, PoolAt};
 use crate::caps::{Caps, DeviceKind};
 use crate::error::{Result, shape_error};
 use crate::formats::laid::{Integers, Laid, Slot, WeightAt};
@@ -29,9 +30,11 @@ use crate::weight::Weight;
 
 mod dequantize;
 pub(crate) mod encode;
+mod live;
 
 pub use dequantize::{Dequantize, DequantizeParams, DequantizeProblem};
 pub use encode::{Encode, EncodeParams, EncodeProblem};
+pub use live::DownParams;
 
 /// What is done to a sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -80,6 +83,11 @@ impl Activation {
 ///
 /// Where x is int8 codes it stands for `x_scale ⊙ x` in both products.
 ///
+/// With live adapters the sums of row m are `rows ⊙ ((cols ⊙ x)·wᵀ + scale·((cols ⊙ x)·Aᵀ)·Bᵀ)` of the adapter `adapter_index[m]`, which may be
+/// another one in each row; rows and cols are the factors of DoRA and BoRA, and 1 for others. The weight stays as it is, and is streamed
+/// once: a dispatch more makes the R terms of each row. An index that is negative, or not below the places of the set, is no adapter,
+/// and so is an empty place.
+///
 /// The weight may be in any format, the second in another. M, N and K need not be multiples of anything; where M is 0 nothing is done.
 /// A NaN in a row of x makes NaN of that row of y and of no other.
 ///
@@ -100,7 +108,10 @@ impl Activation {
 /// Source: Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202, for the two-matrix form.
 ///
 /// # Errors
-/// A width of x that is not the weight's K, an operand of another shape or storage than is said at it, weights of different shapes.
+/// A width of x that is not the weight's K, an operand of another shape or storage than is said at it, weights of different shapes. Adapters of
+/// another shape than their weight, an index without them; magnitudes of columns beside a second matrix, which would ask for two x; more
+/// operands than the device binds at a time, which is 8 where it has no more than it must: x, w, y and the terms, a set and a second matrix
+/// with its set, and then bias, residual and scales.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'a> {
     /// F32, f16 or bf16, `[…, K]`: M rows. Or int8 codes, where `x_scale` is given: as [`QuantizeRows`](crate::ops::quantize::QuantizeRows)
@@ -120,6 +131,12 @@ pub struct Linear<'a> {
     pub row_scale: Option<&'a Tensor>,
     /// What is done to the sums.
     pub activation: Activation,
+    /// Live adapters of w.
+    pub adapters: Option<&'a AdapterSet>,
+    /// Live adapters of the second matrix, by the same index.
+    pub up_adapters: Option<&'a AdapterSet>,
+    /// I32, M numbers: the adapter of each row. Where it is not given, all rows have the first.
+    pub adapter_index: Option<&'a Tensor>,
     /// Any floating storage, `[…, N]` with M rows.
     pub y: &'a Tensor,
     /// How many of the rows there are, where only the device knows: what [`Select::grids`](crate::ops::depth::Select::grids)
@@ -139,6 +156,9 @@ impl<'a> Linear<'a> {
             residual: None,
             row_scale: None,
             activation: Activation::None,
+            adapters: None,
+            up_adapters: None,
+            adapter_index: None,
             y,
             grids: None,
         }
@@ -153,7 +173,10 @@ const ROW_SCALE: usize = 3;
 const Y: usize = 4;
 const X_SCALE: usize = 5;
 const GRIDS: usize = 6;
-const W: usize = 7;
+const INDEX: usize = 7;
+const POOL: usize = 8;
+const UP_POOL: usize = 9;
+const W: usize = 10;
 
 /// The most rows of x that the kernel for few rows takes.
 pub const FEW_ROWS: u64 = 8;
@@ -168,6 +191,10 @@ params! {
         w: WeightAt,
         /// The second weight.
         up: WeightAt,
+        /// Adapters of the weight.
+        live: PoolAt,
+        /// And of the second.
+        up_live: PoolAt,
         /// The grid's x.
         fold: u32,
         /// Rows of this dispatch.
@@ -217,6 +244,9 @@ pub struct LinearProblem {
     residual: Option<Layout>,
     row_scale: Option<Layout>,
     activation: Activation,
+    adapters: Option<Held>,
+    up_adapters: Option<Held>,
+    index: Option<Layout>,
     y: Layout,
     grids: Option<Layout>,
 }
@@ -259,6 +289,31 @@ impl Op for Linear<'_> {
                 return Err(shape_error!(op, "{operand} has shape {}, but x has {m} rows", scale.shape()));
             }
         }
+        if self.up_adapters.is_some() && self.up.is_none() {
+            return Err(shape_error!(op, "up_adapters are given, but no second matrix"));
+        }
+        for (name, set) in [("adapters", self.adapters), ("up_adapters", self.up_adapters)] {
+            let Some(set) = set else { continue };
+            let [rows, width] = set.shape();
+            if (rows, width) != (n, k) {
+                return Err(shape_error!(op, "{name} are for [{rows}, {width}], but w is [{n}, {k}]"));
+            }
+            if self.up.is_some() && set.room().magnitudes == Magnitudes::Both {
+                return Err(shape_error!(
+                    op,
+                    "{name} have magnitudes of columns, so that each matrix wants an x of its own"
+                ));
+            }
+        }
+        if let Some(index) = self.adapter_index {
+            want_elem(op, "adapter_index", index, Elem::I32, "i32")?;
+            if self.adapters.is_none() && self.up_adapters.is_none() {
+                return Err(shape_error!(op, "adapter_index is given, but no adapters"));
+            }
+            if index.elements() != m {
+                return Err(shape_error!(op, "adapter_index has shape {}, but x has {m} rows", index.shape()));
+            }
+        }
         let layout = |t: Option<&Tensor>| t.map(Tensor::layout);
         Ok(LinearProblem {
             m: m as u64,
@@ -272,6 +327,9 @@ impl Op for Linear<'_> {
             residual: layout(self.residual),
             row_scale: layout(self.row_scale),
             activation: self.activation,
+            adapters: self.adapters.map(AdapterSet::held),
+            up_adapters: self.up_adapters.map(AdapterSet::held),
+            index: layout(self.adapter_index),
             y: self.y.layout(),
             grids: counted::check(op, self.grids)?,
         })
@@ -286,6 +344,9 @@ impl Op for Linear<'_> {
             ("y", Some(self.y)),
             ("x_scale", self.x_scale),
             ("grids", self.grids),
+            ("adapter_index", self.adapter_index),
+            ("adapters", self.adapters.map(AdapterSet::pool)),
+            ("up_adapters", self.up_adapters.map(AdapterSet::pool)),
         ];
         list.extend(self.w.chunks().iter().map(|chunk| ("w", Some(chunk))));
         list.extend(self.up.iter().flat_map(|up| up.chunks()).map(|chunk| ("up", Some(chunk))));
@@ -449,6 +510,7 @@ impl Problem for LinearProblem {
             });
             return Ok(plans);
         }
+        self.check_live(caps)?;
         let cpu = caps.kind == DeviceKind::Cpu;
         if let Some(rows) = self.products() {
             plans.extend(self.few_rows(caps, Some(rows))?);
@@ -474,6 +536,7 @@ impl Problem for LinearProblem {
             // On a processor nothing is gained by lanes that work together.
             plans.insert(if cpu { 0 } else { plans.len() }, plan);
         }
+        self.with_terms(caps, &mut plans)?;
         Ok(plans)
     }
 }
@@ -481,6 +544,9 @@ impl Problem for LinearProblem {
 impl LinearProblem {
     fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
         let mut plan = Plan { op: "linear", name, why, operands: None, steps, scratch_bytes };
+        if self.is_live() {
+            plan.scratch_bytes.insert(0, self.terms_bytes());
+        }
         counted::count(&mut plan, GRIDS, self.grids);
         plan
     }
@@ -633,7 +699,7 @@ impl LinearProblem {
     fn slices(&self, caps: &Caps, filled: u64, groups: u64, most: u64, (range, rows): (Range, Rows)) -> u64 {
         // The merge binds all operands and the sums.
         let operands = [self.bias, self.residual, self.row_scale, self.x_scale].iter().flatten().count();
-        let bound = 4 + operands + usize::from(self.up.is_some());
+        let bound = 4 + operands + usize::from(self.up.is_some()) + self.live_bindings();
         let slices = filled.div_ceil(groups).min(most).clamp(1, 16);
         let fits = self.slices_bytes(slices, range, rows) <= caps.storage_binding_bytes.min(SLICES_BYTES);
         if bound > caps.storage_buffers as usize || !fits { 1 } else { slices }
@@ -650,11 +716,13 @@ impl LinearProblem {
     ) -> Result<Sums> {
         let bytes = if slices > 1 { self.slices_bytes(slices, range, rows) } else { 0 };
         params.slices = slices as u32;
+        // Before it come the terms of live adapters.
+        let number = usize::from(self.is_live());
         if slices == 1 {
             step.fill("parts", "slot/parts/none");
         } else {
             step.fill("parts", "slot/parts/write");
-            step.scratch(8, 0, bytes, Access::Write);
+            step.scratch(8, number, bytes, Access::Write);
         }
         let mut steps = vec![Self::by_rows(caps, step, &mut params, rows, [tile, times * slices, 1])?];
         if slices > 1 {
@@ -662,7 +730,7 @@ impl LinearProblem {
             // Of weights only what is added, where there is something: it is one pipeline for all formats.
             self.weights(&mut step, &mut params, range, false, |laid| laid.has_side());
             params.slices = slices as u32;
-            step.scratch(8, 0, bytes, Access::Read);
+            step.scratch(8, number, bytes, Access::Read);
             let parts = [1, range.outputs().div_ceil(4), 64];
             steps.push(Self::by_rows(caps, step, &mut params, rows, parts)?);
         }
@@ -734,12 +802,13 @@ impl LinearProblem {
             step.fill("y", "slot/write/none");
             step.fill("activation", "slot/activation/none");
         }
+        self.live(&mut step, &mut params, rows, finish);
         (step, params)
     }
 
-    /// Where x is codes and so is every weight: products of codes are summed over whole rows, or not.
+    /// Where x is codes and so is every weight: products of codes are summed over whole rows, or not. Codes times factors of columns are none.
     fn products(&self) -> Option<bool> {
-        self.x_scale?;
+        self.x_scale.filter(|_| !self.has_cols())?;
         let all = || [Some(&self.w), self.up.as_ref()].into_iter().flatten().map(|laid| laid.integers());
         all().all(|integers| integers != Integers::None).then(|| all().all(|integers| integers == Integers::Row))
     }
@@ -834,7 +903,9 @@ impl LinearProblem {
         self.each(caps, 1, |range, rows| {
             let groups = range.outputs().div_ceil(4 * u64::from(lane_count / lanes));
             let turns = self.k.div_ceil(32).div_ceil(u64::from(lanes));
-            let slices = self.slices(caps, FILLED, groups, turns / 2, (range, rows));
+            // With live adapters there is a dispatch before already, and no third is wanted of a decode step.
+            let most = if self.is_live() { 1 } else { turns / 2 };
+            let slices = self.slices(caps, FILLED, groups, most, (range, rows));
             let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
             if let Some(integers) = products {
                 step.set("INTS", Const::Bool(integers));

@@ -502,7 +502,7 @@ pub(super) fn want_elem(
     Err(Error::Storage { op, operand, have: tensor.elem().name(), want })
 }
 
-pub(super) fn number(
+pub(crate) fn number(
     op: &'static str,
     name: &'static str,
     v: f32,

@@ -21,7 +21,12 @@ fn cores<'t>(r: &Roles<'t>) -> Vec<&'t Tensor> {
 }
 
 /// The adapter that attributes and operands make, and its scale.
-fn kind<'t>(op: &'static str, a: &Reader<'_>, r: &Roles<'t>, cores: &'t [&'t Tensor]) -> Result<(Kind<'t>, f32)> {
+pub(super) fn kind<'t>(
+    op: &'static str,
+    a: &Reader<'_>,
+    r: &Roles<'t>,
+    cores: &'t [&'t Tensor],
+) -> Result<(Kind<'t>, f32)> {
     let kind = match a.text("kind", "")? {
         "lora" => Kind::Lora { a: r.need("lora_A")?, b: r.need("lora_B")? },
         "dora" => {
@@ -72,6 +77,12 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
 /// The relative error of one f32 operation.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
 
+/// How far a factor is off for its norm's sake, of itself: see [`merged`].
+pub(super) fn norm_error(n: usize, k: usize, rows: bool) -> f64 {
+    let tiles = if rows { k.div_ceil(256) } else { n.div_ceil(32) };
+    (32.0 * tiles as f64 + 24.0) / 2.0 * U + 9.0 * U
+}
+
 /// The weight that the operands of a case make, and how far that of a kernel may be off.
 ///
 /// A sum of R products pays for R + 1 roundings of its magnitudes at most, whatever order they are added in. A norm's squares are added
@@ -107,9 +118,7 @@ fn merged(case: &Case, arrays: &Arrays) -> Judged {
     let mut w = reference::adapter_merge(&w0, &adapter, scale, U, (terms + 1) as f64 * U);
     let mut step = |role: &str, rows: bool| {
         if let Some(m) = arrays.get(role) {
-            let tiles = if rows { k.div_ceil(256) } else { n.div_ceil(32) };
-            let error = (32.0 * tiles as f64 + 24.0) / 2.0 * U + 9.0 * U;
-            w = reference::magnitudes(&w, k, m, rows, U, error);
+            w = reference::magnitudes(&w, k, m, rows, U, norm_error(n, k, rows));
         }
     };
     step("lora_magnitude_vector", true);

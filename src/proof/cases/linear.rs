@@ -4,7 +4,7 @@ use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, WeightInpu
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::ops::linear::{Activation, Dequantize, Linear};
-use crate::proof::{Attrs, Expected, Roles, Value};
+use crate::proof::{Attrs, Expected, Reader, Roles, Value};
 use crate::reference::{self, Array};
 use crate::tensor::Elem;
 
@@ -18,11 +18,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         return user(&op);
     }
     let a = attrs.reader(op);
-    let name = a.text("activation", "none")?;
-    let Some(activation) = Activation::ALL.into_iter().find(|a| a.name() == name) else {
-        let rule = "it must be none, relu, gelu, gelu_tanh or silu";
-        return Err(Error::Value { op, name: "activation", value: name.to_owned(), rule });
-    };
+    let activation = activation(&a)?;
     let op = Linear {
         up: r.maybe_weight("up"),
         bias: r.maybe("bias"),
@@ -38,15 +34,24 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
     user(&op)
 }
 
+/// What is done to the sums of a layer with these attributes.
+pub(super) fn activation(a: &Reader<'_>) -> Result<Activation> {
+    let name = a.text("activation", "none")?;
+    Activation::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| {
+        let rule = "it must be none, relu, gelu, gelu_tanh or silu";
+        Error::Value { op: "linear", name: "activation", value: name.to_owned(), rule }
+    })
+}
+
 /// The relative error of one f32 operation.
-const U: f64 = 1.0 / (1u64 << 24) as f64;
+pub(super) const U: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// The relative error of a number that is made f16: a device may cut off what does not fit.
-const U16: f64 = 1.0 / 1024.0;
+pub(super) const U16: f64 = 1.0 / 1024.0;
 
 /// How many roundings the sum of a row pays for at worst. Kernels add products of a block of 32 and then the blocks of a lane; the
 /// naive lane has all blocks, one after the other. 4 more are those of the weight and of the product, and 16 the sums of lanes.
-fn roundings(k: usize) -> f64 {
+pub(super) fn roundings(k: usize) -> f64 {
     32.0 + k.div_ceil(32) as f64 + 20.0
 }
 
@@ -117,22 +122,22 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
 
 /// Of a row.
 #[derive(Clone, Copy)]
-struct Row {
+pub(super) struct Row {
     /// The largest magnitude.
-    largest: f64,
+    pub largest: f64,
     /// The sum of magnitudes.
-    sum: f64,
+    pub sum: f64,
 }
 
 impl Row {
-    fn of(row: &[f64]) -> Self {
+    pub(super) fn of(row: &[f64]) -> Self {
         let largest = row.iter().fold(0.0f64, |most, v| most.max(v.abs()));
         Self { largest, sum: row.iter().map(|v| v.abs()).sum() }
     }
 }
 
 /// The bounds of a layer whose sums may be off by `wrong(matrix, i)`; `products`: of each matrix the sums and their sizes.
-fn bounds(
+pub(super) fn bounds(
     layer: &reference::Linear<'_>,
     products: &[(Vec<f64>, Vec<f64>)],
     wrong: impl Fn(usize, usize) -> f64,

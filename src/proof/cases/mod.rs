@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{AnyOp, Attrs, Expected, Roles};
+use super::{AnyOp, Attrs, Expected, Operands, Roles};
+use crate::dispatch::Dispatcher;
 use crate::error::{Result, shape_error};
 use crate::formats::{Dtype, Format, Packed, Part};
 use crate::kv::KvFormat;
@@ -20,6 +21,7 @@ mod cover;
 mod depth;
 mod encode;
 mod linear;
+mod live;
 mod norm;
 mod prepare;
 mod prologue;
@@ -46,6 +48,7 @@ const LINEAR: Family =
     Family { ops: linear::OPS, cases: linear::cases, build: linear::build, expected: linear::expected };
 const ADAPTER: Family =
     Family { ops: adapter::OPS, cases: adapter::cases, build: adapter::build, expected: adapter::expected };
+const LIVE: Family = Family { ops: live::OPS, cases: live::cases, build: live::build, expected: live::expected };
 
 const ENCODE: Family =
     Family { ops: encode::OPS, cases: encode::cases, build: encode::build, expected: encode::expected };
@@ -70,7 +73,7 @@ const WEIGHT_MERGE: Family = Family {
 
 /// Every family.
 const WHOLE: &[Family] =
-    &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, PROLOGUE, ATTENTION, DEPTH, ADAPTER, PREPARE, WEIGHT_MERGE];
+    &[NORM, QUANTIZE, LINEAR, ENCODE, ROPE, PROLOGUE, ATTENTION, DEPTH, ADAPTER, LIVE, PREPARE, WEIGHT_MERGE];
 
 /// The families that the page has at once. The others are in its second wasm, which it loads when they are asked for: the encoders
 /// and decoders of all formats alone are as much again as the first.
@@ -128,6 +131,18 @@ pub fn page() -> Vec<Case> {
 /// Builds an op; see [`build`](super::build).
 pub(super) fn build(op: &'static str, attrs: &Attrs, roles: Roles<'_>, user: User<'_>) -> Result<()> {
     (family(op).build)(op, attrs, roles, user)
+}
+
+/// What must be done with the operands of an op before it is built: adapters that are applied live are put into sets, without memory where
+/// there is no device.
+///
+/// # Errors
+/// What the attaching op says.
+pub fn attach(gpu: Option<&Dispatcher>, op: &str, attrs: &Attrs, operands: &mut Operands) -> Result<()> {
+    if ONLY_PAGE || !live::OPS.contains(&op) {
+        return Ok(());
+    }
+    live::attach(gpu, attrs, operands)
 }
 
 /// What is done with an op that has been built.
@@ -396,7 +411,8 @@ impl Case {
     pub fn heavy(&self) -> bool {
         let of_large = [prologue::OPS, attention::OPS, weight_merge::OPS].concat();
         let much = !self.weights.is_empty() || of_large.contains(&self.op);
-        self.real && much && self.flops > 10_000_000
+        // Beside the layer its adapters are attached.
+        self.real && much && (self.flops > 10_000_000 || live::OPS.contains(&self.op))
     }
 
     /// The shape of its first input, as written in tables.

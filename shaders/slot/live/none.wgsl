@@ -1,0 +1,16 @@
+// No adapter is applied.
+const slot_ON = false;
+const slot_ROWS = false;
+const slot_COLS = false;
+
+fn slot_sum4(at: pool_At, m: u32, n: u32, first: u32, step: u32) -> vec4<f32> {
+    return vec4<f32>();
+}
+
+fn slot_rows4(at: pool_At, m: u32, n: u32) -> vec4<f32> {
+    return vec4<f32>(1.0);
+}
+
+fn slot_cols4(at: pool_At, m: u32, k: u32) -> vec4<f32> {
+    return vec4<f32>(1.0);
+}

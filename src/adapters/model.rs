@@ -1,0 +1,307 @@
+//! Adapters of a whole model: those of a file on the device, and the sets of its weights.
+
+use std::collections::BTreeMap;
+
+use super::{AdapterAttach, AdapterScale, AdapterSet, Room};
+use crate::checkpoint::{Adapter, AdapterKind};
+use crate::dispatch::{Dispatcher, Encoder, Recorder};
+use crate::error::{Error, Result, shape_error};
+use crate::formats::Dtype;
+use crate::ops::adapter::{Kind, Order};
+use crate::ops::norm::number;
+use crate::ops::{Op as _, Problem as _};
+use crate::tensor::{Elem, Tensor};
+use crate::weight::Weight;
+
+const OP: &str = "model_adapters";
+
+/// A kind with its tensors, which it shares.
+#[derive(Clone, Debug)]
+enum Owned {
+    Lora([Tensor; 2]),
+    Dora([Tensor; 3]),
+    Bora([Tensor; 4], Order),
+    Miss(Tensor),
+    MissMini(Tensor),
+    Loha([Tensor; 4]),
+}
+
+impl Owned {
+    fn of(kind: Kind<'_>) -> Option<Self> {
+        let own = |tensor: &Tensor| tensor.clone();
+        Some(match kind {
+            Kind::Lora { a, b } => Self::Lora([a, b].map(own)),
+            Kind::Dora { a, b, magnitude } => Self::Dora([a, b, magnitude].map(own)),
+            Kind::Bora { a, b, row, col, order } => Self::Bora([a, b, row, col].map(own), order),
+            Kind::Miss { block } => Self::Miss(own(block)),
+            Kind::MissMini { block } => Self::MissMini(own(block)),
+            Kind::Loha { a1, b1, a2, b2 } => Self::Loha([a1, b1, a2, b2].map(own)),
+            Kind::Bat { .. } | Kind::Mpo { .. } => return None,
+        })
+    }
+
+    fn kind(&self) -> Kind<'_> {
+        match self {
+            Self::Lora([a, b]) => Kind::Lora { a, b },
+            Self::Dora([a, b, magnitude]) => Kind::Dora { a, b, magnitude },
+            Self::Bora([a, b, row, col], order) => Kind::Bora { a, b, row, col, order: *order },
+            Self::Miss(block) => Kind::Miss { block },
+            Self::MissMini(block) => Kind::MissMini { block },
+            Self::Loha([a1, b1, a2, b2]) => Kind::Loha { a1, b1, a2, b2 },
+        }
+    }
+}
+
+/// An adapter of many weights by their names, with its tensors on a device: it can be attached as often as is wanted, and the host is
+/// not asked again. Cloning shares the tensors. Made by [`Dispatcher::load_adapters`], or weight by weight.
+#[derive(Clone, Debug, Default)]
+pub struct LoadedAdapter {
+    list: BTreeMap<String, (Owned, f32)>,
+}
+
+impl LoadedAdapter {
+    /// What is done to one weight more.
+    ///
+    /// # Errors
+    /// BAT or an MPO, which must be merged; a second adapter of the same weight.
+    pub fn insert(&mut self, weight: &str, kind: Kind<'_>, scale: f32) -> Result<()> {
+        let Some(owned) = Owned::of(kind) else {
+            return Err(shape_error!(OP, "the adapter of {weight} is not of low rank, so that it must be merged"));
+        };
+        if self.list.contains_key(weight) {
+            return Err(shape_error!(OP, "there are two adapters of {weight}"));
+        }
+        self.list.insert(weight.to_owned(), (owned, scale));
+        Ok(())
+    }
+
+    /// The weights that it changes.
+    pub fn weights(&self) -> impl Iterator<Item = &str> {
+        self.list.keys().map(String::as_str)
+    }
+
+    /// The largest rank: what a set must have room for.
+    pub fn rank(&self) -> usize {
+        self.list.values().filter_map(|(owned, _)| owned.kind().live_rank()).max().unwrap_or(0)
+    }
+}
+
+impl Dispatcher {
+    /// Puts adapters of a file on the device: all of them, [`Adapters::iter`](crate::checkpoint::Adapters::iter), or some. Tensors that the file has
+    /// in the place of whole tensors of the base ([`Adapters::replaced`](crate::checkpoint::Adapters::replaced)) are not among them.
+    ///
+    /// # Errors
+    /// As [`LoadedAdapter::insert`]; a tensor that cannot be read, no memory, or a lost device.
+    pub fn load_adapters<'a, 'c: 'a>(
+        &self,
+        adapters: impl IntoIterator<Item = &'a Adapter<'c>>,
+    ) -> Result<LoadedAdapter> {
+        let mut loaded = LoadedAdapter::default();
+        for adapter in adapters {
+            let tensor = |role: &str| -> Result<Tensor> {
+                let part = adapter.tensor(role)?;
+                let elem = match part.dtype {
+                    Dtype::F32 => Elem::F32,
+                    Dtype::F16 => Elem::F16,
+                    Dtype::Bf16 => Elem::Bf16,
+                    _ => return Err(shape_error!(OP, "{role} of {} is not of floating numbers", adapter.weight)),
+                };
+                self.upload_bytes(&part.bytes, &part.shape[..], elem)
+            };
+            let (weight, scale) = (adapter.weight.as_str(), adapter.scale as f32);
+            let low = || Ok::<_, Error>((tensor("lora_A")?, tensor("lora_B")?));
+            match adapter.kind {
+                AdapterKind::Lora => {
+                    let (a, b) = low()?;
+                    loaded.insert(weight, Kind::Lora { a: &a, b: &b }, scale)?;
+                }
+                AdapterKind::Dora => {
+                    let ((a, b), magnitude) = (low()?, tensor("lora_magnitude_vector")?);
+                    loaded.insert(weight, Kind::Dora { a: &a, b: &b, magnitude: &magnitude }, scale)?;
+                }
+                AdapterKind::Miss => {
+                    loaded.insert(weight, Kind::Miss { block: &tensor("miss_block")? }, scale)?;
+                }
+                AdapterKind::MissMini => {
+                    loaded.insert(weight, Kind::MissMini { block: &tensor("miss_block")? }, scale)?;
+                }
+                AdapterKind::Bat => {
+                    loaded.insert(weight, Kind::Bat { block: &tensor("miss_block")? }, scale)?;
+                }
+                AdapterKind::Loha => {
+                    let (a1, b1) = (tensor("hada_w1_a")?, tensor("hada_w1_b")?);
+                    let (a2, b2) = (tensor("hada_w2_a")?, tensor("hada_w2_b")?);
+                    loaded.insert(weight, Kind::Loha { a1: &a1, b1: &b1, a2: &a2, b2: &b2 }, scale)?;
+                }
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+/// What is in a place.
+#[derive(Clone, Debug)]
+struct Occupant {
+    adapter: LoadedAdapter,
+    factor: f32,
+}
+
+/// The live adapters of a model: a set for each of its weights by name, and adapters that are attached to the same place of all of them, replaced,
+/// scaled and taken away between two steps, as recorded work. All memory is had when a weight is added.
+///
+/// ```no_run
+/// # async fn run() -> gristmill::Result<()> {
+/// use gristmill::adapters::{ModelAdapters, Room};
+/// use gristmill::checkpoint::Checkpoint;
+/// use gristmill::Dispatcher;
+///
+/// let gpu = Dispatcher::request().await?;
+/// # let (model, file): (Checkpoint<'_>, Checkpoint<'_>) = todo!();
+/// let mut live = ModelAdapters::new(Room { adapters: 8, ..Room::new(64) });
+/// let name = "model.layers.0.self_attn.q_proj.weight";
+/// let q = gpu.weight(&model.weight(name)?)?;
+/// live.add(&gpu, name, &q)?;
+///
+/// let adapter = gpu.load_adapters(file.adapters()?.iter())?;
+/// let mut recorder = gpu.record()?;
+/// live.attach(&mut recorder, 0, &adapter, 1.0)?;
+/// // Linear { adapters: live.get(name), … }
+/// recorder.submit()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ModelAdapters {
+    room: Room,
+    weights: BTreeMap<String, (Weight, AdapterSet)>,
+    places: Vec<Option<Occupant>>,
+}
+
+impl ModelAdapters {
+    /// Of no weight yet.
+    pub fn new(room: Room) -> Self {
+        Self { room, weights: BTreeMap::new(), places: vec![None; room.adapters] }
+    }
+
+    /// A weight that can have adapters; its set.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::adapter_set`]; a name that is there already.
+    pub fn add(&mut self, gpu: &Dispatcher, name: &str, w: &Weight) -> Result<&AdapterSet> {
+        if self.weights.contains_key(name) {
+            return Err(shape_error!(OP, "there are two weights {name}"));
+        }
+        let set = gpu.adapter_set([w.n(), w.k()], self.room)?;
+        Ok(&self.weights.entry(name.to_owned()).or_insert((w.clone(), set)).1)
+    }
+
+    /// The set of a weight.
+    pub fn get(&self, name: &str) -> Option<&AdapterSet> {
+        self.weights.get(name).map(|(_, set)| set)
+    }
+
+    /// The bytes of all sets.
+    pub fn bytes(&self) -> u64 {
+        self.weights.values().map(|(_, set)| set.bytes()).sum()
+    }
+
+    /// Puts an adapter into a place of every weight that it changes, each by its own scale times `factor`. What was there before is gone, of
+    /// other weights too.
+    ///
+    /// # Errors
+    /// Names that match no weight, all of them; what [`AdapterAttach`] says of one. Then nothing is recorded.
+    pub fn attach<E: Encoder>(
+        &mut self,
+        recorder: &mut Recorder<E>,
+        place: usize,
+        adapter: &LoadedAdapter,
+        factor: f32,
+    ) -> Result<()> {
+        self.place(place)?;
+        number(OP, "factor", factor, |_| true, "it must be a finite number")?;
+        let missing: Vec<&str> = adapter.weights().filter(|name| !self.weights.contains_key(*name)).collect();
+        if !missing.is_empty() {
+            let (some, all) = (missing.len(), adapter.list.len());
+            return Err(shape_error!(OP, "{some} of {all} names match no weight: {}", missing.join(", ")));
+        }
+        let ops = self.ops(place, adapter, factor);
+        for (name, op) in &ops {
+            let told = op.problem().and_then(|problem| problem.plan(recorder.dispatcher().caps()));
+            told.map_err(|error| shape_error!(OP, "the adapter of {name}: {error}"))?;
+        }
+        for name in self.occupied(place).filter(|name| !adapter.list.contains_key(*name)) {
+            if let Some((_, set)) = self.weights.get(name) {
+                recorder.run(AdapterScale { set, place, scale: None })?;
+            }
+        }
+        for (_, op) in ops {
+            recorder.run(op)?;
+        }
+        self.places[place] = Some(Occupant { adapter: adapter.clone(), factor });
+        Ok(())
+    }
+
+    /// Another factor for the adapter in a place. Where it has magnitudes its norms are made anew.
+    ///
+    /// # Errors
+    /// A place that is not there, or empty; a factor that is not finite.
+    pub fn scale<E: Encoder>(&mut self, recorder: &mut Recorder<E>, place: usize, factor: f32) -> Result<()> {
+        self.place(place)?;
+        number(OP, "factor", factor, |_| true, "it must be a finite number")?;
+        let Some(Occupant { adapter, .. }) = &self.places[place] else {
+            return Err(shape_error!(OP, "place {place} is empty"));
+        };
+        for (_, op) in self.ops(place, adapter, factor) {
+            match op.kind {
+                Kind::Dora { .. } | Kind::Bora { .. } => recorder.run(op)?,
+                _ => recorder.run(AdapterScale { set: op.set, place, scale: Some(op.scale) })?,
+            }
+        }
+        if let Some(occupant) = &mut self.places[place] {
+            occupant.factor = factor;
+        }
+        Ok(())
+    }
+
+    /// Takes the adapter in a place away; an empty place stays empty.
+    ///
+    /// # Errors
+    /// A place that is not there.
+    pub fn detach<E: Encoder>(&mut self, recorder: &mut Recorder<E>, place: usize) -> Result<()> {
+        self.place(place)?;
+        for name in self.occupied(place) {
+            if let Some((_, set)) = self.weights.get(name) {
+                recorder.run(AdapterScale { set, place, scale: None })?;
+            }
+        }
+        self.places[place] = None;
+        Ok(())
+    }
+
+    /// The factor of the adapter in a place, where there is one.
+    pub fn factor(&self, place: usize) -> Option<f32> {
+        self.places.get(place)?.as_ref().map(|occupant| occupant.factor)
+    }
+
+    fn place(&self, place: usize) -> Result<()> {
+        if place < self.places.len() {
+            return Ok(());
+        }
+        let rule = "it must be less than the adapters that there is room for";
+        Err(Error::Value { op: OP, name: "place", value: place.to_string(), rule })
+    }
+
+    /// The weights that what is in a place changes.
+    fn occupied(&self, place: usize) -> impl Iterator<Item = &str> {
+        self.places[place].iter().flat_map(|occupant| occupant.adapter.weights())
+    }
+
+    /// The ops that attach an adapter to a place.
+    fn ops<'a>(&'a self, place: usize, adapter: &'a LoadedAdapter, factor: f32) -> Vec<(&'a str, AdapterAttach<'a>)> {
+        let of = |(name, (owned, scale)): (&'a String, &'a (Owned, f32))| {
+            let (w0, set) = self.weights.get(name)?;
+            Some((name.as_str(), AdapterAttach::new(w0, owned.kind(), scale * factor, set, place)))
+        };
+        adapter.list.iter().filter_map(of).collect()
+    }
+}
