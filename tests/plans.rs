@@ -805,7 +805,12 @@ fn check_merge_into(who: &str, plan: &Plan) {
                 let p = encoding(step);
                 written = rows(written, [p.n0, p.n1]);
                 assert_eq!(written, merged, "{who}: what is written has been merged");
-                assert!((p.n0 - p.w.row0) % 16 == 0, "{who}: row {} of a part that begins at {}", p.n0, p.w.row0);
+                assert!(
+                    (p.n0 - p.w.row0).is_multiple_of(16),
+                    "{who}: row {} of a part that begins at {}",
+                    p.n0,
+                    p.w.row0
+                );
             }
             _ => {}
         }
