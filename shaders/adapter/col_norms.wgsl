@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (lane < 8u) {
             var sum = vec4<f32>();
             for (var team = 0u; team < adapter_TEAMS; team++) { sum += tile_sums[team * 8u + lane]; }
-            let k = adapter_column(block0, lane, i);
+            let k = (block0 + lane) * 32u + i * 4u;
             let at = (adapter_params.slice0 + slice) * adapter_params.k + k;
             for (var c = 0u; c < 4u; c++) {
                 if (k + c < adapter_params.k) { sums[at + c] = sum[c]; }

@@ -4,8 +4,6 @@
 //
 // A tile is 8 blocks of 32 numbers along K, a lane each, by adapter_ROWS rows: LANE_COUNT / 8 teams of 8 lanes, with LANE_ROWS rows
 // each. Lanes of a team decode neighbouring blocks of a row, so that they load neighbouring bytes; a team's rows lie a team apart.
-// TURNED, for a base of numbers as they are: of the 64 quads of a team's row a lane has every eighth, so that a load or a store of 8
-// lanes is of one piece. By blocks it is of 8 pieces 64 or 128 bytes apart, and a device moves whole sectors of 32 for 8.
 #import weight
 struct adapter_Params {
     w: weight_At,
@@ -34,7 +32,6 @@ struct adapter_Params {
 #const LANE_COUNT = 128u
 #const LANE_ROWS = 1u // rows of a lane
 #const TAIL = false   // K is not a multiple of 4
-#const TURNED = false
 @group(0) @binding(0) var<uniform> adapter_params: adapter_Params;
 #slot row_factor @binding(1) // [N]
 #slot col_factor @binding(2) // [K]
@@ -58,17 +55,6 @@ fn adapter_row(n: u32, lane: u32, j: u32) -> u32 {
     return n + j * adapter_TEAMS + lane / 8u;
 }
 
-// The first column of quad i of a lane, in the tile from block `block0` on.
-fn adapter_column(block0: u32, lane: u32, i: u32) -> u32 {
-    let t = lane % 8u;
-    return block0 * 32u + select(t * 8u + i, i * 8u + t, TURNED) * 4u;
-}
-
-// The column from which four are loaded, where those from k on might lie past the end.
-fn adapter_loaded(k: u32) -> u32 {
-    return min(k, (adapter_params.k - 1u) / 4u * 4u);
-}
-
 // A block of the base weight, with what its side list adds.
 fn adapter_base32(n: u32, block: u32) -> array<vec4<f32>, 8> {
     var v = w_load32(adapter_params.w, n, block);
@@ -86,21 +72,24 @@ fn adapter_inside(k: u32) -> vec4<bool> {
     return vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(adapter_params.k);
 }
 
-// The adapted numbers of a lane: LANE_ROWS rows of 8 quads, in the tile from row n and block `block0` on. What lies past the ends is 0.
-// All lanes call it. Those past the ends load the last row and block: loads behind a branch wait for each other.
+// The adapted numbers of a lane: of the block `lane % 8` of the tile from row n and block `block0` on, LANE_ROWS rows of 8 quads.
+// What lies past the ends is 0. All lanes call it.
 fn adapter_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u> {
-    var v = delta_tile(n, block0, lane);
+    let delta = delta_tile(n, block0, lane);
     let block = block0 + lane % 8u;
+    var v: array<vec4<f32>, LANE_ROWS * 8u>;
+    if (block >= adapter_blocks()) { return v; }
     for (var j = 0u; j < LANE_ROWS; j++) {
-        let row = min(adapter_row(n, lane, j), adapter_params.n1 - 1u);
-        let live = adapter_row(n, lane, j) == row;
-        let base = adapter_base32(row, select(min(block, adapter_blocks() - 1u), block, TURNED));
+        let row = adapter_row(n, lane, j);
+        if (row >= adapter_params.n1) { continue; }
+        let base = adapter_base32(row, block);
         let factor = row_factor_load1(row);
         for (var i = 0u; i < 8u; i++) {
-            let k = adapter_column(block0, lane, i);
-            let at = adapter_loaded(k);
-            let numbers = (base[i] + v[j * 8u + i]) * factor * col_factor_load4(at, min(adapter_params.k - at, 4u));
-            v[j * 8u + i] = select(vec4<f32>(), numbers, adapter_inside(k) & vec4<bool>(live));
+            let k = block * 32u + i * 4u;
+            if (k >= adapter_params.k) { break; }
+            let numbers = (base[i] + delta[j * 8u + i]) * factor * col_factor_load4(k, min(adapter_params.k - k, 4u));
+            v[j * 8u + i] = numbers;
+            if (TAIL) { v[j * 8u + i] = select(vec4<f32>(), numbers, adapter_inside(k)); }
         }
     }
     return v;

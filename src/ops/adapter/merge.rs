@@ -478,12 +478,6 @@ impl AdapterMergeProblem {
             }
         }
         params.w = weight(&mut step, Slot::W, Some(&self.w), chunk, self.w_operand() + chunk, false);
-        let turned =
-            self.w.plain().is_some() && matches!(self.adapted.delta, Delta::Lora { .. }) && kernel != "adapter/encode";
-        if turned {
-            step.set("TURNED", Const::Bool(true));
-            step.set("w_TURNED", Const::Bool(true));
-        }
         let set = |params: &mut AdapterParams, rank: u64| params.rank = rank as u32;
         // Rows of K numbers go by fours where they begin at fours.
         let along_k = |i: usize| {
