@@ -581,8 +581,6 @@ fn adapts(browser: &Browser, _: &Set) -> Result<()> {
          must('the magnitudes change nothing, or the direction', picture('dora') !== dora && $('#adapters .hint').textContent.match(/turns it by ([^°]*)°.*turns it by \\1°/));
          await settle('an adapter of nothing', () => { slide('scale', 0); slide('magnitude', 0); });
          must('it changes the base', picture('lora') === picture('base') && /LoRA makes it (\\S+) and .*DoRA makes it \\1 and/.test($('#adapters .hint').textContent));
-         await settle('a base of four bits, and more terms', () => { $('[name=adapters-format][value=q4_0]').click(); slide('rank', 8); slide('scale', 2); });
-         must(`the base is ${$('#adapters .of-base .facts').textContent}`, fact('base', 'size').startsWith('2.25') && parseFloat(fact('base', 'lost')) > 1);
          slide('row', 44);
          must(`the row says ${$('#adapters .hint').textContent}`, $('#adapters .hint').textContent.startsWith('Row 44 is'));
          must('rows are not drawn', $$('#adapters .scatter circle').length === 4 * 64);
