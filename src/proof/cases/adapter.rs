@@ -1,6 +1,7 @@
 //! Adapters: every kind on dense and low-bit bases, in shapes that hurt, and on layers of real models.
 
 use super::linear::format;
+use super::making::Making;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput};
 use crate::error::{Error, Result};
 use crate::formats::Format;
@@ -148,6 +149,16 @@ const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
 /// A case in the making.
 struct Make(Case);
 
+impl Making for Make {
+    fn case(&mut self) -> &mut Case {
+        &mut self.0
+    }
+
+    fn done(self) -> Case {
+        self.0
+    }
+}
+
 impl Make {
     /// A base of `rows` rows that are repeated up to n, and an adapter of this kind and rank.
     fn new(name: &str, kind: &str, [n, k]: [usize; 2], rank: usize, base: Format) -> Self {
@@ -221,19 +232,8 @@ impl Make {
         self
     }
 
-    /// Another filling of an input.
-    fn fill(mut self, role: &str, fill: Fill) -> Self {
-        self.0.inputs.iter_mut().filter(|i| i.role == role).for_each(|i| i.fill = fill);
-        self
-    }
-
     fn base(mut self, fill: Fill) -> Self {
         self.0.weights[0].fill = fill;
-        self
-    }
-
-    fn dense(mut self, elem: Elem) -> Self {
-        self.0.weights[0].dense = elem;
         self
     }
 
@@ -243,24 +243,12 @@ impl Make {
         self
     }
 
-    fn scale(mut self, scale: f64) -> Self {
-        self.0.attrs = self.0.attrs.with("scale", scale);
-        self
+    fn scale(self, scale: f64) -> Self {
+        self.attr("scale", scale)
     }
 
-    fn order(mut self, order: Order) -> Self {
-        self.0.attrs = self.0.attrs.with("order", order.name());
-        self
-    }
-
-    fn storages(mut self, storages: &[Elem]) -> Self {
-        self.0.storages = storages.to_vec();
-        self
-    }
-
-    fn skew(mut self, elements: usize) -> Self {
-        self.0.skew = elements;
-        self
+    fn order(self, order: Order) -> Self {
+        self.attr("order", order.name())
     }
 
     /// Into a weight in this format. The numbers of the adapter must be such that one f32 rounding makes them.
@@ -269,11 +257,6 @@ impl Make {
         self.0.outputs.clear();
         self.0.weights.push(WeightInput { role: "y", shape, rows, fill, format, dense: Elem::F16 });
         self
-    }
-
-    fn hurts(mut self, why: &'static str) -> Case {
-        self.0.phase = why;
-        self.0
     }
 
     fn real(mut self, model: &'static str) -> Case {

@@ -1,6 +1,7 @@
 //! Attention: every two features together in shapes that hurt, those that models have together, and the layers of real models.
 
 use super::cover::pairs;
+use super::making::Making;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::{Error, Result};
 use crate::kv::{KvFormat, KvRows, Place};
@@ -360,6 +361,16 @@ type Sizes = [usize; 7];
 /// A case in the making.
 struct Make(Case, Sizes);
 
+impl Making for Make {
+    fn case(&mut self) -> &mut Case {
+        &mut self.0
+    }
+
+    fn done(self) -> Case {
+        self.0
+    }
+}
+
 impl Make {
     fn new(name: &str, sizes: Sizes) -> Self {
         let [b, h, g, l, s, d, e] = sizes;
@@ -383,11 +394,6 @@ impl Make {
             },
             sizes,
         )
-    }
-
-    fn attr(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.0.attrs = self.0.attrs.with(name, value);
-        self
     }
 
     fn input(mut self, role: &'static str, shape: &[usize], stored: Stored, fill: Fill) -> Self {
@@ -458,26 +464,6 @@ impl Make {
         self.0.inputs[2].stored = Stored::Kv(v);
         let heads = self.1[2] as f64;
         self.attr("k", k.name()).attr("v", v.name()).attr("kv_heads", heads)
-    }
-
-    fn fill(mut self, role: &str, fill: Fill) -> Self {
-        self.0.inputs.iter_mut().filter(|i| i.role == role).for_each(|i| i.fill = fill);
-        self
-    }
-
-    fn storages(mut self, storages: &[Elem]) -> Self {
-        self.0.storages = storages.to_vec();
-        self
-    }
-
-    fn hurts(mut self, why: &'static str) -> Case {
-        self.0.phase = why;
-        self.0
-    }
-
-    fn real(mut self, model: &'static str, phase: &'static str) -> Case {
-        (self.0.model, self.0.phase, self.0.real) = (model, phase, true);
-        self.0
     }
 }
 

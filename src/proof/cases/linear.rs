@@ -1,5 +1,6 @@
 //! Linear layers: every format in shapes that hurt, every epilogue, and the layers of real models.
 
+use super::making::Making;
 use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, WeightInput, counted};
 use crate::error::{Error, Result};
 use crate::formats::Format;
@@ -180,6 +181,16 @@ const F32: &[Elem] = &[Elem::F32];
 /// A case in the making.
 struct Make(Case);
 
+impl Making for Make {
+    fn case(&mut self) -> &mut Case {
+        &mut self.0
+    }
+
+    fn done(self) -> Case {
+        self.0
+    }
+}
+
 impl Make {
     /// `x[m,k]` times a weight of `rows` rows that are repeated up to n.
     fn new(name: &str, m: usize, [n, k]: [usize; 2], rows: usize, format: Format) -> Self {
@@ -254,36 +265,6 @@ impl Make {
     fn activation(mut self, name: &str) -> Self {
         self.0.attrs = self.0.attrs.with("activation", name);
         self
-    }
-
-    fn storages(mut self, storages: &[Elem]) -> Self {
-        self.0.storages = storages.to_vec();
-        self
-    }
-
-    fn dense(mut self, elem: Elem) -> Self {
-        self.0.weights[0].dense = elem;
-        self
-    }
-
-    fn fill(mut self, x: Fill) -> Self {
-        self.0.inputs[0].fill = x;
-        self
-    }
-
-    fn skew(mut self, elements: usize) -> Self {
-        self.0.skew = elements;
-        self
-    }
-
-    fn hurts(mut self, why: &'static str) -> Case {
-        self.0.phase = why;
-        self.0
-    }
-
-    fn real(mut self, model: &'static str, phase: &'static str) -> Case {
-        (self.0.model, self.0.phase, self.0.real) = (model, phase, true);
-        self.0
     }
 }
 
@@ -438,7 +419,7 @@ pub(super) fn cases() -> Vec<Case> {
         for m in [1, 20] {
             let wide = Fill::Normal { mean: 0.0, deviation: 4.0 };
             let made = Make::new(&format!("{activation}-m{m}"), m, [66, 64], 66, dense).bias();
-            all.push(made.activation(activation).fill(wide).storages(FLOATS).hurts("an activation"));
+            all.push(made.activation(activation).fill("x", wide).storages(FLOATS).hurts("an activation"));
             let made = Make::new(&format!("{activation}-gated-m{m}"), m, [66, 96], 66, q4).up(format("q8_0"));
             all.push(made.activation(activation).residual().row_scale().hurts("two matrices in different formats"));
         }
@@ -472,13 +453,13 @@ pub(super) fn cases() -> Vec<Case> {
     for m in [1, 20] {
         all.push(
             Make::new(&format!("large-m{m}"), m, [64, 512], 64, q4)
-                .fill(large)
+                .fill("x", large)
                 .storages(FLOATS)
                 .hurts("activations of 1e4"),
         );
         all.push(
             Make::new(&format!("special-m{m}"), m, [36, 160], 36, q4)
-                .fill(Fill::Special)
+                .fill("x", Fill::Special)
                 .hurts("NaN, infinities, zeros"),
         );
         all.push(Make::new(&format!("long-m{m}"), m, [9, 14_340], 9, dense).hurts("a long row, few outputs"));
@@ -511,7 +492,7 @@ pub(super) fn cases() -> Vec<Case> {
     for (name, k, of) in [("huge", 4096, normal(1e6)), ("tiny", 128, normal(1e-6)), ("growing", 160, Fill::Growing)] {
         // Stored in f16, x could not be huge.
         let storages = if name == "huge" { &[Elem::F32, Elem::Bf16] } else { FLOATS };
-        let mut made = Make::new(&format!("{name}-m20"), 20, [9, k], 9, dense).fill(of).storages(storages);
+        let mut made = Make::new(&format!("{name}-m20"), 20, [9, k], 9, dense).fill("x", of).storages(storages);
         made.0.weights[0].fill = of;
         all.push(made.hurts("numbers past the range of f16"));
     }

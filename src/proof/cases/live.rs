@@ -1,6 +1,7 @@
 //! Linear layers with live adapters: every kind and plan, rows of a batch with adapters of their own, and the layers of real models.
 
 use super::linear::{self, Row, U, U16, bounds, format, roundings};
+use super::making::Making;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput, adapter};
 use crate::adapters::{AdapterAttach, AdapterSet, Magnitudes, Room};
 use crate::dispatch::Dispatcher;
@@ -304,6 +305,16 @@ const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
 /// A case in the making.
 struct Make(Case);
 
+impl Making for Make {
+    fn case(&mut self) -> &mut Case {
+        &mut self.0
+    }
+
+    fn done(self) -> Case {
+        self.0
+    }
+}
+
 impl Make {
     /// A layer of a base in this format.
     fn new(name: &str, m: usize, [n, k]: [usize; 2], base: Format) -> Self {
@@ -408,38 +419,8 @@ impl Make {
         self.attr("activation", "silu").low(kind, rank, UP[0])
     }
 
-    fn attr(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.0.attrs = self.0.attrs.with(name, value);
-        self
-    }
-
     fn scale(self, scale: f64) -> Self {
         self.attr("scale", scale)
-    }
-
-    fn fill(mut self, role: &str, fill: Fill) -> Self {
-        self.0.inputs.iter_mut().filter(|i| i.role == role).for_each(|i| i.fill = fill);
-        self
-    }
-
-    fn dense(mut self, elem: Elem) -> Self {
-        self.0.weights.iter_mut().for_each(|w| w.dense = elem);
-        self
-    }
-
-    fn storages(mut self, storages: &[Elem]) -> Self {
-        self.0.storages = storages.to_vec();
-        self
-    }
-
-    fn skew(mut self, elements: usize) -> Self {
-        self.0.skew = elements;
-        self
-    }
-
-    fn hurts(mut self, why: &'static str) -> Case {
-        self.0.phase = why;
-        self.0
     }
 
     fn real(mut self, model: &'static str) -> Case {

@@ -22,6 +22,7 @@ mod depth;
 mod encode;
 mod linear;
 mod live;
+mod making;
 mod norm;
 mod prepare;
 mod prologue;

@@ -1,6 +1,7 @@
 //! The norms: shapes of real models, and shapes that hurt.
 
 use super::codes::{Coding, U, codes};
+use super::making::Making;
 use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, counted};
 use crate::error::Result;
 use crate::ops::norm::{
@@ -405,6 +406,16 @@ const ALL: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
 /// A case in the making: x and y of one shape, and whatever else it has.
 struct Make(Case);
 
+impl Making for Make {
+    fn case(&mut self) -> &mut Case {
+        &mut self.0
+    }
+
+    fn done(self) -> Case {
+        self.0
+    }
+}
+
 impl Make {
     fn new(op: &'static str, name: &str, shape: &[usize], fill: Fill) -> Self {
         let x = if op == "crms_norm" { "z" } else { "x" };
@@ -438,11 +449,6 @@ impl Make {
 
     fn hurts(mut self, why: &'static str) -> Self {
         self.0.phase = why;
-        self
-    }
-
-    fn attr(mut self, name: &str, value: impl Into<crate::proof::Value>) -> Self {
-        self.0.attrs = std::mem::take(&mut self.0.attrs).with(name, value);
         self
     }
 
@@ -499,16 +505,6 @@ impl Make {
         for output in self.0.outputs.iter_mut().filter(|o| ["y", "sum"].contains(&o.role)) {
             output.shape = dims.clone();
         }
-        self
-    }
-
-    fn skew(mut self, by: usize) -> Self {
-        self.0.skew = by;
-        self
-    }
-
-    fn only(mut self, storages: &[Elem]) -> Self {
-        self.0.storages = storages.to_vec();
         self
     }
 }
@@ -597,7 +593,7 @@ fn hurting() -> Vec<Make> {
         let far = Fill::Normal { mean: 1e4, deviation: 1e-2 };
         all.push(
             Make::new("layer_norm", &format!("far-from-zero-{d}"), &[3, d], far)
-                .only(f32_only)
+                .storages(f32_only)
                 .stats(3)
                 .hurts("mean 1e4, deviation 1e-2"),
         );
@@ -716,7 +712,7 @@ fn hurting() -> Vec<Make> {
             // Codes of NaN are not told.
             let fill = if what == "codes" { NORMAL } else { Fill::NanRows };
             let make = Make::new(op, &format!("listed-{what}-{d}"), &[2, 11, d], fill).weight(&[d]);
-            make.only(storages).skew(skew).hurts("rows through a list")
+            make.storages(storages).skew(skew).hurts("rows through a list")
         };
         all.push(make("rms_norm", "sum").residual().input("bias", &[d], NORMAL).listed(&[2, rows]));
         all.push(make("layer_norm", "alone").input("bias", &[d], NORMAL).listed(&[rows]));
@@ -726,7 +722,7 @@ fn hurting() -> Vec<Make> {
     for (op, d) in [("rms_norm", 64), ("layer_norm", 8200)] {
         let mut make = Make::new(op, "listed-counted", &[40, d], NORMAL).weight(&[d]).listed(&[33]);
         make.0.inputs.push(counted(COUNTED[0]));
-        all.push(make.only(f32_only).hurts("rows that the device counts"));
+        all.push(make.storages(f32_only).hurts("rows that the device counts"));
     }
     all.push(Make::new("rms_norm", "listed-none", &[5, 16], NORMAL).listed(&[0]).hurts("nothing to do"));
     for d in [1, 64, 1023, 9000] {

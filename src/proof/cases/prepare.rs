@@ -1,6 +1,7 @@
 //! Preparation of weights: shapes that hurt along both axes, every rule, values far from zero, and a weight of a real model.
 
 use super::codes::U;
+use super::making::Making;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::{Error, Result};
 use crate::ops::prepare::{Along, Factors, MatrixStats, MatrixVector, Pick, Prune, Rescale, Rule, Standard};
@@ -376,6 +377,16 @@ const NORMAL: Fill = Fill::Normal { mean: 0.0, deviation: 1.0 };
 /// A case in the making.
 struct Make(Case);
 
+impl Making for Make {
+    fn case(&mut self) -> &mut Case {
+        &mut self.0
+    }
+
+    fn done(self) -> Case {
+        self.0
+    }
+}
+
 impl Make {
     fn new(op: &'static str, name: &str, phase: &'static str) -> Self {
         Self(Case {
@@ -393,11 +404,6 @@ impl Make {
             skew: 0,
             flops: 0,
         })
-    }
-
-    fn attr(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.0.attrs = self.0.attrs.with(name, value);
-        self
     }
 
     fn input(self, role: &'static str, shape: &[usize], fill: Fill) -> Self {
@@ -418,16 +424,6 @@ impl Make {
 
     fn y(mut self, shape: &[usize]) -> Self {
         self.0.outputs.push(Output { role: "y", shape: shape.to_vec(), stored: Stored::Activation });
-        self
-    }
-
-    fn storages(mut self, storages: &[Elem]) -> Self {
-        self.0.storages = storages.to_vec();
-        self
-    }
-
-    fn skew(mut self, elements: usize) -> Self {
-        self.0.skew = elements;
         self
     }
 

@@ -1,5 +1,6 @@
 //! Merges of whole weights: every kind in shapes that hurt, more weights than a step can bind, and layers of real models.
 
+use super::making::Making;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::{Error, Result};
 use crate::ops::weight_merge::{MergeKind, WeightMerge};
@@ -199,17 +200,6 @@ fn make(name: &str, kind: &str, shape: &[usize], count: usize) -> Case {
     }
 }
 
-impl Case {
-    fn hurting(self, phase: &'static str) -> Self {
-        Self { phase, ..self }
-    }
-
-    fn filled(mut self, role: &str, fill: Fill) -> Self {
-        self.inputs.iter_mut().filter(|i| i.role == role).for_each(|i| i.fill = fill);
-        self
-    }
-}
-
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for (model, layer, shape) in
@@ -222,16 +212,16 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for (shape, count) in [([1, 1], 2), ([3, 31], 2), ([33, 129], 2), ([64, 132], 2)] {
         let case = make(&format!("lerp-{}x{}", shape[0], shape[1]), "lerp", &shape, count);
-        all.push(Case { storages: FLOATS.to_vec(), ..case }.hurting("odd shapes"));
+        all.push(Case { storages: FLOATS.to_vec(), ..case }.hurts("odd shapes"));
     }
     for (kind, count) in
         [("mean", 1), ("mean", 6), ("mean", 7), ("weighted", 13), ("task", 7), ("task", 20), ("xft", 2), ("xft", 9)]
     {
-        all.push(make(&format!("{kind}-of-{count}"), kind, &[31, 36], count).hurting("more weights than bindings"));
+        all.push(make(&format!("{kind}-of-{count}"), kind, &[31, 36], count).hurts("more weights than bindings"));
     }
     let wide = Fill::These(&[-130.0, 90.0, 10.0, -40.0]);
-    all.push(make("xft-wide", "xft", &[31, 36], 5).filled("a", wide).hurting("logits past the range of exp"));
-    all.push(make("ema", "ema", &[7, 33], 2).hurting("odd shapes"));
+    all.push(make("xft-wide", "xft", &[31, 36], 5).fill("a", wide).hurts("logits past the range of exp"));
+    all.push(make("ema", "ema", &[7, 33], 2).hurts("odd shapes"));
     for (rows, shape, count) in
         [(false, [33, 31], 2), (false, [130, 100], 3), (true, [9, 8196], 3), (true, [131, 33], 3), (true, [5, 64], 7)]
     {
@@ -239,31 +229,31 @@ pub(super) fn cases() -> Vec<Case> {
         let name = format!("model_stock-{n}x{k}-of-{count}{}", if rows { "-rows" } else { "" });
         let case = make(&name, "model_stock", &shape, count + 1);
         let attrs = case.attrs.clone().with("per_row", rows);
-        all.push(Case { attrs, storages: FLOATS.to_vec(), ..case }.hurting("angles"));
+        all.push(Case { attrs, storages: FLOATS.to_vec(), ..case }.hurts("angles"));
     }
     let clamped = make("model_stock-of-11-clamped", "model_stock", &[12, 40], 12);
-    all.push(Case { attrs: clamped.attrs.clone().with("clamp", true), ..clamped }.hurting("pairs of groups"));
+    all.push(Case { attrs: clamped.attrs.clone().with("clamp", true), ..clamped }.hurts("pairs of groups"));
     let zeros = Fill::Constant(0.5);
     let same = make("model_stock-same", "model_stock", &[9, 33], 3);
-    all.push(WEIGHTS[..3].iter().fold(same, |case, role| case.filled(role, zeros)).hurting("no differences"));
+    all.push(WEIGHTS[..3].iter().fold(same, |case, role| case.fill(role, zeros)).hurts("no differences"));
     for kind in ["mean", "model_stock"] {
-        let case = make(&format!("{kind}-nan-rows"), kind, &[7, 44], 3).filled("w.1", Fill::NanRows);
+        let case = make(&format!("{kind}-nan-rows"), kind, &[7, 44], 3).fill("w.1", Fill::NanRows);
         let attrs = if kind == "mean" { case.attrs.clone() } else { case.attrs.clone().with("per_row", true) };
-        all.push(Case { attrs, ..case }.hurting("NaN in some rows"));
+        all.push(Case { attrs, ..case }.hurts("NaN in some rows"));
     }
     let large = Fill::Normal { mean: 1e4, deviation: 1.0 };
-    let far = WEIGHTS[..3].iter().fold(make("task-far", "task", &[20, 100], 3), |case, role| case.filled(role, large));
-    all.push(far.hurting("numbers of 1e4, close to each other"));
+    let far = WEIGHTS[..3].iter().fold(make("task-far", "task", &[20, 100], 3), |case, role| case.fill(role, large));
+    all.push(far.hurts("numbers of 1e4, close to each other"));
     for (kind, count, skew) in [("mean", 3, 1), ("model_stock", 4, 4), ("xft", 7, 3)] {
         let case = make(&format!("{kind}-skew-{skew}"), kind, &[10, 28], count);
-        all.push(Case { skew, storages: FLOATS.to_vec(), ..case }.hurting("views"));
+        all.push(Case { skew, storages: FLOATS.to_vec(), ..case }.hurts("views"));
     }
     let mut mixed = make("mean-mixed", "mean", &[10, 28], 3);
     mixed.inputs[0].stored = Stored::Always(Elem::F16);
     mixed.inputs[1].stored = Stored::Always(Elem::Bf16);
-    all.push(Case { storages: FLOATS.to_vec(), ..mixed }.hurting("each stored in another way"));
+    all.push(Case { storages: FLOATS.to_vec(), ..mixed }.hurts("each stored in another way"));
     for shape in [vec![], vec![3], vec![2, 3, 5], vec![0, 4]] {
-        all.push(make(&format!("mean-{shape:?}"), "mean", &shape, 2).hurting("any shape"));
+        all.push(make(&format!("mean-{shape:?}"), "mean", &shape, 2).hurts("any shape"));
     }
     all
 }
