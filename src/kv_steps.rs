@@ -49,14 +49,7 @@ pub struct KvNumbersProblem {
 }
 
 fn plan(op: &'static str, why: &'static str, steps: Vec<crate::plan::Step>, scratch_bytes: Vec<u64>) -> Vec<Plan> {
-    vec![Plan {
-        operands: None,
-        op,
-        name: if steps.is_empty() { "empty" } else { "naive" }.into(),
-        why,
-        steps,
-        scratch_bytes,
-    }]
+    vec![Plan::new(op, if steps.is_empty() { "empty" } else { "naive" }, why, steps, scratch_bytes)]
 }
 
 impl Op for KvNumbers<'_> {

@@ -154,6 +154,22 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan that takes operands as they are stored.
+    pub(crate) fn new(
+        op: &'static str,
+        name: impl Into<String>,
+        why: &'static str,
+        steps: Vec<Step>,
+        scratch_bytes: Vec<u64>,
+    ) -> Self {
+        Self { op, name: name.into(), why, operands: None, steps, scratch_bytes }
+    }
+
+    /// The one plan of a problem without numbers: no steps.
+    pub(crate) fn empty(op: &'static str) -> Self {
+        Self::new(op, "empty", "there is nothing to compute", Vec::new(), Vec::new())
+    }
+
     /// The keys of all steps, for [`Dispatcher::warm`](crate::Dispatcher::warm).
     pub fn keys(&self) -> impl Iterator<Item = &PipelineKey> {
         self.steps.iter().map(|s| &s.key)

@@ -260,14 +260,13 @@ impl Problem for AdapterAttachProblem {
         params.fold = grid[0];
         making.steps.push(step.step(&params, grid));
         let Making { steps, scratch_bytes, .. } = making;
-        Ok(vec![Plan {
-            operands: None,
-            op: OP,
-            name: "pool".into(),
-            why: "the base is streamed once for each norm, and the adapter copied",
+        Ok(vec![Plan::new(
+            OP,
+            "pool",
+            "the base is streamed once for each norm, and the adapter copied",
             steps,
             scratch_bytes,
-        }])
+        )])
     }
 }
 
@@ -333,13 +332,12 @@ impl Problem for AdapterScaleProblem {
             ..Part::whole(0, self.held.layout)
         };
         step.bind(1, part, Access::Write);
-        Ok(vec![Plan {
-            operands: None,
-            op: "adapter_scale",
-            name: "header".into(),
-            why: "a word changes",
-            steps: vec![step.step(&params, [1, 1, 1])],
-            scratch_bytes: Vec::new(),
-        }])
+        Ok(vec![Plan::new(
+            "adapter_scale",
+            "header",
+            "a word changes",
+            vec![step.step(&params, [1, 1, 1])],
+            Vec::new(),
+        )])
     }
 }

@@ -96,14 +96,7 @@ impl Problem for ProbeProblem {
         step.bind(1, Part::whole(0, self.sums), Access::Write);
         let step = step.step(&ProbeParams { seed: self.seed }, [self.workgroups, 1, 1]);
         let why = "it is the only one";
-        Ok(vec![Plan {
-            op: OP,
-            name: "probe".into(),
-            why,
-            operands: None,
-            steps: vec![step],
-            scratch_bytes: Vec::new(),
-        }])
+        Ok(vec![Plan::new(OP, "probe", why, vec![step], Vec::new())])
     }
 }
 
@@ -155,8 +148,7 @@ impl Problem for MatrixProbeProblem {
         step.fill("matrix", matrix_filling(self.size));
         step.bind(1, Part::whole(0, self.sums), Access::Write);
         let step = step.step(&ProbeParams { seed: self.seed }, [self.workgroups, 1, 1]);
-        let (name, why) = ("probe".into(), "it is the only one");
-        Ok(vec![Plan { op: MATRIX_OP, name, why, operands: None, steps: vec![step], scratch_bytes: Vec::new() }])
+        Ok(vec![Plan::new(MATRIX_OP, "probe", "it is the only one", vec![step], Vec::new())])
     }
 }
 

@@ -145,9 +145,9 @@ impl Problem for QuantizeProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name, why, steps| Plan { op: OP, name, why, operands: None, steps, scratch_bytes: Vec::new() };
+        let plan = |name, why, steps| Plan::new(OP, name, why, steps, Vec::new());
         if self.rows == 0 {
-            return Ok(vec![plan("empty".into(), "there is nothing to compute", Vec::new())]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         let mut plans = Vec::new();
         let one_read = self.len <= REGISTER_ROW;

@@ -419,16 +419,9 @@ impl Problem for WeightMergeProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name: String, why, Making { steps, scratch_bytes }| Plan {
-            operands: None,
-            op: OP,
-            name,
-            why,
-            steps,
-            scratch_bytes,
-        };
+        let plan = |name: String, why, Making { steps, scratch_bytes }| Plan::new(OP, name, why, steps, scratch_bytes);
         if self.y.elements == 0 {
-            return Ok(vec![plan("empty".into(), "there is nothing to compute", Making::default())]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         if let By::Stock { clamp } = self.by {
             let plans = Means::all(caps, false).into_iter().map(|means| {

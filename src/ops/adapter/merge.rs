@@ -348,14 +348,7 @@ impl Problem for AdapterMergeProblem {
                 }
             }
             let Making { steps, scratch_bytes, .. } = making;
-            plans.push(Plan {
-                operands: None,
-                op: OP,
-                name: format!("{kernel}{}", means.f16()),
-                why,
-                steps,
-                scratch_bytes,
-            });
+            plans.push(Plan::new(OP, format!("{kernel}{}", means.f16()), why, steps, scratch_bytes));
         }
         words_first(caps, &mut plans);
         Ok(plans)

@@ -648,8 +648,7 @@ impl Problem for AttentionProblem {
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         if self.q.elements == 0 {
-            let (name, why) = ("empty".into(), "there are no queries");
-            return Ok(vec![Plan { operands: None, op: OP, name, why, steps: Vec::new(), scratch_bytes: Vec::new() }]);
+            return Ok(vec![Plan::new(OP, "empty", "there are no queries", Vec::new(), Vec::new())]);
         }
         self.fits(caps)?;
         let mut plans = self.split_plans(caps)?;
@@ -696,14 +695,7 @@ impl AttentionProblem {
     }
 
     fn plan_of(begun: Begun, name: &str, why: &'static str) -> Plan {
-        Plan {
-            operands: None,
-            op: OP,
-            name: name.to_owned(),
-            why,
-            steps: begun.steps,
-            scratch_bytes: begun.scratch_bytes,
-        }
+        Plan::new(OP, name, why, begun.steps, begun.scratch_bytes)
     }
 
     /// A kernel with the features that are asked for and the params that all kernels share, without operands.

@@ -733,15 +733,7 @@ impl Problem for PrologueProblem {
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         if self.tokens == 0 {
-            let why = "there is nothing to compute";
-            return Ok(vec![Plan {
-                operands: None,
-                op: OP,
-                name: "empty".into(),
-                why,
-                steps: Vec::new(),
-                scratch_bytes: Vec::new(),
-            }]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         self.check(caps)?;
         let mut plans = Vec::new();
@@ -802,7 +794,7 @@ impl PrologueProblem {
                 }
             }
         }
-        let mut plan = Plan { operands: None, op: OP, name, why, steps, scratch_bytes };
+        let mut plan = Plan::new(OP, name, why, steps, scratch_bytes);
         counted::count(&mut plan, GRIDS, self.grids);
         Ok(plan)
     }

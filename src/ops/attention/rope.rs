@@ -204,16 +204,9 @@ impl Problem for RopeProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name: &str, why, steps| Plan {
-            operands: None,
-            op: OP,
-            name: name.into(),
-            why,
-            steps,
-            scratch_bytes: Vec::new(),
-        };
+        let plan = |name: &str, why, steps| Plan::new(OP, name, why, steps, Vec::new());
         if self.rows * self.d == 0 {
-            return Ok(vec![plan("empty", "there is nothing to compute", Vec::new())]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         let mut plans = Vec::new();
         let half = self.x.elem == Elem::F16 || self.y.elem == Elem::F16;

@@ -198,14 +198,13 @@ impl Problem for CombineProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name, why, steps| Plan { operands: None, op: OP, name, why, steps, scratch_bytes: Vec::new() };
         if self.rows * self.len == 0 {
-            return Ok(vec![plan("empty".into(), "there is nothing to compute", Vec::new())]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         let mut plans = Vec::new();
         for means in Means::without_sums(caps, self.layouts().any(|l| l.elem == Elem::F16)) {
             let why = "four numbers an invocation: one load and one store";
-            plans.push(plan(format!("elementwise{}", means.f16()), why, self.steps(caps, means)?));
+            plans.push(Plan::new(OP, format!("elementwise{}", means.f16()), why, self.steps(caps, means)?, Vec::new()));
         }
         words_first(caps, &mut plans);
         Ok(plans)

@@ -191,14 +191,19 @@ impl Problem for RouteProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name, why, steps| Plan { operands: None, op: OP, name, why, steps, scratch_bytes: Vec::new() };
         if self.rows == 0 {
-            return Ok(vec![plan("empty".into(), "there is nothing to compute", Vec::new())]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         let mut plans = Vec::new();
         let f16 = [Some(self.x), Some(self.weight), self.bias].into_iter().flatten().any(|l| l.elem == Elem::F16);
         for means in Means::all(caps, f16) {
-            plans.push(plan(means.name("row"), "lanes share a row: one read", self.steps(caps, means)?));
+            plans.push(Plan::new(
+                OP,
+                means.name("row"),
+                "lanes share a row: one read",
+                self.steps(caps, means)?,
+                Vec::new(),
+            ));
         }
         words_first(caps, &mut plans);
         Ok(plans)

@@ -302,16 +302,9 @@ impl Problem for SelectProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name: &str, why, steps, scratch_bytes| Plan {
-            operands: None,
-            op: OP,
-            name: name.into(),
-            why,
-            steps,
-            scratch_bytes,
-        };
+        let plan = |name: &str, why, steps, scratch_bytes| Plan::new(OP, name, why, steps, scratch_bytes);
         if self.samples == 0 {
-            return Ok(vec![plan("empty", "there is nothing to compute", Vec::new(), Vec::new())]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         // The longest binding; lists are not divided.
         rows_at_once(OP, caps, 1, 1, self.samples * self.tokens.max(self.places).max(1) * 4)?;

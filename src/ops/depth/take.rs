@@ -108,16 +108,8 @@ impl Problem for TakeProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name: &str, why, steps| Plan {
-            operands: None,
-            op: OP,
-            name: name.into(),
-            why,
-            steps,
-            scratch_bytes: Vec::new(),
-        };
         if self.rows == 0 {
-            return Ok(vec![plan("empty", "there is nothing to compute", Vec::new())]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         for rows in [self.of, self.rows] {
             rows_at_once(OP, caps, 1, 1, rows * self.row_bytes)?;
@@ -135,6 +127,6 @@ impl Problem for TakeProblem {
         params.y0 = words(step.bind(3, Part::whole(2, self.y), Access::Write), self.y);
         let grid = grid(OP, caps, (self.rows * u64::from(params.len)).div_ceil(256))?;
         params.fold = grid[0];
-        Ok(vec![plan("words", "one lane a word", vec![step.step(&params, grid)])])
+        Ok(vec![Plan::new(OP, "words", "one lane a word", vec![step.step(&params, grid)], Vec::new())])
     }
 }

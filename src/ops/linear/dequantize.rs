@@ -110,6 +110,6 @@ impl Problem for DequantizeProblem {
             }
         }
         let why = "one lane for a block of 32";
-        Ok(vec![Plan { op: "dequantize", name: "naive".into(), why, operands: None, steps, scratch_bytes: Vec::new() }])
+        Ok(vec![Plan::new("dequantize", "naive", why, steps, Vec::new())])
     }
 }

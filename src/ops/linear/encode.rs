@@ -131,7 +131,7 @@ impl Problem for EncodeProblem {
                 }
             }
             let name = format!("{kernel}{}", means.f16());
-            plans.push(Plan { operands: None, op: OP, name, why, steps, scratch_bytes: Vec::new() });
+            plans.push(Plan::new(OP, name, why, steps, Vec::new()));
         }
         words_first(caps, &mut plans);
         Ok(plans)

@@ -500,14 +500,7 @@ impl Problem for LinearProblem {
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let mut plans = Vec::new();
         if self.m == 0 {
-            plans.push(Plan {
-                op: "linear",
-                name: "none".into(),
-                why: "there are no rows",
-                operands: None,
-                steps: Vec::new(),
-                scratch_bytes: Vec::new(),
-            });
+            plans.push(Plan::new("linear", "none", "there are no rows", Vec::new(), Vec::new()));
             return Ok(plans);
         }
         self.check_live(caps)?;
@@ -543,7 +536,7 @@ impl Problem for LinearProblem {
 
 impl LinearProblem {
     fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
-        let mut plan = Plan { op: "linear", name, why, operands: None, steps, scratch_bytes };
+        let mut plan = Plan::new("linear", name, why, steps, scratch_bytes);
         if self.is_live() {
             plan.scratch_bytes.insert(0, self.terms_bytes());
         }

@@ -138,9 +138,9 @@ impl Problem for HypersphereProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let plan = |name, why, steps| Plan { op: OP, name, why, operands: None, steps, scratch_bytes: Vec::new() };
+        let plan = |name, why, steps| Plan::new(OP, name, why, steps, Vec::new());
         if self.rows == 0 {
-            return Ok(vec![plan("empty".into(), "there is nothing to compute", Vec::new())]);
+            return Ok(vec![Plan::empty(OP)]);
         }
         let mut plans = Vec::new();
         let (kernel, why) = if self.len <= REGISTER_ROW {

@@ -581,7 +581,7 @@ impl Problem for NormProblem {
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         if self.rows * self.len == 0 {
-            return Ok(vec![self.plan_of("empty".into(), "there is nothing to compute", Vec::new(), Vec::new())]);
+            return Ok(vec![Plan::empty(self.op)]);
         }
         let mut plans = Vec::new();
         let elementwise = self.stat == Stat::Stored && self.scale.is_none();
@@ -640,7 +640,7 @@ impl Problem for NormProblem {
 
 impl NormProblem {
     fn plan_of(&self, name: String, why: &'static str, steps: Vec<Step>, scratch_bytes: Vec<u64>) -> Plan {
-        let mut plan = Plan { op: self.op, name, why, operands: None, steps, scratch_bytes };
+        let mut plan = Plan::new(self.op, name, why, steps, scratch_bytes);
         counted::count(&mut plan, GRIDS, self.grids);
         plan
     }

@@ -169,7 +169,7 @@ fn groups(op: &'static str, caps: &Caps, along: Along, [n, k]: [u64; 2]) -> Resu
 
 /// Plans by how sums are taken: along columns there is one.
 fn plans(op: &'static str, caps: &Caps, along: Along, steps: impl Fn(Means) -> Result<Vec<Step>>) -> Result<Vec<Plan>> {
-    let plan = |name, why, steps| Plan { operands: None, op, name, why, steps, scratch_bytes: Vec::new() };
+    let plan = |name, why, steps| Plan::new(op, name, why, steps, Vec::new());
     if along == Along::Columns {
         return Ok(vec![plan("columns".into(), "teams walk down the rows", steps(Means::BASELINE)?)]);
     }
@@ -179,5 +179,5 @@ fn plans(op: &'static str, caps: &Caps, along: Along, steps: impl Fn(Means) -> R
 
 /// The only plan of an op that has one kernel, which runs anywhere.
 fn one(op: &'static str, why: &'static str, steps: Vec<Step>) -> Vec<Plan> {
-    vec![Plan { operands: None, op, name: "naive".into(), why, steps, scratch_bytes: Vec::new() }]
+    vec![Plan::new(op, "naive", why, steps, Vec::new())]
 }

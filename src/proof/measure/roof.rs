@@ -397,14 +397,7 @@ impl RoofProblem {
         let (scale, shift) = (0.75, 0.25);
         let params = RoofParams { fold: grid[0], count: count as u32, rounds, word: 0x0102_0304, scale, shift };
         let steps = if count == 0 { Vec::new() } else { vec![step.step(&params, grid)] };
-        Ok(Plan {
-            op: self.op(),
-            name,
-            why: "nothing but what is measured",
-            operands: None,
-            steps,
-            scratch_bytes: Vec::new(),
-        })
+        Ok(Plan::new(self.op(), name, "nothing but what is measured", steps, Vec::new()))
     }
 }
 
