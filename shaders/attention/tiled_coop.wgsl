@@ -26,6 +26,7 @@
 // Registers of a lane of 32: SUB_ROWS·E / PARTS / 32 sums and SUB_ROWS·D / 64 of queries: 64 and 32 for 16 rows of 128 numbers.
 enable subgroups;
 #import attention
+#import power
 #const ROWS = 64u      // of a tile
 #const KEYS = 64u      // of a tile, a power of two
 #const SUB_ROWS = 16u  // of a subgroup
@@ -67,11 +68,6 @@ var<workgroup> tile_key: array<u32, KEYS>;                     // rows of keys a
 var<workgroup> tile_token: array<u32, KEYS>;
 var<workgroup> tile_largest: array<atomic<u32>, 4>;            // of the keys of a tile, and of its values, as bits; the rest is room
 var<workgroup> tile_mend: array<atomic<u32>, 4>;               // the first: why sums must be brought down: OUTGROWN, ODD
-
-// 2^n, as far as a normal f32 can be that.
-fn power_of_two(n: i32) -> f32 {
-    return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u);
-}
 
 // v·2^n in two steps, either of which is a number.
 fn by_power(v: f32, n: i32) -> f32 {

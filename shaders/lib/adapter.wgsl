@@ -68,7 +68,6 @@ fn adapter_base32(n: u32, block: u32) -> array<vec4<f32>, 8> {
 
 // Which of the columns from k on there are.
 fn adapter_inside(k: u32) -> vec4<bool> {
-    if (!TAIL) { return vec4<bool>(k < adapter_params.k); }
     return vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(adapter_params.k);
 }
 

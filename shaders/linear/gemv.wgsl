@@ -63,13 +63,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (GATED) {
                     for (var j = 0u; j < 4u; j++) { up_sums[0][j] += up_dot32(linear_params.up, rows[j], block, x); }
                 }
-            }
-            for (var j = 0u; j < 4u && (ROWS > 1u || TAIL); j++) {
-                let part = dots(t, w_load32(linear_params.w, rows[j], block), block * 32u);
-                for (var m = 0u; m < ROWS; m++) { sums[m][j] += part[m]; }
-                if (GATED) {
-                    let up_part = dots(t, up_load32(linear_params.up, rows[j], block), block * 32u);
-                    for (var m = 0u; m < ROWS; m++) { up_sums[m][j] += up_part[m]; }
+            } else {
+                for (var j = 0u; j < 4u; j++) {
+                    let part = dots(t, w_load32(linear_params.w, rows[j], block), block * 32u);
+                    for (var m = 0u; m < ROWS; m++) { sums[m][j] += part[m]; }
+                    if (GATED) {
+                        let up_part = dots(t, up_load32(linear_params.up, rows[j], block), block * 32u);
+                        for (var m = 0u; m < ROWS; m++) { up_sums[m][j] += up_part[m]; }
+                    }
                 }
             }
         }

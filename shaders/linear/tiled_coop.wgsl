@@ -21,6 +21,7 @@
 // Tried without powers of two: x of 1e4 in f32 times a weight of 10 is past f16 as soon as x is past 65504, and numbers of 1e-5 are lost.
 enable subgroups;
 #import matmul
+#import power
 #const SUB_ROWS = 32u // of a subgroup
 #const SUBGROUP = 32u // lanes of a subgroup, always as many
 const SUB_COLS = 32u;
@@ -42,11 +43,6 @@ var<workgroup> tile_sums: array<f32, BAND * BAND_STRIDE>;
 var<workgroup> tile_power: array<i32, ROWS + COLS>; // of rows of x, then of the weight
 var<workgroup> tile_less: array<i32, ROWS + COLS>;  // by how much a power has become less in this block
 var<workgroup> tile_outgrown: array<atomic<u32>, 4>;       // the first is 1 where one has
-
-// 2^n, as far as a normal f32 can be that.
-fn power_of_two(n: i32) -> f32 {
-    return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u);
-}
 
 fn largest4(v: vec4<f32>) -> u32 {
     let bits = bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu);

@@ -92,6 +92,7 @@ pub fn compare(expected: &Expected, operands: Option<Elem>, got: &[f32], elem: E
         wrong: usize::from(got.len() != expected.want.len() || bounds.len() != expected.want.len()),
         compared: got.len(),
     };
+    let mut first = true;
     for (index, ((got, want), bound)) in got.iter().zip(&expected.want).zip(bounds).enumerate() {
         if expected.unknown.get(index) == Some(&true) {
             out.compared -= 1;
@@ -112,7 +113,7 @@ pub fn compare(expected: &Expected, operands: Option<Elem>, got: &[f32], elem: E
         if ratio > 1.0 {
             out.wrong += 1;
         }
-        if ratio > out.worst || out.want.is_nan() {
+        if std::mem::take(&mut first) || ratio > out.worst {
             (out.worst, out.error, out.bound, out.index, out.got, out.want) = (ratio, error, bound, index, got, want);
         }
     }
@@ -151,6 +152,21 @@ mod tests {
         assert!(!compare(&expected(&want, 1.0), None, &[f32::NAN, f32::NEG_INFINITY, 1.0], Elem::F32).ok());
         assert!(!compare(&expected(&want, 1.0), None, &[1.0, f32::INFINITY, 1.0], Elem::F32).ok());
         assert!(!compare(&expected(&[1.0], 1e9), None, &[f32::NAN], Elem::F32).ok());
+    }
+
+    #[test]
+    fn what_the_reference_does_not_know_is_not_compared() {
+        let some = Expected { unknown: vec![true, false, true], ..expected(&[0.0, 2.0, 0.0], 1e-3) };
+        let out = compare(&some, None, &[f32::NAN, 2.0005, 7.0], Elem::F32);
+        assert_eq!((out.ok(), out.compared, out.index), (true, 1, 1));
+        let out = compare(&some, None, &[f32::NAN, 2.01, 7.0], Elem::F32);
+        assert_eq!((out.ok(), out.wrong, out.index), (false, 1, 1));
+    }
+
+    #[test]
+    fn the_worst_is_told_wherever_it_is() {
+        let out = compare(&expected(&[f64::NAN, 1.0], 1e-3), None, &[1.0, 1.0], Elem::F32);
+        assert_eq!((out.wrong, out.index, out.worst), (1, 0, f64::INFINITY));
     }
 
     #[test]

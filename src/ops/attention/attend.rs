@@ -971,6 +971,10 @@ impl AttentionProblem {
         let Some(units) = caps.matrix_units().filter(|_| asked) else { return Ok(Vec::new()) };
         let fits = |shape: &&Matrices| shape.fits(caps, units, self.k.width, self.v.width);
         let mut shapes: Vec<_> = MATRICES.iter().filter(fits).collect();
+        if cpu {
+            // A processor gains nothing by more subgroups; and the one that has units is where tiles of one subgroup are tested.
+            shapes.sort_by_key(|shape| shape.parts);
+        }
         // The more rows a tile has, the less is read; but they should be there, and tiles enough for all cores.
         let good = |shape: &&Matrices| {
             self.sharing() * 2 > u64::from(shape.rows) && (cpu || self.tiles(shape.rows) >= MATRICES_FILLED)
