@@ -46,4 +46,14 @@ export const guard = (f) => (...a) => {
   } catch (e) { fault(e); }
 };
 
+/** Calls in the next frame when an element has become wider or narrower, and at first. */
+export function onWidth(e, f) {
+  let width;
+  new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width === width) return;
+    width = contentRect.width;
+    requestAnimationFrame(guard(f));
+  }).observe(e);
+}
+
 export const say = (text) => { document.getElementById("say").textContent = text; };

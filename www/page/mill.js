@@ -20,6 +20,8 @@ export const state = {
 
 const listeners = {};
 export const on = (event, f) => (listeners[event] ??= []).push(guard(f));
+/** Calls with whether kernels are running, as they begin and end. */
+export const onBusy = (f) => { for (const event of ["running", "ran"]) on(event, () => f(Boolean(state.running))); };
 export const tell = (event, detail) => listeners[event]?.forEach((f) => f(detail));
 
 export const rowsOf = (name) => [...(state.rows.get(name)?.values() ?? [])];

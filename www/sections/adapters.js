@@ -1,11 +1,12 @@
 // Adapters: one small weight, and what LoRA, DoRA and BoRA make of it, as the lengths of its rows and columns and the directions of its rows.
-import { fault, guard, h, prose, swap, trouble } from "../page/dom.js";
+import { Dials } from "../page/dials.js";
+import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { later } from "../page/later.js";
 import { onScheme, paint } from "../page/paint.js";
 import { bytes, percent, sig, time, tiny } from "../page/show.js";
-import { mergeAdapters, on, openAdapters, state, timeMerges } from "../page/mill.js";
+import { mergeAdapters, onBusy, openAdapters, state, timeMerges } from "../page/mill.js";
 
-const { abs, acos, hypot, max, min, round, sqrt, floor, PI } = Math;
+const { abs, acos, max, min, round, sqrt, floor, PI } = Math;
 
 const KINDS = [
   ["base", "Base", "w"],
@@ -31,20 +32,11 @@ class Adapters {
   constructor(body, shape) {
     Object.assign(this, { body, shape, row: 24, turn: 0, times: new Map() });
     this.asked = { format: "f32", rank: 3, scale: 1, magnitude: 0.3, order: "rows" };
-    this.dials = {};
-    const dial = (key, name, control, note) => {
-      const value = h("b.at");
-      this.dials[key] = { value, control };
-      return h(`div.dial.of-${key}`, h("p.dial-name", control.id ? h("label", { for: control.id }, name) : h("span", name), value), control, h("p.quiet", prose(note)));
-    };
-    const range = (key, least, most, step) => h("input", { type: "range", id: `adapters-${key}`, min: least, max: most, step, value: this.asked[key], oninput: (e) => this.set(key, Number(e.target.value)) });
-    const radios = (key, label, list) => h("fieldset.segments", h("legend.unseen", label), h("div", list.map(([value, name]) =>
-      h("label", h("input", { type: "radio", name: `adapters-${key}`, value, checked: value === this.asked[key], onchange: () => this.set(key, value) }), h("span", name)))));
+    const dials = (this.dials = new Dials("adapters", this.asked, (key, value) => this.set(key, value)));
     this.troubles = h("div");
     this.timer = h("button.small", { onclick: () => this.measure() }, "Time the merges");
     this.pick = h("input", { type: "range", id: "adapters-row", min: 0, max: shape.side - 1, value: this.row, oninput: () => this.choose(Number(this.pick.value)) });
     this.hint = h("p.hint");
-    this.directions = h("canvas");
     this.kinds = KINDS.map(([key, name, formula]) => ({
       key, name, canvas: h("canvas", { role: "img" }), picture: h("canvas"), facts: h("dl.facts"), scatter: h("div.scatter"), formula: h("span.with", formula),
     }));
@@ -53,9 +45,9 @@ class Adapters {
       h("p.quiet.made", `A weight of ${shape.side} × ${shape.side}, the furrows of a millstone, and an adapter of bumps: both are made up, nothing is trained. `,
         "The merges are the kernels’. Bars are norms, at the left of rows and below of columns; the picture is of the rows divided by their norms: where they point."),
       h("div.dials",
-        dial("scale", "Scale", range("scale", 0, 3, 0.05), SCALE), dial("magnitude", "Magnitude", range("magnitude", -0.9, 0.9, 0.05), MAGNITUDE),
-        dial("rank", "Rank", range("rank", 1, shape.rank, 1), RANK),
-        dial("order", "BoRA", radios("order", "Order of BoRA", ORDERS), ORDER), dial("format", "Base in", radios("format", "Format of the base", shape.formats.map((f) => [f, NAMES[f] ?? f])), FORMAT),
+        dials.dial("scale", "Scale", dials.range("scale", 0, 3, 0.05), SCALE), dials.dial("magnitude", "Magnitude", dials.range("magnitude", -0.9, 0.9, 0.05), MAGNITUDE),
+        dials.dial("rank", "Rank", dials.range("rank", 1, shape.rank, 1), RANK),
+        dials.dial("order", "BoRA", dials.radios("order", "Order of BoRA", ORDERS), ORDER), dials.dial("format", "Base in", dials.radios("format", "Format of the base", shape.formats.map((f) => [f, NAMES[f] ?? f])), FORMAT),
         h("div.dial", h("p.dial-name", "Merge times"), state.device ? h("div.buttons", this.timer) : null,
           h("p.quiet", state.device ? `Of [${n}, ${k}] in f16, with this base and rank: checked, and timed on this device.` : "They need WebGPU, which is missing here: the pictures are the host’s."))),
       this.troubles,
@@ -68,12 +60,7 @@ class Adapters {
       for (const kind of ["pointermove", "pointerdown"]) canvas.addEventListener(kind, guard((e) => this.point(e, canvas)));
     }
     onScheme(guard(() => this.draw()));
-    let width;
-    new ResizeObserver(([e]) => {
-      if (e.contentRect.width === width) return;
-      width = e.contentRect.width;
-      requestAnimationFrame(guard(() => this.draw()));
-    }).observe(body);
+    onWidth(body, () => this.draw());
     this.tell();
   }
 
@@ -87,13 +74,9 @@ class Adapters {
   /** What the dials stand at. */
   tell() {
     const a = this.asked, { dials } = this;
-    const to = (key, words) => {
-      swap(dials[key].value, words);
-      if (dials[key].control.type === "range") dials[key].control.setAttribute("aria-valuetext", words);
-    };
-    to("scale", `s = ${a.scale ? sig(a.scale, 2) : "0"}`);
-    to("magnitude", a.magnitude ? `${a.magnitude < 0 ? "−" : "+"}${Math.round(abs(a.magnitude) * 100)} %` : "that of the base");
-    to("rank", `R = ${a.rank}`);
+    dials.stands("scale", `s = ${a.scale ? sig(a.scale, 2) : "0"}`);
+    dials.stands("magnitude", a.magnitude ? `${a.magnitude < 0 ? "−" : "+"}${Math.round(abs(a.magnitude) * 100)} %` : "that of the base");
+    dials.stands("rank", `R = ${a.rank}`);
   }
 
   get request() {
@@ -267,6 +250,6 @@ export default {
       view = new Adapters(body, shape);
       await view.compute();
     });
-    for (const event of ["running", "ran"]) on(event, () => { if (view) view.timer.disabled = Boolean(state.running); });
+    onBusy((busy) => { if (view) view.timer.disabled = busy; });
   },
 };

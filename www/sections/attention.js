@@ -1,5 +1,6 @@
 // The attention of a sentence: maps without and with what models add to it, side by side, and one row of them as bars.
-import { fault, guard, h, prose, swap, trouble } from "../page/dom.js";
+import { Dials } from "../page/dials.js";
+import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { later } from "../page/later.js";
 import { either, onScheme, ramp } from "../page/paint.js";
 import { percent, plural, sig, tiny } from "../page/show.js";
@@ -52,17 +53,8 @@ class View {
     Object.assign(this, { body, names, head: 0, row: 7, column: null, turn: 0 });
     this.asked = { text: START, by: "words", heads: 6, norm: "l2", gain: 5, rope: true, causal: true, window: 0, cap: 0, sink: 0 };
     this.text = h("input", { type: "text", id: "sentence", value: START, maxlength: 200, autocomplete: "off", spellcheck: "false", oninput: () => this.set("text", this.text.value) });
-    const radios = (key, label, list) => h("fieldset.segments", h("legend.unseen", label), h("div", list.map(([value, name]) =>
-      h("label", h("input", { type: "radio", name: `attention-${key}`, value, checked: value === this.asked[key], onchange: () => this.set(key, value) }), h("span", name)))));
-    this.dials = {};
-    const dial = (key, name, control, note) => {
-      const value = h("b.at"), says = h("p.quiet", prose(note));
-      this.dials[key] = { value, says, control };
-      return h(`div.dial.of-${key}`, h("p.dial-name", control.type === "checkbox" ? h("label", control, name) : control.id ? h("label", { for: control.id }, name) : h("span", name), value), control.type !== "checkbox" && control, says);
-    };
-    const range = (key, most, least = 0) => h("input", { type: "range", id: `attention-${key}`, min: least, max: most, value: this.asked[key], oninput: (e) => this.set(key, Number(e.target.value)) });
-    const tick = (key) => h("input", { type: "checkbox", id: `attention-${key}`, checked: this.asked[key], onchange: (e) => this.set(key, e.target.checked) });
-    this.gain = range("gain", GAINS.length - 1);
+    const dials = (this.dials = new Dials("attention", this.asked, (key, value) => this.set(key, value)));
+    this.gain = dials.range("gain", 0, GAINS.length - 1);
     this.gain.setAttribute("aria-label", "Gain");
     this.told = h("p.quiet");
     this.stats = h("dl.stats");
@@ -75,15 +67,15 @@ class View {
     const map = (key, title, scale) => h(`figure.of-${key}`, h("figcaption", h("b", title), h("span.with")), this.canvases[key], scale);
     const weights = () => h("p.scale.weights", h("span", "0"), h("i"), h("span", "1"));
     swap(body,
-      h("div.sentence", h("label", { for: "sentence" }, "A sentence"), this.text, radios("by", "Tokens are", SPLITS)), this.told,
+      h("div.sentence", h("label", { for: "sentence" }, "A sentence"), this.text, dials.radios("by", "Tokens are", SPLITS)), this.told,
       h("div.dials",
-        dial("norm", "QK-norm", h("div.norm", radios("norm", "QK-norm", NORMS), this.gain), NORMS[0][2]),
-        dial("softcap", "Softcap", range("cap", CAPS.length - 1), CAP),
-        dial("sink", "Sinks", range("sink", SINKS.length - 1), SINK),
-        dial("window", "Window", range("window", 16), WINDOW),
-        dial("causal", "Causal", tick("causal"), CAUSAL),
-        dial("rope", "RoPE", tick("rope"), TURN),
-        dial("heads", "Heads", range("heads", names.length, 1), HEADS)),
+        dials.dial("norm", "QK-norm", h("div.norm", dials.radios("norm", "QK-norm", NORMS), this.gain), NORMS[0][2]),
+        dials.dial("softcap", "Softcap", dials.range("cap", 0, CAPS.length - 1), CAP),
+        dials.dial("sink", "Sinks", dials.range("sink", 0, SINKS.length - 1), SINK),
+        dials.dial("window", "Window", dials.range("window", 0, 16), WINDOW),
+        dials.dial("causal", "Causal", dials.tick("causal"), CAUSAL),
+        dials.dial("rope", "RoPE", dials.tick("rope"), TURN),
+        dials.dial("heads", "Heads", dials.range("heads", 1, names.length), HEADS)),
       this.heads, this.stats, this.troubles,
       h("div.maps", map("plain", "Without", weights()), map("switched", "With", weights()),
         map("change", "What changes", h("p.scale", h("span", "less"), h("i"), h("span", "more")))),
@@ -94,12 +86,7 @@ class View {
       canvas.addEventListener("pointerleave", guard(() => this.point(null)));
     }
     onScheme(guard(() => this.draw()));
-    let width;
-    new ResizeObserver(([e]) => {
-      if (e.contentRect.width === width) return;
-      width = e.contentRect.width;
-      requestAnimationFrame(guard(() => this.draw()));
-    }).observe(body);
+    onWidth(body, () => this.draw());
     this.tell();
   }
 
@@ -116,19 +103,15 @@ class View {
   /** What the switches stand at. */
   tell() {
     const a = this.asked, all = this.tokens.length, { dials } = this;
-    const to = (key, words) => {
-      swap(dials[key].value, words);
-      if (dials[key].control.type === "range") dials[key].control.setAttribute("aria-valuetext", words);
-    };
     const norm = NORMS.find(([name]) => name === a.norm);
-    to("norm", a.norm === "l2" ? `g = ${GAINS[a.gain]}` : "");
-    swap(dials.norm.says, prose(norm[2]));
+    dials.stands("norm", a.norm === "l2" ? `g = ${GAINS[a.gain]}` : "");
+    dials.says("norm", norm[2]);
     this.gain.hidden = a.norm !== "l2";
     this.gain.setAttribute("aria-valuetext", String(GAINS[a.gain]));
-    to("softcap", a.cap ? `c = ${CAPS[a.cap]}` : "off");
-    to("sink", a.sink ? `s = ${SINKS[a.sink]}` : "off");
-    to("window", this.window === null ? "off" : `n = ${this.window}`);
-    to("heads", `H = ${a.heads}`);
+    dials.stands("softcap", a.cap ? `c = ${CAPS[a.cap]}` : "off");
+    dials.stands("sink", a.sink ? `s = ${SINKS[a.sink]}` : "off");
+    dials.stands("window", this.window === null ? "off" : `n = ${this.window}`);
+    dials.stands("heads", `H = ${a.heads}`);
     swap(this.told, `${plural(min(all, TOKENS_MOST), "token")}${all > TOKENS_MOST ? ` of ${all}: the others are left out` : ""}. `,
       "Queries and keys are made up, nothing is trained: each head has a rule, which its name says, and a little of seeded chance.");
   }

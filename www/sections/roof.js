@@ -1,5 +1,5 @@
 // The measured roof: what a copy and a chain of FMAs reach on this device. Everything else on the page is a fraction of it.
-import { h, swap, trouble } from "../page/dom.js";
+import { h, onWidth, swap, trouble } from "../page/dom.js";
 import { bytes, rate, sig } from "../page/show.js";
 import { measureRoof, on, rowsOf, state } from "../page/mill.js";
 
@@ -65,13 +65,9 @@ export default {
           h("figure", roofline(half, r), h("figcaption", "The roofline. A dot is the best result of a timed case"))));
     };
     // A redraw for every row would be hundreds in a long run: a few a second are enough.
-    let due, width;
+    let due;
     on("case", () => { if (state.roof?.copy) due ??= setTimeout(() => { due = null; draw(); }, 400); });
     on("roof", draw);
-    new ResizeObserver(([e]) => {
-      if (e.contentRect.width === width) return;
-      width = e.contentRect.width;
-      requestAnimationFrame(draw);
-    }).observe(body);
+    onWidth(body, draw);
   },
 };

@@ -1,10 +1,11 @@
 // Token skipping: a picture cut into patches, the layers as a film of what each keeps, and what that saves.
-import { fault, guard, h, prose, swap, trouble } from "../page/dom.js";
+import { Dials } from "../page/dials.js";
+import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { landscape } from "../page/landscape.js";
 import { later } from "../page/later.js";
 import { either, onScheme, ramp } from "../page/paint.js";
 import { bytes, percent, plural, rate, sig, time, whole } from "../page/show.js";
-import { keepPatches, on, openFilm, routePatches, state, timeParts } from "../page/mill.js";
+import { keepPatches, onBusy, openFilm, routePatches, state, timeParts } from "../page/mill.js";
 
 const { max, min, round, floor } = Math;
 
@@ -32,15 +33,7 @@ class Film {
     this.kept = h("canvas", { width: this.wide, height: this.high });
     const mill = (on) => landscape(on, this.wide, this.high);
 
-    this.dials = {};
-    const dial = (key, name, control, note) => {
-      const value = h("b.at"), says = h("p.quiet", prose(note));
-      this.dials[key] = { value, says, control };
-      return h("div.dial", h("p.dial-name", control.id ? h("label", { for: control.id }, name) : h("span", name), value), control, says);
-    };
-    const range = (key, least, most, step) => h("input", { type: "range", id: `skipping-${key}`, min: least, max: most, step, value: this.asked[key], oninput: (e) => this.set(key, Number(e.target.value)) });
-    const curves = h("fieldset.segments", h("legend.unseen", "Schedule"), h("div", CURVES.map(([value, name]) =>
-      h("label", h("input", { type: "radio", name: "skipping-curve", value, checked: value === this.asked.curve, onchange: () => this.set("curve", value) }), h("span", name)))));
+    const dials = (this.dials = new Dials("skipping", this.asked, (key, value) => this.set(key, value)));
     this.file = h("input", { type: "file", accept: "image/*", hidden: true, onchange: () => this.open(this.file.files[0]) });
     this.back = h("button.small", { hidden: true, onclick: () => { this.draws(mill, false); this.soon(); } }, "The mill again");
     const own = h("div.buttons", h("button.small", { onclick: () => this.file.click() }, "Open a picture…"), this.back, this.file);
@@ -58,8 +51,8 @@ class Film {
       h("p.quiet.made", `${this.rows} × ${this.columns} patches and ${shape.tokens - this.patches} tokens of text, which are never skipped, go through ${shape.layers} layers of the shape of Qwen3-0.6B. `,
         "What a patch is like (light, warmth, detail, how rare its colour is, borders, how near to the middle) and what each router likes are made up; nothing is trained, and layers leave the patches as they are. Scores, gates and choices are the kernels’."),
       h("div.dials",
-        dial("curve", "Schedule", curves, CURVES[0][2]), dial("beta", "Shift", range("beta", 0.1, 0.9, 0.02), BETA), dial("floor", "Least ratio", range("floor", 0.02, 0.5, 0.01), FLOOR),
-        dial("above", "Left alone above", range("above", 0.5, 1, 0.01), ABOVE), dial("alpha", "Gate", range("alpha", 0, ALPHA_MOST, 0.02), ALPHA), dial("own", "Picture", own, "It stays in this browser: it is cut and routed here.")),
+        dials.dial("curve", "Schedule", dials.radios("curve", "Schedule", CURVES), CURVES[0][2]), dials.dial("beta", "Shift", dials.range("beta", 0.1, 0.9, 0.02), BETA), dials.dial("floor", "Least ratio", dials.range("floor", 0.02, 0.5, 0.01), FLOOR),
+        dials.dial("above", "Left alone above", dials.range("above", 0.5, 1, 0.01), ABOVE), dials.dial("alpha", "Gate", dials.range("alpha", 0, ALPHA_MOST, 0.02), ALPHA), dials.dial("own", "Picture", own, "It stays in this browser: it is cut and routed here.")),
       this.stats, this.troubles,
       h("fieldset.film", h("legend.unseen", "Layer"), this.frames.map((f) => f.label)),
       h("div.maps", view("kept", "What it keeps"),
@@ -76,12 +69,7 @@ class Film {
       canvas.addEventListener("pointerleave", guard(() => this.choose(null)));
     }
     onScheme(guard(() => this.draw()));
-    let width;
-    new ResizeObserver(([e]) => {
-      if (e.contentRect.width === width) return;
-      width = e.contentRect.width;
-      requestAnimationFrame(guard(() => this.draw()));
-    }).observe(body);
+    onWidth(body, () => this.draw());
     this.draws(mill, false);
     this.tell();
   }
@@ -107,10 +95,9 @@ class Film {
   tell() {
     const a = this.asked, { dials } = this;
     for (const [key, words] of [["beta", `β = ${sig(a.beta, 2)}`], ["above", sig(a.above, 2)], ["floor", sig(a.floor, 2)], ["alpha", `α = ${a.alpha ? sig(a.alpha, 2) : "0"}`]]) {
-      swap(dials[key].value, words);
-      dials[key].control.setAttribute("aria-valuetext", words);
+      dials.stands(key, words);
     }
-    swap(dials.curve.says, prose(CURVES.find(([name]) => name === a.curve)[2]));
+    dials.says("curve", CURVES.find(([name]) => name === a.curve)[2]);
   }
 
   /** A picture of one's own, as much of it as fits. */
@@ -368,6 +355,6 @@ export default {
       view = new Film(body, shape);
       await view.compute();
     });
-    for (const event of ["running", "ran"]) on(event, () => { if (view) view.timer.disabled = Boolean(state.running); });
+    onBusy((busy) => { if (view) view.timer.disabled = busy; });
   },
 };

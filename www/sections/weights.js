@@ -1,9 +1,9 @@
 // One weight matrix in every format: a slider of formats, what the chosen one makes of the numbers, and bits against error and time.
-import { guard, h, swap, trouble } from "../page/dom.js";
+import { guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { bytes, percent, rate, sig, time, whole } from "../page/show.js";
 import { later } from "../page/later.js";
 import { onScheme, paint } from "../page/paint.js";
-import { decodeOnDevice, on, openWeights, state, timeFormats } from "../page/mill.js";
+import { decodeOnDevice, on, onBusy, openWeights, state, timeFormats } from "../page/mill.js";
 
 const L = 50, R = 12, T = 14;
 // The colours of numbers are full at three times their RMS, those of errors at once the RMS: the same for every format.
@@ -114,12 +114,7 @@ class Weights {
       canvas.addEventListener("click", guard((e) => this.point(e, canvas, true)));
     }
     onScheme(guard(() => this.drawPictures()));
-    let width;
-    new ResizeObserver(([e]) => {
-      if (e.contentRect.width === width) return;
-      width = e.contentRect.width;
-      requestAnimationFrame(guard(() => this.draw()));
-    }).observe(body);
+    onWidth(body, () => this.draw());
     this.point(null);
     this.paintWas();
     this.choose(this.i);
@@ -249,6 +244,6 @@ export default {
       if (!view) view = new Weights(body, state.weights);
       else if (name) view.news(name);
     });
-    for (const event of ["running", "ran"]) on(event, () => { if (view) view.timeOne.disabled = view.timeAll.disabled = Boolean(state.running); });
+    onBusy((busy) => { if (view) view.timeOne.disabled = view.timeAll.disabled = busy; });
   },
 };
