@@ -15,25 +15,13 @@ use pollster::block_on;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
+mod device;
+
+use device::{gpu, read, tensor, values};
+
 const N: usize = 45;
 const K: usize = 96;
 const R: usize = 5;
-
-fn gpu() -> Dispatcher {
-    block_on(Dispatcher::request()).expect("a device")
-}
-
-fn read(tensor: &Tensor) -> Vec<f32> {
-    block_on(tensor.read()).expect("numbers")
-}
-
-fn values(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-}
-
-fn tensor(gpu: &Dispatcher, shape: &[usize], seed: usize) -> Tensor {
-    gpu.upload(&values(shape.iter().product(), seed), shape, Elem::F32).expect("a tensor")
-}
 
 fn weight(gpu: &Dispatcher, format: Format, values: &[f32]) -> Weight {
     gpu.weight(&Packed::encode(format, N, K, values).expect("a weight")).expect("a weight on the device")

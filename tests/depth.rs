@@ -12,13 +12,9 @@ use gristmill::ops::norm::{LayerNorm, RmsNorm};
 use gristmill::{Dispatcher, Elem, Error, Tensor};
 use pollster::block_on;
 
-fn gpu() -> Dispatcher {
-    block_on(Dispatcher::request()).unwrap_or_else(|e| panic!("{e}"))
-}
+mod device;
 
-fn read(tensor: &Tensor) -> Vec<f32> {
-    block_on(tensor.read()).unwrap_or_else(|e| panic!("{e}"))
-}
+use device::{gpu, read};
 
 fn words(tensor: &Tensor) -> Vec<u32> {
     block_on(tensor.read_words()).unwrap_or_else(|e| panic!("{e}"))

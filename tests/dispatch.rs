@@ -5,17 +5,13 @@ use gristmill::ops::quantize::QuantizeRows;
 use gristmill::{Dispatcher, Elem, Error, Request, Tensor};
 use pollster::block_on;
 
-fn gpu() -> Dispatcher {
-    block_on(Dispatcher::request()).expect("a device")
-}
+mod device;
+
+use device::{gpu, read};
 
 /// 1, 2, 3, …
 fn counting(n: usize) -> Vec<f32> {
     (1..=n).map(|v| v as f32).collect()
-}
-
-fn read(tensor: &Tensor) -> Vec<f32> {
-    block_on(tensor.read()).expect("numbers")
 }
 
 /// Numbers that no op writes.

@@ -8,9 +8,9 @@ use gristmill::proof::{Attrs, Value};
 use gristmill::{Dispatcher, Elem, Tensor, Weight};
 use pollster::block_on;
 
-fn gpu() -> Dispatcher {
-    block_on(Dispatcher::request()).expect("a device")
-}
+mod device;
+
+use device::gpu;
 
 fn words(w: &Weight) -> Vec<u32> {
     block_on(w.read_words()).expect("words")

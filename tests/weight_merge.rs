@@ -3,26 +3,13 @@
 #![allow(clippy::panic, reason = "a test fails by it")]
 
 use gristmill::ops::weight_merge::{MergeKind, WeightMerge};
-use gristmill::{Dispatcher, Elem, Tensor};
-use pollster::block_on;
+use gristmill::{Elem, Tensor};
+
+mod device;
+
+use device::{gpu, read, tensor};
 
 const SHAPE: [usize; 2] = [21, 44];
-
-fn gpu() -> Dispatcher {
-    block_on(Dispatcher::request()).expect("a device")
-}
-
-fn read(tensor: &Tensor) -> Vec<f32> {
-    block_on(tensor.read()).expect("numbers")
-}
-
-fn values(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-}
-
-fn tensor(gpu: &Dispatcher, shape: &[usize], seed: usize) -> Tensor {
-    gpu.upload(&values(shape.iter().product(), seed), shape, Elem::F32).expect("a tensor")
-}
 
 #[test]
 fn what_is_the_same_stays_as_it_is() {

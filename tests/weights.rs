@@ -8,17 +8,12 @@ use gristmill::checkpoint::Checkpoint;
 use gristmill::formats::{Dtype, Format, Packed, Part};
 use gristmill::ops::linear::{Activation, Dequantize, Linear};
 use gristmill::proof::Attrs;
-use gristmill::{Dispatcher, Elem, Error, Tensor, Weight};
-use pollster::block_on;
+use gristmill::{Dispatcher, Elem, Error, Weight};
 use safetensors::tensor::TensorView;
 
-fn gpu() -> Dispatcher {
-    block_on(Dispatcher::request()).expect("a device")
-}
+mod device;
 
-fn read(tensor: &Tensor) -> Vec<f32> {
-    block_on(tensor.read()).expect("numbers")
-}
+use device::{gpu, read};
 
 fn values(n: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 % 2003) as f32 - 1001.0) / 1001.0).collect()
