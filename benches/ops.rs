@@ -17,8 +17,8 @@ use gristmill::formats::Format;
 use gristmill::ops::norm::RmsNorm;
 use gristmill::plan::Access;
 use gristmill::proof::measure::{
-    Effort, Fusion, LayerSizes, Number, Rate, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, Saving, Trial, fusion,
-    layer_sizes, roof, skipping, steadiness,
+    Effort, Fusion, LayerSizes, Number, Rate, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, SWAPPED_RANK, Saving, Swap,
+    Swaps, Trial, fusion, layer_sizes, roof, skipping, steadiness, swapping,
 };
 use gristmill::proof::{COLUMNS, Row, cases, json_text};
 use gristmill::{DeviceKind, Dispatcher, Elem, wgsl};
@@ -29,7 +29,8 @@ const HELP: &str = "\
 cargo bench --bench ops -- [FILTER]... [OPTIONS]
 
 Checks and times every real case of the table. With filters, only what contains one of them in `case storage plan`,
-such as `llama`, `decode f16` or `row/tree`; `skipping` are decoder layers with parts of their tokens.
+such as `llama`, `decode f16` or `row/tree`; `skipping` are decoder layers with parts of their tokens, `swapping` the
+adapters of a model, attached, replaced and taken away.
 
   --best       each case by the plan that the dispatcher chooses, and no other
   --all-plans  the naive plan of large cases too, which takes a software device minutes
@@ -53,6 +54,8 @@ const HALF_TARGET: f64 = 0.58;
 const EXCESS_TARGET: f64 = 1.1;
 /// A selection takes at most this part of the layer.
 const SELECTION_TARGET: f64 = 0.02;
+/// The adapters of all linears of a Qwen3-0.6B are replaced within this many milliseconds.
+const SWAP_TARGET_MS: f64 = 5.0;
 
 /// Between these a copy at the end may be off from that at the beginning.
 const STEADY: std::ops::Range<f64> = 0.8..1.25;
@@ -134,7 +137,8 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     }
     let todo = todo(&gpu, options, software)?;
     let layers = layers(options, software);
-    if todo.is_empty() && layers.is_empty() {
+    let swaps = wants_swaps(options, software);
+    if todo.is_empty() && layers.is_empty() && !swaps {
         return Err(
             format!("no `case storage plan` contains {}; --list shows them all", options.filters.join(" or ")).into()
         );
@@ -150,6 +154,9 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         }
         for (sizes, format, tokens) in &layers {
             println!("{}", layer_name(sizes, *format, *tokens));
+        }
+        if swaps {
+            println!("{SWAPPING}");
         }
         return Ok(true);
     }
@@ -179,17 +186,20 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         }
     }
 
-    let mut fusions = Vec::new();
+    let mut beside = Beside::default();
     if options.filters.is_empty() {
         for storage in [Elem::F32, Elem::F16, Elem::Bf16] {
             progress.status(&format!("fused and separate, {}", storage.name()));
-            fusions.push((storage, fusion(&gpu, storage, &effort).await?));
+            beside.fusions.push((storage, fusion(&gpu, storage, &effort).await?));
         }
     }
-    let mut savings = Vec::new();
     for (sizes, format, tokens) in &layers {
         progress.status(&layer_name(sizes, *format, *tokens));
-        savings.push(skipping(&gpu, sizes, *format, *tokens, &effort).await?);
+        beside.savings.push(skipping(&gpu, sizes, *format, *tokens, &effort).await?);
+    }
+    if swaps {
+        progress.status(SWAPPING);
+        beside.swaps.push(swapping(&gpu, &layer_sizes()[0], Format::Q4_0).await?);
     }
     progress.status("the host");
     let host = host::Cost::measure(&gpu)?;
@@ -203,13 +213,17 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     let keep = options.saves() && ok && (steady || options.save) && !rows.is_empty();
     let saved = if keep { Some(save(&device, &rows)?) } else { None };
     if options.json {
-        println!("{}", json(&device, &roof, steadiness, &rows, &fusions, &savings, &host));
+        println!("{}", json(&device, &roof, steadiness, &rows, &beside, &host));
     } else {
-        println!("\n{}", table(&rows));
-        print!("{}", fusion_text(&fusions));
-        print!("{}", savings_text(&savings));
-        print!("{}", targets(&roof, &rows, &fusions, &host, software));
-        print!("{}", savings_targets(&savings));
+        if !rows.is_empty() {
+            println!("\n{}", table(&rows));
+        }
+        print!("{}", fusion_text(&beside.fusions));
+        print!("{}", savings_text(&beside.savings));
+        print!("{}", swaps_text(&beside.swaps));
+        print!("{}", targets(&roof, &rows, &beside.fusions, &host, software));
+        print!("{}", savings_targets(&beside.savings));
+        print!("{}", swaps_targets(&beside.swaps));
     }
     if skipped > 0 {
         progress.say(&format!(
@@ -244,6 +258,14 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     }
     progress.say(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
     Ok(ok)
+}
+
+/// What is timed beside the cases, against what it stands in for.
+#[derive(Default)]
+struct Beside {
+    fusions: Vec<(Elem, Fusion)>,
+    savings: Vec<Saving>,
+    swaps: Vec<Swaps>,
 }
 
 /// A case in a storage, with the plans that are run and those that are left out.
@@ -298,6 +320,13 @@ fn layers(options: &Options, software: bool) -> Vec<(LayerSizes, Format, usize)>
 
 fn layer_name(sizes: &LayerSizes, format: Format, tokens: usize) -> String {
     format!("skipping/{}-{tokens}-{format}", sizes.model.to_ascii_lowercase())
+}
+
+const SWAPPING: &str = "swapping/qwen3-0.6b-q4_0";
+
+/// The adapters of a whole model are swapped where that is asked for, and where nothing is; by a device of software by name only.
+fn wants_swaps(options: &Options, software: bool) -> bool {
+    if options.filters.is_empty() { !software } else { options.filters.iter().any(|f| SWAPPING.contains(f.as_str())) }
 }
 
 /// Work for a GPU while the host makes a reference: one that waits for seconds lets its clock down, and takes as long to bring it up.
@@ -586,6 +615,37 @@ fn savings_text(savings: &[Saving]) -> String {
     out
 }
 
+fn swaps_text(swaps: &[Swaps]) -> String {
+    let mut out = String::new();
+    for s in swaps {
+        let (model, format, weights) = (s.model, s.format, s.weights);
+        let _ = writeln!(out, "\nadapters of rank {SWAPPED_RANK} of {weights} linears of {model} in {format}");
+        out.push_str("  swap              dispatches  host ms  in all ms\n");
+        for swap in &s.swaps {
+            let [host, whole] = [swap.host_us, swap.whole_us].map(|us| three(us / 1e3));
+            let _ = writeln!(out, "  {:<16}  {:>10}  {host:>7}  {whole:>9}", swap.what, swap.dispatches);
+        }
+    }
+    out
+}
+
+/// How soon adapters should be replaced, and how soon they were.
+fn swaps_targets(swaps: &[Swaps]) -> String {
+    let mut out = String::new();
+    for (s, swap) in swaps.iter().flat_map(|s| s.swaps.iter().map(move |swap| (s, swap))) {
+        let ms = swap.whole_us / 1e3;
+        let verdict = if ms < SWAP_TARGET_MS { "reached" } else { "missed" };
+        let _ = writeln!(
+            out,
+            "  {} of all linears of {} within {SWAP_TARGET_MS} ms: {verdict} with {}",
+            swap.what,
+            s.model,
+            three(ms)
+        );
+    }
+    out
+}
+
 /// What skipping tokens should save, and what it did.
 fn savings_targets(savings: &[Saving]) -> String {
     let mut out = String::new();
@@ -666,21 +726,14 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::C
     out
 }
 
-fn json(
-    device: &Device,
-    roof: &Roof,
-    steadiness: f64,
-    rows: &[Row],
-    fusions: &[(Elem, Fusion)],
-    savings: &[Saving],
-    host: &host::Cost,
-) -> String {
+fn json(device: &Device, roof: &Roof, steadiness: f64, rows: &[Row], beside: &Beside, host: &host::Cost) -> String {
     let number = |v: f64| if v.is_finite() { format!("{v:e}") } else { "null".to_owned() };
     let maybe = |v: Option<f64>| v.map_or_else(|| "null".to_owned(), number);
     let list = |items: Vec<String>| format!("[{}]", items.join(","));
     let copies = list(roof.copies.iter().map(|(b, g)| format!("{{\"bytes\":{b},\"gb_s\":{}}}", number(*g))).collect());
     let fusions = list(
-        fusions
+        beside
+            .fusions
             .iter()
             .map(|(storage, f)| {
                 let step =
@@ -710,7 +763,26 @@ fn json(
             list(s.routed.iter().map(routed).collect())
         )
     };
-    let savings = list(savings.iter().map(saving).collect());
+    let savings = list(beside.savings.iter().map(saving).collect());
+    let swaps = |s: &Swaps| {
+        let swap = |s: &Swap| {
+            format!(
+                "{{\"what\":{},\"dispatches\":{},\"host_us\":{},\"whole_us\":{}}}",
+                json_text(s.what),
+                s.dispatches,
+                number(s.host_us),
+                number(s.whole_us)
+            )
+        };
+        format!(
+            "{{\"model\":{},\"format\":{},\"weights\":{},\"rank\":{SWAPPED_RANK},\"swaps\":{}}}",
+            json_text(s.model),
+            json_text(&s.format.to_string()),
+            s.weights,
+            list(s.swaps.iter().map(swap).collect())
+        )
+    };
+    let swaps = list(beside.swaps.iter().map(swaps).collect());
     let cost =
         |c: &host::Loop| format!("{{\"record_us\":{},\"submit_us\":{}}}", number(c.record_us), number(c.submit_us));
     let rows = list(rows.iter().map(|r| format!("\n  {}", r.json())).collect());
@@ -718,7 +790,7 @@ fn json(
         "{{\"date\":{},\"commit\":{},\"device\":{{\"name\":{},\"driver\":{},\"kind\":{},\"api\":{}}},\n \
          \"roof\":{{\"copy\":{copies},\"copy_gb_s\":{},\"fma_gflop_s\":{},\"f16_gflop_s\":{},\"dot_gop_s\":{},\"timer\":{},\
          \"steadiness\":{}}},\n \
-         \"rows\":{rows},\n \"fusion\":{fusions},\n \"skipping\":{savings},\n \"host\":{{\"ours\":{},\"wgpu\":{}}}}}",
+         \"rows\":{rows},\n \"fusion\":{fusions},\n \"skipping\":{savings},\n \"swapping\":{swaps},\n \"host\":{{\"ours\":{},\"wgpu\":{}}}}}",
         json_text(&today()),
         json_text(&commit()),
         json_text(&device.name),

@@ -24,11 +24,13 @@ mod clock;
 mod fusion;
 mod roof;
 mod skipping;
+mod swapping;
 
 use clock::{Record, Stopwatch};
 pub use fusion::{Fusion, fusion};
 pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof, steadiness};
 pub use skipping::{LayerSizes, SELECTION_TOKENS, SKIPPING_KEPT, SKIPPING_TOKENS, Saving, layer_sizes, skipping};
+pub use swapping::{SWAPPED_RANK, Swap, Swaps, swapping};
 
 /// How GPU time is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

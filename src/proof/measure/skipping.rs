@@ -27,13 +27,45 @@ pub struct LayerSizes {
     pub width: usize,
     /// F: those between gate and down.
     pub hidden: usize,
+    /// Layers of the model.
+    pub layers: usize,
+}
+
+impl LayerSizes {
+    /// The matrices of a layer, `[N,K]`.
+    pub(super) fn matrices(&self) -> [(&'static str, usize, usize); 7] {
+        let Self { flavour: f, width: c, hidden, .. } = *self;
+        let (q, kv) = (f.heads * f.head_dim, f.groups * f.head_dim);
+        [
+            ("q", q, c),
+            ("k", kv, c),
+            ("v", kv, c),
+            ("output", c, q),
+            ("gate", hidden, c),
+            ("up", hidden, c),
+            ("down", c, hidden),
+        ]
+    }
+
+    /// One of them: a few rows of numbers, again and again, which take a kernel as long as any.
+    pub(super) fn matrix(&self, gpu: &Dispatcher, format: Format, n: usize, k: usize) -> Result<Weight> {
+        let values: Vec<f32> = numbers(32 * k).into_iter().map(|v| v / (k as f32).sqrt()).collect();
+        let sample = match format {
+            Format::Dense => {
+                let part = Part::new(Dtype::F16, &[32, k], Elem::F16.encode(&values));
+                Packed::new(format, 32, k, BTreeMap::from([("w".to_owned(), part)]))?
+            }
+            _ => Packed::encode(format, 32, k, &values)?,
+        };
+        gpu.weight_repeated(&sample, n)
+    }
 }
 
 /// The layers that are timed.
 pub fn layer_sizes() -> [LayerSizes; 2] {
     [
-        LayerSizes { model: "Qwen3-0.6B", flavour: Flavour::qwen3(16, 8, 128), width: 1024, hidden: 3072 },
-        LayerSizes { model: "Llama-3-8B", flavour: Flavour::llama(32, 8, 128), width: 4096, hidden: 14336 },
+        LayerSizes { model: "Qwen3-0.6B", flavour: Flavour::qwen3(16, 8, 128), width: 1024, hidden: 3072, layers: 28 },
+        LayerSizes { model: "Llama-3-8B", flavour: Flavour::llama(32, 8, 128), width: 4096, hidden: 14336, layers: 32 },
     ]
 }
 
@@ -78,7 +110,7 @@ impl Saving {
     }
 }
 
-/// The weights of a layer: a few rows of numbers, again and again, which take a kernel as long as any.
+/// The weights of a layer.
 struct Weights {
     matrices: BTreeMap<&'static str, Weight>,
     norms: [Tensor; 2],
@@ -88,28 +120,10 @@ struct Weights {
 
 impl Weights {
     fn new(gpu: &Dispatcher, sizes: &LayerSizes, format: Format) -> Result<Self> {
-        let LayerSizes { flavour: f, width: c, hidden, .. } = *sizes;
-        let (q, kv) = (f.heads * f.head_dim, f.groups * f.head_dim);
-        let shapes = [
-            ("q", q, c),
-            ("k", kv, c),
-            ("v", kv, c),
-            ("output", c, q),
-            ("gate", hidden, c),
-            ("up", hidden, c),
-            ("down", c, hidden),
-        ];
+        let LayerSizes { flavour: f, width: c, .. } = *sizes;
         let mut matrices = BTreeMap::new();
-        for (name, n, k) in shapes {
-            let values: Vec<f32> = numbers(32 * k).into_iter().map(|v| v / (k as f32).sqrt()).collect();
-            let sample = match format {
-                Format::Dense => {
-                    let part = Part::new(Dtype::F16, &[32, k], Elem::F16.encode(&values));
-                    Packed::new(format, 32, k, BTreeMap::from([("w".to_owned(), part)]))?
-                }
-                _ => Packed::encode(format, 32, k, &values)?,
-            };
-            matrices.insert(name, gpu.weight_repeated(&sample, n)?);
+        for (name, n, k) in sizes.matrices() {
+            matrices.insert(name, sizes.matrix(gpu, format, n, k)?);
         }
         let ones = |n: usize| gpu.upload(&vec![1.0; n], [n], Elem::F32);
         let router = gpu.upload(&numbers(c), [c], Elem::F32)?;
@@ -127,7 +141,7 @@ impl Weights {
 }
 
 /// Between −1 and 1.
-fn numbers(n: usize) -> Vec<f32> {
+pub(super) fn numbers(n: usize) -> Vec<f32> {
     noise(n).into_iter().map(|w| w.cast_signed() as f32 / 2f32.powi(31)).collect()
 }
 
