@@ -228,7 +228,7 @@ fn offered_by(filling: &str) -> Verbs {
     let mut verbs: Verbs = consts.iter().filter_map(|c| Some((c.strip_prefix("slot_")?.to_owned(), None))).collect();
     let mut before = "";
     for (word, rest) in words(&code) {
-        if let (Some(verb), "fn" | "const" | "alias") = (word.strip_prefix("slot_"), before) {
+        if let (Some(verb), "fn" | "const" | "alias" | "struct") = (word.strip_prefix("slot_"), before) {
             verbs.insert((verb.to_owned(), if before == "fn" { arguments(rest) } else { None }));
         }
         before = word;

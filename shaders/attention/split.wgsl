@@ -6,7 +6,8 @@
 // is read once for the group. 32 keys go at a time. LANES lanes share a key: each takes every LANES-th quad of it, neighbours side by
 // side (of codes: a block of 32, whose scale and words are loaded once), for all rows at once, and their products are summed over lanes.
 // Then LANES lanes share a row: largest logit, and exp of the others. Then COLUMNS lanes share a value, a quad each, and the lanes
-// left over take other keys; they have asked for the first of them before they looked at the keys, so that both are on their way together.
+// left over take other keys. What memory has is asked for long before it is used, and kept as it lies until then: the values of 32 keys before
+// their keys are looked at, and the next 32 keys before the softmax of these.
 // Good for decoding, where bytes of keys and values are all that counts. Wrong for many queries: each ROWS of them read the keys again, where
 // attention/tiled keeps a tile of keys for more.
 //
@@ -18,9 +19,11 @@
 // lane's share; for 8 rows an NVIDIA SM is at half of its arithmetic when 3 TB/s come in.
 // Barriers for 32 keys: 2, those of 64 / LANES·⌈ROWS / 4⌉ sums, and of a maximum; without subgroups that is what this waits for.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of logits, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
-// Registers: ROWS·4 of sums of values, 2·ROWS of products, and what is on its way.
+// Registers: ROWS·4 of sums of values, 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32.
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax. An NVIDIA H100 waited for
-// one load after the other, 33 µs for 32 keys of 8 groups, and reached 5 % of its copy bandwidth.
+// one load after the other, 33 µs for 32 keys of 8 groups, and reached 5 % of its copy bandwidth. Then loads in no branch, where quads of keys
+// were used as soon as they were there: 13.8 µs in f16 and 5.3 µs by blocks of Q8_0, which are 3 loads where f16 has 8, so that loads of keys
+// must still have waited for each other; 22 and 31 %. What stands here, where they have the time of a softmax, was not timed yet.
 #import attention
 #const ROWS = 4u
 #const QUADS = 32u       // of a query, rounded up to whole blocks
@@ -44,6 +47,7 @@ const MINE = KEYS / SHARES;          // of which so many are a lane's
 const AHEAD = min(MINE, 16u);        // whose values it asks for before it has looked at keys
 const QUAD_TURNS = QUADS / LANES;
 const BLOCK_TURNS = (QUADS / 8u + LANES - 1u) / LANES;
+const PIPED = TURNS * QUAD_TURNS <= 16u; // keys are asked for while those before them are worked on, where registers hold them
 const HIDDEN = 0xff800000u;          // the logit of a key that a row does not see
 var<workgroup> tile_q: array<vec4<f32>, ROWS * QUADS>;
 var<workgroup> tile_row: array<attention_Row, ROWS>;
@@ -63,26 +67,50 @@ fn row_of(b: u32, g: u32, j: u32) -> u32 {
     return attention_key(b, g, token);
 }
 
-// What this lane's share of a key gives for each row. All loads stand before the first use, and in no branch.
-fn products(lane_of_key: u32, key: u32) -> array<f32, ROWS> {
+// A lane's share of a key, as it lies in memory.
+struct Share {
+    quads: array<keys_Quad, QUAD_TURNS>,
+    blocks: array<keys_Block, BLOCK_TURNS>,
+}
+
+// The block of a lane's share, of which some have none at last.
+fn block_of(turn: u32, lane_of_key: u32) -> u32 {
+    return min(turn * LANES + lane_of_key, QUADS / 8u - 1u);
+}
+
+// All loads of a share, in no branch.
+fn fetched(lane_of_key: u32, key: u32) -> Share {
+    var share = Share();
+    if (BLOCKS) {
+        for (var turn = 0u; turn < BLOCK_TURNS; turn++) {
+            share.blocks[turn] = keys_fetch32(attention_params.keys, key, block_of(turn, lane_of_key));
+        }
+    } else {
+        for (var turn = 0u; turn < QUAD_TURNS; turn++) {
+            share.quads[turn] = keys_fetch4(attention_params.keys, key, (turn * LANES + lane_of_key) * 4u);
+        }
+    }
+    return share;
+}
+
+// What a share gives for each row.
+fn products(lane_of_key: u32, share: Share) -> array<f32, ROWS> {
     var sums = array<f32, ROWS>();
     if (BLOCKS) {
         for (var turn = 0u; turn < BLOCK_TURNS; turn++) {
-            let block = min(turn * LANES + lane_of_key, QUADS / 8u - 1u);
+            let block = block_of(turn, lane_of_key);
             let own = select(0.0, 1.0, turn * LANES + lane_of_key < QUADS / 8u);
-            let v = keys_load32(attention_params.keys, key, block);
+            let v = keys_decode32(attention_params.keys, share.blocks[turn], block);
             for (var i = 0u; i < 8u; i++) {
                 let of_key = v[i] * own;
                 for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, block * 8u + i)], of_key); }
             }
         }
     } else {
-        var v = array<vec4<f32>, QUAD_TURNS>();
         for (var turn = 0u; turn < QUAD_TURNS; turn++) {
-            v[turn] = keys_load4(attention_params.keys, key, (turn * LANES + lane_of_key) * 4u);
-        }
-        for (var turn = 0u; turn < QUAD_TURNS; turn++) {
-            for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, turn * LANES + lane_of_key)], v[turn]); }
+            let quad = turn * LANES + lane_of_key;
+            let of_key = keys_decode4(attention_params.keys, share.quads[turn], quad * 4u);
+            for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, quad)], of_key); }
         }
     }
     return sums;
@@ -126,22 +154,35 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = 0.0; // of this lane's logits
     var wrong = false;
     var values: array<vec4<f32>, ROWS>;
+    // What is past the last key is the last key again, and seen by nobody.
+    let last_key = max(to_key, 1u) - 1u;
+    var shares = array<Share, TURNS>();
+    if (PIPED) {
+        for (var turn = 0u; turn < TURNS; turn++) {
+            shares[turn] = fetched(t, row_of(b, one.g, min(from_key + turn * TEAMS + team, last_key)));
+        }
+    }
     for (var key0 = from_key; key0 < to_key; key0 += KEYS) {
-        // What is past the last key is the last key again, and seen by nobody.
+        var asked = array<values_Quad, AHEAD>();
+        for (var n = 0u; n < AHEAD; n++) {
+            let key = row_of(b, one.g, min(key0 + n * SHARES + lane / COLUMNS, last_key));
+            asked[n] = values_fetch4(attention_params.values, key, column * 4u);
+        }
         var sums = array<f32, TURNS * ROWS>();
         for (var turn = 0u; turn < TURNS; turn++) {
-            let of_key = products(t, row_of(b, one.g, min(key0 + turn * TEAMS + team, to_key - 1u)));
+            if (!PIPED) { shares[turn] = fetched(t, row_of(b, one.g, min(key0 + turn * TEAMS + team, last_key))); }
+            let of_key = products(t, shares[turn]);
             for (var r = 0u; r < ROWS; r++) { sums[turn * ROWS + r] = of_key[r]; }
         }
-        var ahead = array<vec4<f32>, AHEAD>();
-        for (var n = 0u; n < AHEAD; n++) {
-            let key = row_of(b, one.g, min(key0 + n * SHARES + lane / COLUMNS, to_key - 1u));
-            ahead[n] = values_load4(attention_params.values, key, column * 4u);
+        if (PIPED) {
+            for (var turn = 0u; turn < TURNS; turn++) {
+                shares[turn] = fetched(t, row_of(b, one.g, min(key0 + KEYS + turn * TEAMS + team, last_key)));
+            }
         }
         for (var turn = 0u; turn < TURNS; turn++) {
             let place_of_key = turn * TEAMS + team;
             let j = key0 + place_of_key;
-            let token = attention_token(b, min(j, to_key - 1u));
+            let token = attention_token(b, min(j, last_key));
             let here = j < to_key && (!LISTED || token < attention_params.place.room);
             for (var r0 = 0u; r0 < ROWS; r0 += 4u) {
                 let at = turn * ROWS + r0;
@@ -188,14 +229,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < ROWS; r++) { values[r] *= tile_scale[r].x; }
         // A value that a row does not see may be NaN.
         for (var n = 0u; n < AHEAD; n++) {
+            let v = values_decode4(attention_params.values, asked[n], column * 4u);
             for (var r = 0u; r < ROWS; r++) {
                 let weight = tile_logit[(n * SHARES + lane / COLUMNS) * ROWS + r];
-                if (weight > 0.0) { values[r] += weight * ahead[n]; }
+                if (weight > 0.0) { values[r] += weight * v; }
             }
         }
         for (var n = AHEAD; n < MINE; n++) {
             let j = n * SHARES + lane / COLUMNS;
-            let v = values_load4(attention_params.values, row_of(b, one.g, min(key0 + j, to_key - 1u)), column * 4u);
+            let v = values_load4(attention_params.values, row_of(b, one.g, min(key0 + j, last_key)), column * 4u);
             for (var r = 0u; r < ROWS; r++) {
                 let weight = tile_logit[j * ROWS + r];
                 if (weight > 0.0) { values[r] += weight * v; }

@@ -1,16 +1,37 @@
 // Rows of numbers as they are.
 #slot slot_read // how they are stored
 
-// Numbers i … i + 3 of a row, i a multiple of 4; what is past the row is 0. The load is in no branch, so that none waits for another.
-fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
+alias slot_Quad = slot_read_Quad;
+alias slot_Block = array<slot_read_Quad, 8>;
+
+// Numbers i … i + 3 of a row as they lie, i a multiple of 4. The load is in no branch, so that none waits for another.
+fn slot_fetch4(at: kv_At, row: u32, i: u32) -> slot_Quad {
     let inside = min(i, (at.width - 1u) & ~3u);
-    let v = slot_read_load4(at.first + row * at.width + inside, min(at.width - inside, 4u));
-    return select(vec4<f32>(), v, i < at.width);
+    return slot_read_fetch4(at.first + row * at.width + inside, min(at.width - inside, 4u));
+}
+
+// What they are; what is past the row is 0.
+fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
+    return select(vec4<f32>(), slot_read_decode4(quad), i < at.width);
+}
+
+fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
+    return slot_decode4(at, slot_fetch4(at, row, i), i);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.
-fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
+fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
+    var quads: slot_Block;
+    for (var i = 0u; i < 8u; i++) { quads[i] = slot_fetch4(at, row, block * 32u + i * 4u); }
+    return quads;
+}
+
+fn slot_decode32(at: kv_At, quads: slot_Block, block: u32) -> array<vec4<f32>, 8> {
     var v: array<vec4<f32>, 8>;
-    for (var i = 0u; i < 8u; i++) { v[i] = slot_load4(at, row, block * 32u + i * 4u); }
+    for (var i = 0u; i < 8u; i++) { v[i] = slot_decode4(at, quads[i], block * 32u + i * 4u); }
     return v;
+}
+
+fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
+    return slot_decode32(at, slot_fetch32(at, row, block), block);
 }

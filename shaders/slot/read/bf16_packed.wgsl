@@ -2,8 +2,19 @@
 #import half
 @group(0) @binding(0) var<storage, read> slot_data: array<vec2<u32>>; // [elements / 4]
 
+// Four as they lie, for who does something else while they are on their way.
+alias slot_Quad = vec2<u32>;
+
+fn slot_fetch4(i: u32, n: u32) -> slot_Quad {
+    return slot_data[i >> 2u];
+}
+
+fn slot_decode4(quad: slot_Quad) -> vec4<f32> {
+    return half_load4_bf16(quad);
+}
+
 fn slot_load4(i: u32, n: u32) -> vec4<f32> {
-    return half_load4_bf16(slot_data[i >> 2u]);
+    return slot_decode4(slot_fetch4(i, n));
 }
 
 fn slot_load1(i: u32) -> f32 {

@@ -12,6 +12,16 @@ fn slot_load4(i: u32, n: u32) -> vec4<f32> {
     return select(vec4<f32>(), v, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(n));
 }
 
+alias slot_Quad = vec4<f32>;
+
+fn slot_fetch4(i: u32, n: u32) -> slot_Quad {
+    return slot_load4(i, n);
+}
+
+fn slot_decode4(quad: slot_Quad) -> vec4<f32> {
+    return quad;
+}
+
 fn slot_round4(v: vec4<f32>) -> vec4<f32> {
     return v;
 }
