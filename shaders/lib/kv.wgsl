@@ -1,4 +1,5 @@
 // Rows of keys or values as a cache stores them, and where the row of a token is. src/kv.rs has the layout and the Rust twins.
+#import half
 
 // Where the sections of rows lie in their buffer.
 struct kv_At {
@@ -25,9 +26,19 @@ struct kv_Place {
     held: u32,       // pages that there are, or elements of the batch
 }
 
+// The block of number i of a row, or the last one.
+fn kv_block_of(at: kv_At, i: u32) -> u32 {
+    return min(i / 32u, kv_blocks(at) - 1u);
+}
+
 // The word that has the scale of a block, in its low half where the block's number is even.
 fn kv_scale(at: kv_At, row: u32, block: u32) -> u32 {
     return at.scales + row * ((kv_blocks(at) + 1u) / 2u) + block / 2u;
+}
+
+// The scale of a block in its word.
+fn kv_decode_scale(word: u32, block: u32) -> f32 {
+    return half_f32_from_f16(word >> ((block & 1u) * 16u));
 }
 
 // The row of token j, which is in element b of the batch, or on page `b`.

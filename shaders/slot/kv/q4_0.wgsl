@@ -1,6 +1,5 @@
 // Rows of codes of 4 bits about 8, 32 to a scale: one load of 16 bytes and one of the scale. Numbers 8w … 8w + 3 of a block are in the
 // low nibbles of the bytes of word w, the four after them in the high ones. Codes past the row are 8.
-#import half
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 
 // Eight codes, and the word with their scale.
@@ -16,29 +15,20 @@ fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
     return slot_data[word >> 2u][word & 3u];
 }
 
-fn slot_decode_scale(word: u32, block: u32) -> f32 {
-    return half_f32_from_f16(word >> ((block & 1u) * 16u));
-}
-
 // The low nibbles of four bytes.
 fn slot_nibbles(word: u32) -> vec4<f32> {
     return vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u)) - 8.0;
 }
 
-// The block of number i of a row, or the last one.
-fn slot_block_of(at: kv_At, i: u32) -> u32 {
-    return min(i / 32u, kv_blocks(at) - 1u);
-}
-
 // Numbers i … i + 3 of a row as they lie, i a multiple of 4. The loads are in no branch, so that none waits for another.
 fn slot_fetch4(at: kv_At, row: u32, i: u32) -> slot_Quad {
-    let block = slot_block_of(at, i);
+    let block = kv_block_of(at, i);
     return slot_Quad(slot_data[(at.first >> 2u) + row * kv_blocks(at) + block][i % 32u / 8u], slot_fetch_scale(at, row, block));
 }
 
 // What they are; what is past the row is 0.
 fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
-    let v = slot_nibbles(quad.x >> (i & 4u)) * slot_decode_scale(quad.y, slot_block_of(at, i));
+    let v = slot_nibbles(quad.x >> (i & 4u)) * kv_decode_scale(quad.y, kv_block_of(at, i));
     return select(vec4<f32>(), v, i < kv_blocks(at) * 32u);
 }
 
@@ -53,7 +43,7 @@ fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
 
 fn slot_decode32(at: kv_At, v: slot_Block, block: u32) -> array<vec4<f32>, 8> {
     let c = v.codes;
-    let scale = slot_decode_scale(v.scale, block);
+    let scale = kv_decode_scale(v.scale, block);
     return array<vec4<f32>, 8>(
         slot_nibbles(c.x) * scale, slot_nibbles(c.x >> 4u) * scale, slot_nibbles(c.y) * scale, slot_nibbles(c.y >> 4u) * scale,
         slot_nibbles(c.z) * scale, slot_nibbles(c.z >> 4u) * scale, slot_nibbles(c.w) * scale, slot_nibbles(c.w >> 4u) * scale);

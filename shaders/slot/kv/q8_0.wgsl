@@ -1,5 +1,4 @@
 // Rows of signed bytes, 32 to a scale: two loads of 16 bytes and one of the scale. Codes past the row are 0.
-#import half
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 
 // Codes, and the word with their scale.
@@ -16,29 +15,20 @@ fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
     return slot_data[word >> 2u][word & 3u];
 }
 
-fn slot_decode_scale(word: u32, block: u32) -> f32 {
-    return half_f32_from_f16(word >> ((block & 1u) * 16u));
-}
-
 fn slot_bytes(word: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
 }
 
-// The block of number i of a row, or the last one.
-fn slot_block_of(at: kv_At, i: u32) -> u32 {
-    return min(i / 32u, kv_blocks(at) - 1u);
-}
-
 // Numbers i … i + 3 of a row as they lie, i a multiple of 4. The loads are in no branch, so that none waits for another.
 fn slot_fetch4(at: kv_At, row: u32, i: u32) -> slot_Quad {
-    let block = slot_block_of(at, i);
+    let block = kv_block_of(at, i);
     let word = at.first + (row * kv_blocks(at) + block) * 8u + i % 32u / 4u;
     return slot_Quad(slot_data[word >> 2u][word & 3u], slot_fetch_scale(at, row, block));
 }
 
 // What they are; what is past the row is 0.
 fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
-    let v = slot_bytes(quad.x) * slot_decode_scale(quad.y, slot_block_of(at, i));
+    let v = slot_bytes(quad.x) * kv_decode_scale(quad.y, kv_block_of(at, i));
     return select(vec4<f32>(), v, i < kv_blocks(at) * 32u);
 }
 
@@ -53,7 +43,7 @@ fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
 }
 
 fn slot_decode32(at: kv_At, v: slot_Block, block: u32) -> array<vec4<f32>, 8> {
-    let scale = slot_decode_scale(v.scale, block);
+    let scale = kv_decode_scale(v.scale, block);
     return array<vec4<f32>, 8>(
         slot_bytes(v.low.x) * scale, slot_bytes(v.low.y) * scale, slot_bytes(v.low.z) * scale, slot_bytes(v.low.w) * scale,
         slot_bytes(v.high.x) * scale, slot_bytes(v.high.y) * scale, slot_bytes(v.high.z) * scale, slot_bytes(v.high.w) * scale);
