@@ -5,18 +5,23 @@
 // all that counts, so that each is loaded once, 16 at a time, neighbouring lanes next to each other, and decoded once for all rows
 // of x. Wrong for more than 8 rows of x: sums fill the registers, and a tile would use each decoded number more often.
 //
-// Bytes: the weight once; x once a workgroup, from the nearest cache. A lane of 4-bit codes loads 16 bytes of each row and uses each
-// quad of x four times, so that workgroup memory gives 32 bytes for each 4 of weight and row of x: a fifth of what an NVIDIA SM
+// Bytes: the weight once; x once a workgroup, from the nearest cache. A lane of 4-bit codes loads 16 bytes of each row and, of one row of x, uses
+// each quad four times, so that workgroup memory gives 32 bytes for each 4 of weight and row of x: a fifth of what an NVIDIA SM
 // reads from it while its share of 3 TB/s comes in, for one row of x. x straight from memory was dropped on paper: a lane's 32
 // numbers lie 128 bytes from its neighbour's, and every load of 16 bytes would touch as many lines as there are lanes.
 // A quad of x stands turned by its lane's number (see `place`), or 8 lanes would ask one bank of workgroup memory at a time.
 // K is sliced where outputs are too few to fill a device; linear/merge adds the slices.
 // Barriers: 2 for each LANES·32 inputs, and those of the sums at the end. Workgroup memory: LANES·ROWS·128 bytes, and the sums'.
-// Registers: 32 for a block of decoded weights, 4·ROWS for sums (twice that where there are two matrices). One row of x is 32 more: its
-// block is read from workgroup memory once for four rows of the weight, and runs of codes are summed before they are scaled (w_dot32).
+// Registers: 64 for a block of decoded weights of two rows, 4·ROWS for sums (twice that where there are two matrices). Each quad of x is read from
+// workgroup memory for two rows of the weight: 8 rows of x by 16.8 million codes are 9 µs of an NVIDIA H100's workgroup memory, where the
+// codes are 4 µs of its memory; for four rows it would be half, and 128 registers would leave too few lanes to wait for memory. One row of x
+// is 32 registers: its block is read once for four rows, and runs of codes are summed before they are scaled (w_dot32).
 // Tried on an NVIDIA H100, for 14,336 inputs and 4,096 outputs of 4 bits: 32 lanes to four rows reached 37 % of its copy bandwidth, 64 lanes
-// 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %.
+// 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. For 4 and 8 rows of x, with workgroup memory read for each row of the weight,
+// 46 µs beside 20 for one, and 81 beside 8 (4,096 inputs, live adapters); as it stands that was not timed yet.
 #import few
+const X_TURNS = (LANES * 8u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // quads of x that a lane brings
+const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
 var<workgroup> tile_x: array<vec4<f32>, LANES * 8u * ROWS>;
 
 // Where quad i of team lane t stands, for each row of x.
@@ -24,12 +29,16 @@ fn place(t: u32, i: u32) -> u32 {
     return t * 8u + ((i + t) & 7u);
 }
 
-// What a block of one row of the weight adds to the sums of all rows of x.
-fn dots(t: u32, w: array<vec4<f32>, 8>, k: u32) -> array<f32, ROWS> {
-    var sums: array<f32, ROWS>;
+// What a block of two rows of the weight adds to the sums of all rows of x.
+fn dots2(t: u32, a: array<vec4<f32>, 8>, b: array<vec4<f32>, 8>, k: u32) -> array<vec2<f32>, ROWS> {
+    var sums = array<vec2<f32>, ROWS>();
     for (var i = 0u; i < 8u; i++) {
-        let v = linear_keep4(w[i], k + i * 4u);
-        for (var m = 0u; m < ROWS; m++) { sums[m] += dot(tile_x[m * (LANES * 8u) + place(t, i)], v); }
+        let v = linear_keep4(a[i], k + i * 4u);
+        let w = linear_keep4(b[i], k + i * 4u);
+        for (var m = 0u; m < ROWS; m++) {
+            let x = tile_x[m * (LANES * 8u) + place(t, i)];
+            sums[m] += vec2<f32>(dot(x, v), dot(x, w));
+        }
     }
     return sums;
 }
@@ -45,13 +54,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sums: array<vec4<f32>, ROWS>;
     var up_sums: array<vec4<f32>, ROWS>;
     for (var block0 = blocks.x; block0 < blocks.y; block0 += LANES) {
-        for (var v = lane; v < LANES * 8u * ROWS; v += LANE_COUNT) {
-            let m = v / (LANES * 8u);
-            let quad = v % (LANES * 8u);
-            var x = vec4<f32>();
-            // Past the slice nothing counts, and past the last row nothing is stored.
-            if (m < linear_params.m && block0 + quad / 8u < blocks.y) { x = linear_x4(m, block0 * 32u + quad * 4u); }
-            tile_x[m * (LANES * 8u) + place(quad / 8u, quad % 8u)] = x;
+        // Some at a time, all of them asked for before the first is used, and in no branch. What is past the last row of x, or past the slice, is
+        // the last again: nothing is made of it.
+        for (var turn0 = 0u; turn0 < X_TURNS; turn0 += X_AHEAD) {
+            var ahead = array<vec4<f32>, X_AHEAD>();
+            for (var i = 0u; i < X_AHEAD; i++) {
+                let v = (turn0 + i) * LANE_COUNT + lane;
+                let x_block = min(block0 + v % (LANES * 8u) / 8u, blocks.y - 1u);
+                ahead[i] = linear_x4(min(v / (LANES * 8u), linear_params.m - 1u), x_block * 32u + v % 8u * 4u);
+            }
+            for (var i = 0u; i < X_AHEAD; i++) {
+                let v = (turn0 + i) * LANE_COUNT + lane;
+                let quad = v % (LANES * 8u);
+                if (v < LANES * 8u * ROWS) { tile_x[v / (LANES * 8u) * (LANES * 8u) + place(quad / 8u, quad % 8u)] = ahead[i]; }
+            }
         }
         workgroupBarrier();
         let block = block0 + t;
@@ -64,12 +80,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     for (var j = 0u; j < 4u; j++) { up_sums[0][j] += up_dot32(linear_params.up, rows[j], block, x); }
                 }
             } else {
-                for (var j = 0u; j < 4u; j++) {
-                    let part = dots(t, w_load32(linear_params.w, rows[j], block), block * 32u);
-                    for (var m = 0u; m < ROWS; m++) { sums[m][j] += part[m]; }
+                for (var j = 0u; j < 4u; j += 2u) {
+                    let a = w_load32(linear_params.w, rows[j], block);
+                    let part = dots2(t, a, w_load32(linear_params.w, rows[j + 1u], block), block * 32u);
+                    for (var m = 0u; m < ROWS; m++) {
+                        sums[m][j] += part[m].x;
+                        sums[m][j + 1u] += part[m].y;
+                    }
                     if (GATED) {
-                        let up_part = dots(t, up_load32(linear_params.up, rows[j], block), block * 32u);
-                        for (var m = 0u; m < ROWS; m++) { up_sums[m][j] += up_part[m]; }
+                        let up = up_load32(linear_params.up, rows[j], block);
+                        let up_part = dots2(t, up, up_load32(linear_params.up, rows[j + 1u], block), block * 32u);
+                        for (var m = 0u; m < ROWS; m++) {
+                            up_sums[m][j] += up_part[m].x;
+                            up_sums[m][j + 1u] += up_part[m].y;
+                        }
                     }
                 }
             }

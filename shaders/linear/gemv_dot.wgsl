@@ -9,6 +9,8 @@
 #import few
 #import codes
 #const INTS = false
+const X_TURNS = (LANES * 2u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // halves of blocks of x that a lane brings
+const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
 var<workgroup> tile_x: array<vec4<u32>, LANES * 2u * ROWS>;
 
 // Where half i of team lane t's block stands, for each row of x: turned, or lanes would ask one bank.
@@ -33,14 +35,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var up_sums: array<vec4<f32>, ROWS>;
     var up_ints: array<vec4<i32>, ROWS>;
     for (var block0 = blocks.x; block0 < blocks.y; block0 += LANES) {
-        for (var v = lane; v < LANES * 2u * ROWS; v += LANE_COUNT) {
-            let m = v / (LANES * 2u);
-            let half = v % (LANES * 2u);
-            var x = vec4<u32>();
-            if (m < linear_params.m && block0 + half / 2u < blocks.y) {
-                x = codes_load16(m, block0 * 32u + half * 16u);
+        // As in linear/gemv.
+        for (var turn0 = 0u; turn0 < X_TURNS; turn0 += X_AHEAD) {
+            var ahead = array<vec4<u32>, X_AHEAD>();
+            for (var i = 0u; i < X_AHEAD; i++) {
+                let v = (turn0 + i) * LANE_COUNT + lane;
+                let x_block = min(block0 + v % (LANES * 2u) / 2u, blocks.y - 1u);
+                ahead[i] = codes_load16(min(v / (LANES * 2u), linear_params.m - 1u), x_block * 32u + v % 2u * 16u);
             }
-            tile_x[m * (LANES * 2u) + place(half / 2u, half % 2u)] = x;
+            for (var i = 0u; i < X_AHEAD; i++) {
+                let v = (turn0 + i) * LANE_COUNT + lane;
+                let half = v % (LANES * 2u);
+                if (v < LANES * 2u * ROWS) { tile_x[v / (LANES * 2u) * (LANES * 2u) + place(half / 2u, half % 2u)] = ahead[i]; }
+            }
         }
         workgroupBarrier();
         let block = block0 + t;

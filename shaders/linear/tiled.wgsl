@@ -9,7 +9,9 @@
 // fits the 16 KiB that every device has. Wrong for few rows: rows of the tile that are not there are computed all the same.
 // Bytes: x ⌈N / COLS⌉ times, the weight ⌈M / ROWS⌉ times, y once. Barriers: 2 for each 32 inputs.
 // Registers: LANE_ROWS·8 sums, LANE_ROWS·4 of x, 16 of weights.
-#import matmul
+#import tiles
+const X_TURNS = ROWS * 8u / matmul_LANE_COUNT; // quads of x that a lane brings
+const W_TURNS = (COLS + matmul_LANE_COUNT - 1u) / matmul_LANE_COUNT; // rows of the weight
 var<workgroup> tile_x: array<vec4<f32>, ROWS * 8u>;
 var<workgroup> tile_w: array<vec4<f32>, COLS * 8u>;
 
@@ -32,17 +34,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     var sums: array<vec4<f32>, LANE_ROWS * 2u>;
     for (var block = blocks.x; block < blocks.y; block++) {
-        for (var v = lane; v < ROWS * 8u; v += matmul_LANE_COUNT) {
-            tile_x[place_x(v / 8u, v % 8u)] = linear_x4(min(origin.x + v / 8u, linear_params.m - 1u), block * 32u + v % 8u * 4u);
-        }
-        for (var row = lane; row < COLS; row += matmul_LANE_COUNT) {
-            var w = array<vec4<f32>, 8>();
-            if (GATED && row >= matmul_HALF) {
-                w = up_load32(linear_params.up, matmul_output(origin, row), block);
-            } else {
-                w = w_load32(linear_params.w, matmul_output(origin, row), block);
+        // All loads stand before the first store, and in no branch: they are on their way together.
+        var new_x = array<vec4<f32>, X_TURNS>();
+        for (var t = 0u; t < X_TURNS; t++) { new_x[t] = tiles_input4(origin, t * matmul_LANE_COUNT + lane, block); }
+        for (var t = 0u; t < W_TURNS; t++) {
+            let row = t * matmul_LANE_COUNT + lane;
+            let w = tiles_weights32(origin, row, block);
+            if (row < COLS) {
+                for (var i = 0u; i < 8u; i++) { tile_w[place_w(row, i)] = w[i]; }
             }
-            for (var i = 0u; i < 8u; i++) { tile_w[place_w(row, i)] = linear_keep4(w[i], block * 32u + i * 4u); }
+        }
+        for (var t = 0u; t < X_TURNS; t++) {
+            let v = t * matmul_LANE_COUNT + lane;
+            tile_x[place_x(v / 8u, v % 8u)] = new_x[t];
         }
         workgroupBarrier();
         for (var i = 0u; i < 8u; i++) {

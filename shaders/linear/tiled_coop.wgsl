@@ -20,7 +20,7 @@
 // before it ends (one word before the sums moved each of NVIDIA's matrices by a column).
 // Tried without powers of two: x of 1e4 in f32 times a weight of 10 is past f16 as soon as x is past 65504, and numbers of 1e-5 are lost.
 enable subgroups;
-#import matmul
+#import tiles
 #import power
 #const SUB_ROWS = 32u // of a subgroup
 #const SUBGROUP = 32u // lanes of a subgroup, always as many
@@ -79,24 +79,6 @@ fn keep4_w(at: u32, v: matrix_number4) {
     tile_w[at + 3u] = v.w;
 }
 
-// Quad v of the tile's rows of x.
-fn input4(origin: vec2<u32>, v: u32, block: u32) -> vec4<f32> {
-    return linear_x4(min(origin.x + v / 8u, linear_params.m - 1u), block * 32u + v % 8u * 4u);
-}
-
-// A row of the tile's weights; past the last it is the last.
-fn weights32(origin: vec2<u32>, row: u32, block: u32) -> array<vec4<f32>, 8> {
-    let last = min(row, COLS - 1u);
-    var w = array<vec4<f32>, 8>();
-    if (GATED && last >= matmul_HALF) {
-        w = up_load32(linear_params.up, matmul_output(origin, last), block);
-    } else {
-        w = w_load32(linear_params.w, matmul_output(origin, last), block);
-    }
-    for (var i = 0u; i < 8u; i++) { w[i] = linear_keep4(w[i], block * 32u + i * 4u); }
-    return w;
-}
-
 // The row of the tile of a row of a band.
 fn row_of(band: u32, row: u32) -> u32 {
     return row / matrix_SIZE * SUB_ROWS + band * matrix_SIZE + row % matrix_SIZE;
@@ -146,9 +128,9 @@ fn main(
 
     var next_x: array<vec4<f32>, X_TURNS>;
     var next_w: array<vec4<f32>, W_TURNS * 8u>;
-    for (var t = 0u; t < X_TURNS; t++) { next_x[t] = input4(origin, t * LANE_COUNT + lane, blocks.x); }
+    for (var t = 0u; t < X_TURNS; t++) { next_x[t] = tiles_input4(origin, t * LANE_COUNT + lane, blocks.x); }
     for (var t = 0u; t < W_TURNS; t++) {
-        let w = weights32(origin, t * LANE_COUNT + lane, blocks.x);
+        let w = tiles_weights32(origin, t * LANE_COUNT + lane, blocks.x);
         for (var i = 0u; i < 8u; i++) { next_w[t * 8u + i] = w[i]; }
     }
     for (var block = blocks.x; block < blocks.y; block++) {
@@ -198,9 +180,9 @@ fn main(
         }
         // What comes next is on its way while this is multiplied; after the last block it is the last again.
         let coming = min(block + 1u, blocks.y - 1u);
-        for (var t = 0u; t < X_TURNS; t++) { next_x[t] = input4(origin, t * LANE_COUNT + lane, coming); }
+        for (var t = 0u; t < X_TURNS; t++) { next_x[t] = tiles_input4(origin, t * LANE_COUNT + lane, coming); }
         for (var t = 0u; t < W_TURNS; t++) {
-            let w = weights32(origin, t * LANE_COUNT + lane, coming);
+            let w = tiles_weights32(origin, t * LANE_COUNT + lane, coming);
             for (var i = 0u; i < 8u; i++) { next_w[t * 8u + i] = w[i]; }
         }
         for (var k = 0u; k < 32u; k += matrix_SIZE) {

@@ -758,6 +758,7 @@ impl Laid {
         match self.body {
             Body::Dense(elem) => {
                 step.fill(body, "slot/weight/dense");
+                step.set(named!(slot, "_WHOLE"), Const::Bool(self.k.is_multiple_of(8)));
                 step.fill(named!(slot, "_dense"), number(elem));
             }
             Body::Sparse24(elem) => {

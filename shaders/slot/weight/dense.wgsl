@@ -1,5 +1,6 @@
 // A weight of numbers as they are. A row is padded to whole quads; what is loaded past its end is another row's, and not used.
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
+#const slot_WHOLE = false // K is a multiple of 8: rows of 16 bits begin at multiples of 16 bytes
 #slot slot_dense // how the numbers are stored
 #slot slot_side  // what is added
 
@@ -9,8 +10,9 @@ fn slot_word(i: u32) -> u32 {
 
 // Numbers 32·block … 32·block + 31 of row n.
 fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
-    var w: array<vec4<f32>, 8>;
     let first = (n - at.row0) * at.blocks + block * 8u;
+    if (slot_WHOLE) { return slot_dense_load32(at.codes, first); }
+    var w: array<vec4<f32>, 8>;
     for (var i = 0u; i < 8u; i++) { w[i] = slot_dense_load4(at.codes, first + i); }
     return w;
 }
