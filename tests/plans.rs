@@ -224,6 +224,7 @@ fn titled() -> Vec<(String, Asked)> {
         "attention/llama3-8b-prefill-2048",
         "attention/gemma3-4b-prefill-512",
         "attention/vit-b16",
+        "attention/mini-deit-b",
         "attention/ragged-paged",
         "attention/nan-for-some",
     ];
@@ -610,6 +611,19 @@ fn groups(step: &Step) -> (u64, u64, u64) {
             (heads / shared * tiles * u64::from(p.splits), 1, lanes)
         }
         "attention/merge" => (rows, 1, constant("LANE_COUNT")),
+        "attention/mixed" => {
+            let p: AttentionParams = *bytemuck::from_bytes(&step.params);
+            let [batch, queries] = [p.batch, p.queries].map(u64::from);
+            let tiles = match step.key.consts.contains(&("RAGGED_Q", Const::Bool(true))) {
+                true => queries / constant("QUERIES") + batch,
+                false => batch * queries.div_ceil(constant("QUERIES")),
+            };
+            (tiles, 1, constant("LANE_COUNT"))
+        }
+        "attention/mixed_naive" => {
+            let heads = constant("HEADS");
+            (rows / heads * (heads * len.div_ceil(4)).div_ceil(64), 1, 64)
+        }
         "rope/pairs" => {
             let p: RopeParams = *bytemuck::from_bytes(&step.params);
             let half = u64::from(p.half);

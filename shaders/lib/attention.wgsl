@@ -46,10 +46,10 @@ struct attention_Params {
     splits: u32,     // parts of the keys that are summed by themselves
     nothing: u32,    // 0, which no compiler knows
     q_len: u32,      // queries of each element of the batch that there are, [B]
-    pad1: u32,       // nothing
-    pad2: u32,       // nothing
-    pad3: u32,       // nothing
-    pad4: u32,       // nothing
+    mix_before: u32,      // of lib/mixing, [H, H]
+    mix_before_bias: u32, // [H]
+    mix_after: u32,       // [H, H]
+    mix_after_bias: u32,  // [H]
 }
 #const KV_LEN = false    // each element of the batch has its own number of keys
 #const Q_LEN = false     // and of queries: those past it see nothing
@@ -201,10 +201,16 @@ struct attention_Tile {
 // none of them is left for the end. Where elements of the batch have queries of their own number, those of element b begin at tile
 // ⌊first row / size⌋ + b, which leaves room for all before it; so a search finds b, and the last tile of an element may be empty.
 fn attention_tile(id: u32, size: u32) -> attention_Tile {
+    var heads = attention_params.heads / attention_params.kv_heads;
+    if (KV_HEAD) { heads = 1u; }
+    return attention_tile_of(id, size, heads, attention_params.heads / heads);
+}
+
+// Where rows are those of so many heads of each of so many groups. Who makes all heads of a query together has tiles of queries: rows of the one
+// head of one group.
+fn attention_tile_of(id: u32, size: u32, heads: u32, groups: u32) -> attention_Tile {
     var tile: attention_Tile;
-    tile.heads = attention_params.heads / attention_params.kv_heads;
-    if (KV_HEAD) { tile.heads = 1u; }
-    let groups = attention_params.heads / tile.heads;
+    tile.heads = heads;
     var rows = tile.heads * attention_params.queries;
     if (RAGGED_Q) {
         let tiles = tile.heads * attention_params.queries / size + attention_params.batch;
@@ -305,8 +311,8 @@ fn attention_tanh(x: f32) -> f32 {
     return select(select(large, -large, x < 0.0), small, s < 0.04);
 }
 
-// The logit of a key that is seen.
-fn attention_logit(row: attention_Row, j: u32, token: u32, dot: f32) -> f32 {
+// A logit without its mask.
+fn attention_bare_logit(row: attention_Row, token: u32, dot: f32) -> f32 {
     var logit = dot * attention_params.scale;
     if (GAIN) { logit = dot * attention_float(attention_params.gain); }
     if (SOFTCAP) {
@@ -314,8 +320,18 @@ fn attention_logit(row: attention_Row, j: u32, token: u32, dot: f32) -> f32 {
         logit = select(capped, logit, attention_is_nan(logit));
     }
     if (ALIBI) { logit -= attention_float(attention_params.alibi + row.h) * f32(abs(i32(token) - row.position)); }
-    if (MASK) { logit += mask_load1(attention_mask_at(row, j)); }
     return logit;
+}
+
+// And with it.
+fn attention_masked(row: attention_Row, j: u32, logit: f32) -> f32 {
+    if (!MASK) { return logit; }
+    return logit + mask_load1(attention_mask_at(row, j));
+}
+
+// The logit of a key that is seen.
+fn attention_logit(row: attention_Row, j: u32, token: u32, dot: f32) -> f32 {
+    return attention_masked(row, j, attention_bare_logit(row, token, dot));
 }
 
 fn attention_is_nan(v: f32) -> bool {

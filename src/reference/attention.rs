@@ -74,6 +74,15 @@ pub struct Attended {
     pub lse: f64,
 }
 
+/// What the softmax makes of a query of one head.
+#[derive(Clone, Debug)]
+pub struct Weighed {
+    /// Each key, where the head sees it.
+    pub keys: Vec<Option<Seen>>,
+    /// As in [`Attended`].
+    pub lse: f64,
+}
+
 impl Attention<'_> {
     fn sees(&self, b: usize, l: usize, token: usize) -> bool {
         let (token, position) = (token as i64, (self.position)(b, l));
@@ -119,8 +128,8 @@ impl Attention<'_> {
         y
     }
 
-    /// Query l of b, of all heads.
-    pub fn query(&self, b: usize, l: usize) -> Vec<Attended> {
+    /// What the softmax makes of query l of b, for each head and key; nothing where the head does not see it.
+    pub fn weights(&self, b: usize, l: usize) -> Vec<Weighed> {
         let mut logits: Vec<_> = (0..self.heads).map(|h| self.logits(b, h, l)).collect();
         if let Some(mix) = self.mix_before {
             logits = mixed(&logits, mix, |seen| seen.logit, |seen, logit| seen.logit = logit);
@@ -137,16 +146,32 @@ impl Attention<'_> {
                 }
             }
         }
-        let lses: Vec<_> = logits.iter_mut().enumerate().map(|(h, l)| softmax(l, self.sinks.map(|s| s[h]))).collect();
+        let weigh = |(h, mut keys): (usize, Vec<Option<Seen>>)| {
+            let lse = softmax(&mut keys, self.sinks.map(|s| s[h]));
+            Weighed { keys, lse }
+        };
+        logits.into_iter().enumerate().map(weigh).collect()
+    }
+
+    /// Query l of b, of all heads.
+    pub fn query(&self, b: usize, l: usize) -> Vec<Attended> {
+        let (mut keys, lses): (Vec<_>, Vec<_>) = self.weights(b, l).into_iter().map(|w| (w.keys, w.lse)).unzip();
         if let Some(mix) = self.mix_after {
-            logits = mixed(&logits, mix, |seen| seen.weight, |seen, weight| seen.weight = weight);
+            keys = mixed(&keys, mix, |seen| seen.weight, |seen, weight| seen.weight = weight);
+            // A key may be there because another head sees it.
+            for (h, keys) in keys.iter_mut().enumerate() {
+                let rows = self.tokens[b].iter().map(|t| t.map(|t| (self.key)(b, (self.kv_head)(h), t)));
+                for (seen, row) in keys.iter_mut().zip(rows) {
+                    seen.iter_mut().zip(row).for_each(|(seen, row)| seen.row = row);
+                }
+            }
         }
-        let all = logits.into_iter().zip(lses);
-        all.map(|(seen, lse)| Attended { seen: seen.into_iter().flatten().collect(), lse }).collect()
+        let all = keys.into_iter().zip(lses);
+        all.map(|(keys, lse)| Attended { seen: keys.into_iter().flatten().collect(), lse }).collect()
     }
 }
 
-/// Heads mixed: `y[h] = Σ m[h,i]·x[i] + bias[h]`, where a key that no head sees stays unseen.
+/// Heads mixed: `y[h] = Σ m[h,i]·x[i] + bias[h]`, and magnitudes by those of m. A key that no head sees stays unseen.
 fn mixed(
     heads: &[Vec<Option<Seen>>],
     (matrix, bias): HeadMix<'_>,
@@ -156,8 +181,12 @@ fn mixed(
     let mix = |(h, of_head): (usize, &Vec<Option<Seen>>)| {
         let of_key = |j: usize| {
             let mut seen = of_head[j].clone().or_else(|| heads.iter().find_map(|x| x[j].clone()))?;
-            let of = |i: usize| matrix[h * heads.len() + i] * heads[i][j].as_ref().map_or(0.0, &get);
-            set(&mut seen, (0..heads.len()).map(of).sum::<f64>() + bias.map_or(0.0, |b| b[h]));
+            let others =
+                heads.iter().enumerate().filter_map(|(i, x)| Some((matrix[h * heads.len() + i], x[j].as_ref()?)));
+            let sum = |of: &dyn Fn(f64, &Seen) -> f64| others.clone().map(|(m, x)| of(m, x)).sum::<f64>();
+            let bias = bias.map_or(0.0, |b| b[h]);
+            set(&mut seen, sum(&|m, x| m * get(x)) + bias);
+            (seen.size, seen.parts) = (sum(&|m, x| m.abs() * x.size), sum(&|m, x| m.abs() * x.parts) + bias.abs());
             Some(seen)
         };
         (0..of_head.len()).map(of_key).collect()
@@ -193,4 +222,79 @@ pub fn attention(a: &Attention<'_>) -> Vec<f64> {
         }
     }
     y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_mixed_as_talking_heads_are() {
+        // Three heads, two queries, four keys, D = 2 and E = 1; causal from position 2 on; the mask hides key 1 from head 0 and key 0 from all.
+        const H: usize = 3;
+        const L: usize = 2;
+        const S: usize = 4;
+        let number = |i: usize| (i as f64 * 0.7 + 0.3).sin();
+        let data = |from: usize, n: usize| (from..from + n).map(number).collect::<Vec<_>>();
+        let array = |shape: &[usize], data: Vec<f64>| Array { shape: shape.to_vec(), data };
+        let q = array(&[1, H, L, 2], data(0, H * L * 2));
+        let (k, v) = (array(&[1, H, S, 2], data(20, H * S * 2)), array(&[1, H, S, 1], data(50, H * S)));
+        let (before, after) = (data(80, H * H), data(90, H * H));
+        let (before_bias, after_bias) = (data(100, H), data(110, H));
+        let hidden = |h: usize, j: usize| j == 0 || (h, j) == (0, 1);
+        let added = |h: usize, l: usize, j: usize| number(200 + (h * L + l) * S + j);
+
+        let mut want = [0.0; H * L];
+        for l in 0..L {
+            let keys = l + 3;
+            let mut weights = [[0.0; S]; H];
+            for h in 0..H {
+                let mut sum = 0.0;
+                for j in (0..keys).filter(|j| !hidden(h, *j)) {
+                    let mut logit = before_bias[h];
+                    for i in 0..H {
+                        let (q, k) = (&q.data[(i * L + l) * 2..], &k.data[(i * S + j) * 2..]);
+                        logit += before[h * H + i] * 0.5 * (q[0] * k[0] + q[1] * k[1]);
+                    }
+                    weights[h][j] = (logit + added(h, l, j)).exp();
+                    sum += weights[h][j];
+                }
+                weights[h].iter_mut().for_each(|w| *w /= sum);
+            }
+            for h in 0..H {
+                // A key that no head sees stays unseen, whatever the bias says.
+                for j in (0..keys).filter(|j| (0..H).any(|h| !hidden(h, *j))) {
+                    let mut weight = after_bias[h];
+                    for i in 0..H {
+                        weight += after[h * H + i] * weights[i][j];
+                    }
+                    want[h * L + l] += weight * v.data[h * S + j];
+                }
+            }
+        }
+
+        let have = attention(&Attention {
+            q: &q,
+            k: &k,
+            v: &v,
+            heads: H,
+            queries: vec![L],
+            tokens: vec![(0..S).map(Some).collect()],
+            query: &|_, h, l| h * L + l,
+            key: &|_, g, t| g * S + t,
+            kv_head: &|h| h,
+            position: &|_, l| l as i64 + 2,
+            mask: &|_, h, l, j| (!hidden(h, j)).then(|| added(h, l, j)),
+            scale: 0.5,
+            softcap: 0.0,
+            causal: true,
+            window: (None, None),
+            prefix: &|_| 0,
+            sinks: None,
+            alibi: None,
+            mix_before: Some((&before, Some(&before_bias))),
+            mix_after: Some((&after, Some(&after_bias))),
+        });
+        assert!(have.iter().zip(want).all(|(have, want)| (have - want).abs() < 1e-14), "{have:?} {want:?}");
+    }
 }

@@ -15,7 +15,7 @@ mod rope;
 mod weight_merge;
 
 pub use adapter::{Adapter, Judged, adapter_linear, adapter_merge, low_rank, magnitude_factors, magnitudes};
-pub use attention::{Attended, Attention, HeadMix, Seen, attention};
+pub use attention::{Attended, Attention, HeadMix, Seen, Weighed, attention};
 pub use decoder::{DecoderLayer, Matrix, decoder_layer};
 pub use depth::{Selected, gates, mod_combine, mod_route, mod_select, mod_take};
 pub use linear::{Linear, activation, dequantize, encode, linear, linear_epilogue, matmul};

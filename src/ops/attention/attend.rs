@@ -19,6 +19,10 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// is given `p − left ≤ t ≤ p + right`, and where the mask allows it. What is not seen is not read: it may hold NaN. A query that sees
 /// nothing gives zeros, and −∞ as its lse. A NaN in a query makes NaN of its row of y and of no other.
 ///
+/// Heads may be mixed (talking heads): logits before the mask, `l'[h] = Σ_i before[h,i]·l[i] + bias[h]`, and weights after the softmax. Then
+/// the heads of a query share what is wrong with one of them, and a key that some head sees is read for all; one that no head sees stays
+/// unseen, whatever the bias. lse is that of the softmax.
+///
 /// Sums are f32. `softcap(l) = softcap·tanh(l / softcap)`. All features go with each other.
 ///
 /// Matrix units take f16. Where q, keys and values are stored in 16 bits or less and a device has such units, they are used for many queries:
@@ -40,11 +44,12 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 ///
 /// Sources: Vaswani et al., "Attention Is All You Need" (arXiv 1706.03762); grouped heads, Ainslie et al. (arXiv 2305.13245); the online
 /// softmax, Milakov and Gimelshein (arXiv 1805.02867); ALiBi, Press et al. (arXiv 2108.12409); softcap, Gemma 2 (arXiv 2408.00118);
-/// sinks, gpt-oss (arXiv 2508.10925); gain, Henry et al., "Query-Key Normalization" (arXiv 2010.04245).
+/// sinks, gpt-oss (arXiv 2508.10925); gain, Henry et al., "Query-Key Normalization" (arXiv 2010.04245); mixes, Shazeer et al.,
+/// "Talking-Heads Attention" (arXiv 2003.02436) and Zhang et al., "MiniViT" (arXiv 2204.07154).
 ///
 /// # Errors
 /// H that is not a multiple of G, D or E of 0, a `longest` above the keys that there is room for, a softcap below 0, an operand of
-/// another shape or storage than is said at it.
+/// another shape or storage than is said at it. Plans: more mixed heads than there is workgroup memory for; every device has some for 1024.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
     /// Any floating storage; `[B,H,L,D]` or `[B,L,H,D]` by `order`, or `[T,H,D]` where `q_starts` is given.
@@ -108,6 +113,19 @@ pub struct Attention<'a> {
     /// I32, `[B + 1]`: the first key of each element of the batch, where all lie one after the other: rows `[T,G]`, and `place` is
     /// [`Place::Tokens`].
     pub k_starts: Option<&'a Tensor>,
+    /// Mixes the logits of heads, before the mask: after scale, softcap and ALiBi.
+    pub mix_before: Option<HeadMix<'a>>,
+    /// Mixes what the softmax makes of them.
+    pub mix_after: Option<HeadMix<'a>>,
+}
+
+/// Heads mixed: `y[h] = Σ_i matrix[h,i]·x[i] + bias[h]`, of a query and a key.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadMix<'a> {
+    /// Any floating storage, `[H,H]`.
+    pub matrix: &'a Tensor,
+    /// Any floating storage, `[H]`.
+    pub bias: Option<&'a Tensor>,
 }
 
 impl<'a> Attention<'a> {
@@ -142,6 +160,8 @@ impl<'a> Attention<'a> {
             kv_head: None,
             q_starts: None,
             k_starts: None,
+            mix_before: None,
+            mix_after: None,
         }
     }
 }
@@ -241,14 +261,14 @@ params! {
         nothing: u32,
         /// Queries.
         q_len: u32,
-        /// Nothing.
-        pad1: u32,
-        /// Nothing.
-        pad2: u32,
-        /// Nothing.
-        pad3: u32,
-        /// Nothing.
-        pad4: u32,
+        /// The mix of logits.
+        mix_before: u32,
+        /// What it adds.
+        mix_before_bias: u32,
+        /// The mix of weights.
+        mix_after: u32,
+        /// What it adds.
+        mix_after_bias: u32,
     }
 }
 
@@ -309,7 +329,7 @@ impl TiledShape {
 }
 
 /// Tiles that fill a device: one for each of 128 multiprocessors.
-const MATRICES_FILLED: u64 = 128;
+const TILES_FILLED: u64 = 128;
 
 /// A shape of `attention/tiled_coop`, whose constants these are.
 #[derive(Clone, Copy)]
@@ -358,6 +378,30 @@ impl Matrices {
     }
 }
 
+/// Rows whose logits, of 32 keys each, `attention/mixed` has workgroup memory for.
+const MIXED_ROWS_MOST: u32 = 64;
+
+/// Quads of y that a lane of it keeps.
+const MIXED_QUADS_MOST: u64 = 16;
+
+/// Lanes of a workgroup of it.
+const MIXED_LANES: u32 = 256;
+
+/// Queries that it may have: each of the lanes that have the same key while heads are mixed has one.
+const MIXED_QUERIES: [u32; 4] = [1, 2, 4, 8];
+
+/// Logits that `attention/mixed_naive` has at a time, of so many keys at most.
+const MIXED_NAIVE_LOGITS: u32 = 1024;
+const MIXED_NAIVE_KEYS: u32 = 64;
+
+/// The shape of `attention/mixed`, whose constants these are.
+#[derive(Clone, Copy)]
+struct MixedShape {
+    queries: u32,
+    columns: u32,
+    taken: u32,
+}
+
 /// A mask, and its elements from one to the next in each dimension of `[B,H,L,S]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Mask {
@@ -396,7 +440,7 @@ pub struct AttentionProblem {
 }
 
 /// How many little operands there may be, and the place of each among them.
-const LITTLES: usize = 13;
+const LITTLES: usize = 17;
 const KV_LEN: usize = 0;
 const OFFSETS: usize = 1;
 const PREFIX: usize = 2;
@@ -410,6 +454,10 @@ const K_STARTS: usize = 9;
 const KV_HEAD: usize = 10;
 const TABLE: usize = 11;
 const Q_LEN: usize = 12;
+const MIX_BEFORE: usize = 13;
+const MIX_BEFORE_BIAS: usize = 14;
+const MIX_AFTER: usize = 15;
+const MIX_AFTER_BIAS: usize = 16;
 
 impl<'a> Attention<'a> {
     fn littles(&self) -> [Operand<'a>; LITTLES] {
@@ -427,6 +475,10 @@ impl<'a> Attention<'a> {
             ("kv_head", self.kv_head),
             ("table", self.place.table()),
             ("q_len", self.q_len),
+            ("mix_before", self.mix_before.map(|m| m.matrix)),
+            ("mix_before_bias", self.mix_before.and_then(|m| m.bias)),
+            ("mix_after", self.mix_after.map(|m| m.matrix)),
+            ("mix_after_bias", self.mix_after.and_then(|m| m.bias)),
         ]
     }
 
@@ -577,6 +629,10 @@ impl Op for Attention<'_> {
             ("kv_head", self.kv_head, false, &[heads]),
             ("q_starts", self.q_starts, false, &[batch + 1]),
             ("k_starts", self.k_starts, false, &[batch + 1]),
+            ("mix_before", self.mix_before.map(|m| m.matrix), true, &[heads, heads]),
+            ("mix_before_bias", self.mix_before.and_then(|m| m.bias), true, &[heads]),
+            ("mix_after", self.mix_after.map(|m| m.matrix), true, &[heads, heads]),
+            ("mix_after_bias", self.mix_after.and_then(|m| m.bias), true, &[heads]),
         ] {
             want_little(name, tensor, floats, dims)?;
         }
@@ -651,6 +707,11 @@ impl Problem for AttentionProblem {
             return Ok(vec![Plan::new(OP, "empty", "there are no queries", Vec::new(), Vec::new())]);
         }
         self.fits(caps)?;
+        if self.told[MIX_BEFORE] || self.told[MIX_AFTER] {
+            let mut plans = self.mixed_plans(caps)?;
+            plans.push(self.mixed_naive(caps)?);
+            return Ok(plans);
+        }
         let mut plans = self.split_plans(caps)?;
         let (matrices, at) = (self.matrices_plans(caps)?, plans.len());
         plans.extend(self.tiled_plans(caps)?);
@@ -755,6 +816,10 @@ impl AttentionProblem {
             k_starts: at(K_STARTS),
             kv_head: at(KV_HEAD),
             q_len: at(Q_LEN),
+            mix_before: at(MIX_BEFORE),
+            mix_before_bias: at(MIX_BEFORE_BIAS),
+            mix_after: at(MIX_AFTER),
+            mix_after_bias: at(MIX_AFTER_BIAS),
             splits: 1,
             ..Default::default()
         };
@@ -977,7 +1042,7 @@ impl AttentionProblem {
         }
         // The more rows a tile has, the less is read; but they should be there, and tiles enough for all cores.
         let good = |shape: &&Matrices| {
-            self.sharing() * 2 > u64::from(shape.rows) && (cpu || self.tiles(shape.rows) >= MATRICES_FILLED)
+            self.sharing() * 2 > u64::from(shape.rows) && (cpu || self.tiles(shape.rows) >= TILES_FILLED)
         };
         let smallest = shapes.iter().enumerate().min_by_key(|(_, shape)| shape.rows).map_or(0, |(i, _)| i);
         let best = shapes.iter().position(good).unwrap_or(smallest);
@@ -1016,6 +1081,103 @@ impl AttentionProblem {
         Ok(Plan { operands: Some(Elem::F16), ..Self::plan_of(begun, shape.name, why) })
     }
 
+    /// Of a kernel of mixed heads.
+    fn mixes(&self, step: &mut Builder) {
+        step.set("HEADS", Const::U32(self.heads));
+        for (name, little) in [
+            ("MIX_BEFORE", MIX_BEFORE),
+            ("MIX_BEFORE_BIAS", MIX_BEFORE_BIAS),
+            ("MIX_AFTER", MIX_AFTER),
+            ("MIX_AFTER_BIAS", MIX_AFTER_BIAS),
+        ] {
+            step.set(name, Const::Bool(self.told[little]));
+        }
+    }
+
+    /// Tiles of so many queries, of the whole batch.
+    fn query_tiles(&self, queries: u32) -> u64 {
+        let (all, batch) = (u64::from(self.queries), u64::from(self.batch));
+        match self.told[Q_STARTS] {
+            true => all / u64::from(queries) + batch,
+            false => batch * all.div_ceil(queries.into()),
+        }
+    }
+
+    /// The shape of `attention/mixed`, where it takes this problem. All queries of a tile share what is read of keys, which takes a workgroup
+    /// about as long as what is done for four queries.
+    fn mixed_shape(&self) -> Option<MixedShape> {
+        let columns = self.v.width.div_ceil(4);
+        let shape = |queries: u32| {
+            let slots = |taken: u32| u64::from(self.heads) * columns * u64::from(queries / taken);
+            // A quad of values serves all queries of a lane, unless that would leave lanes without one.
+            let busy = |taken: &u32| *taken <= queries && slots(*taken) * 2 >= MIXED_LANES.into();
+            let taken = MIXED_QUERIES.into_iter().rev().find(busy).unwrap_or(1);
+            let quads = slots(taken).div_ceil(MIXED_LANES.into()) * u64::from(taken);
+            (quads <= MIXED_QUADS_MOST).then_some(MixedShape { queries, columns: columns as u32, taken })
+        };
+        let most = self.queries.next_power_of_two().min(MIXED_ROWS_MOST / self.heads);
+        let shapes = MIXED_QUERIES.into_iter().filter(|queries| *queries <= most).filter_map(shape);
+        let time = |queries: u32| self.query_tiles(queries).div_ceil(TILES_FILLED) * u64::from(4 + queries);
+        shapes.min_by_key(|shape| time(shape.queries))
+    }
+
+    /// Plans for mixed heads.
+    fn mixed_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let Some(shape) = self.mixed_shape().filter(|_| caps.invocations >= MIXED_LANES) else { return Ok(Vec::new()) };
+        let all = Means::few(caps, self.native_f16(caps));
+        all.into_iter().map(|means| self.mixed(caps, means, shape)).collect()
+    }
+
+    fn mixed(&self, caps: &Caps, means: Means, shape: MixedShape) -> Result<Plan> {
+        let mut begun = self.begin(caps)?;
+        let (mut step, mut params) = self.kernel("attention/mixed", &begun.words);
+        self.inputs(&mut step, &mut params, means.native_f16);
+        self.outputs(&mut step, &mut params, means.native_f16);
+        self.mixes(&mut step);
+        let MixedShape { queries, columns, taken } = shape;
+        // Without shuffles sums would wait at barriers.
+        let lanes = means.subgroup.map_or(1, |size| size.min(8));
+        let quads = (self.k.width.div_ceil(4) as u32).next_multiple_of(lanes);
+        let quads = if quads / lanes > 8 { quads.next_multiple_of(8 * lanes) } else { quads };
+        for (name, value) in [
+            ("GROUP", self.group() as u32),
+            ("QUERIES", queries),
+            ("QUADS", quads),
+            ("COLUMNS", columns),
+            ("TAKEN", taken),
+            ("LANES", lanes),
+            ("LANE_COUNT", MIXED_LANES),
+        ] {
+            step.set(name, Const::U32(value));
+        }
+        means.reduce(&mut step);
+        let grid = grid(OP, caps, self.query_tiles(queries))?;
+        params.fold = grid[0];
+        begun.steps.push(step.step(&params, grid));
+        let why = "mixed heads: all heads of some queries in a workgroup, nothing of all keys kept";
+        Ok(Self::plan_of(begun, &means.name("mixed"), why))
+    }
+
+    fn mixed_naive(&self, caps: &Caps) -> Result<Plan> {
+        let keys = (MIXED_NAIVE_LOGITS / self.heads).clamp(1, MIXED_NAIVE_KEYS);
+        let (need, have) = (8 * u64::from(self.heads) * u64::from(keys + 1), caps.workgroup_bytes.into());
+        if need > have {
+            return Err(Error::Limit { op: OP, limit: "workgroup_bytes", need, have });
+        }
+        let mut begun = self.begin(caps)?;
+        let (mut step, mut params) = self.kernel("attention/mixed_naive", &begun.words);
+        self.inputs(&mut step, &mut params, false);
+        self.outputs(&mut step, &mut params, false);
+        self.mixes(&mut step);
+        step.set("KEYS", Const::U32(keys));
+        let heads = u64::from(self.heads);
+        let slices = (heads * self.v.width.div_ceil(4)).div_ceil(64);
+        let grid = grid(OP, caps, self.rows() / heads * slices)?;
+        params.fold = grid[0];
+        begun.steps.push(step.step(&params, grid));
+        Ok(Self::plan_of(begun, "naive", "all heads of a query, by the formula"))
+    }
+
     fn naive(&self, caps: &Caps) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
         let (mut step, mut params) = self.kernel("attention/naive", &begun.words);
@@ -1025,5 +1187,34 @@ impl AttentionProblem {
         params.fold = grid[0];
         begun.steps.push(step.step(&params, grid));
         Ok(Self::plan_of(begun, "naive", "a workgroup a row, by the formula"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_mixes_are_named() -> Result<()> {
+        let outline = |shape: &[usize], elem| Tensor::outline(shape, elem);
+        let (q, k) = (outline(&[1, 4, 5, 8], Elem::F32)?, KvRows::of(&outline(&[1, 4, 6, 8], Elem::F32)?)?);
+        let (matrix, bias) = (outline(&[4, 4], Elem::F16)?, outline(&[4], Elem::Bf16)?);
+        let told = |before: Option<HeadMix<'_>>, after: Option<HeadMix<'_>>| {
+            let op = Attention { mix_before: before, mix_after: after, ..Attention::new(&q, &k, &k, &q) };
+            op.problem().map_or_else(|error| error.to_string(), |_| "right".to_owned())
+        };
+        let right = HeadMix { matrix: &matrix, bias: Some(&bias) };
+        assert_eq!(told(Some(right), Some(right)), "right");
+        for (wrong, want) in [
+            (HeadMix { matrix: &outline(&[4, 3], Elem::F32)?, bias: None }, "has shape [4, 3], but it must be [4, 4]"),
+            (HeadMix { bias: Some(&outline(&[3], Elem::F32)?), ..right }, "_bias has shape [3], but it must be [4]"),
+            (HeadMix { matrix: &outline(&[4, 4], Elem::I32)?, bias: None }, "i32"),
+            (HeadMix { bias: Some(&outline(&[4], Elem::U8)?), ..right }, "u8"),
+        ] {
+            for (name, told) in [("mix_before", told(Some(wrong), None)), ("mix_after", told(None, Some(wrong)))] {
+                assert!(told.contains(name) && told.contains(want), "{told}");
+            }
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ pub mod prologue;
 pub mod rope;
 pub mod tables;
 
-pub use attend::{Attention, AttentionParams, AttentionProblem};
+pub use attend::{Attention, AttentionParams, AttentionProblem, HeadMix};
 
 /// The order of the dimensions of queries, and of what is made of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use super::making::Making;
 use super::{Arrays, Case, Fill, Input, Output, Stored, User};
 use crate::error::{Error, Result};
 use crate::kv::{KvFormat, KvRows, Place};
-use crate::ops::attention::{Attention, Order};
+use crate::ops::attention::{Attention, HeadMix, Order};
 use crate::proof::{Attrs, Expected, Roles, Value};
 use crate::reference::{self, Array};
 use crate::tensor::Elem;
@@ -37,6 +37,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         KvRows::over(tensor, format, tensor.bytes() as usize / format.row_bytes(width).max(1), width)
     };
     let (k, v) = (rows("k")?, rows("v")?);
+    let mix = |matrix, bias| r.maybe(matrix).map(|matrix| HeadMix { matrix, bias: r.maybe(bias) });
     let op = Attention {
         lse: r.maybe("lse"),
         order,
@@ -65,6 +66,8 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         kv_head: r.maybe("kv_head"),
         q_starts: r.maybe("q_starts"),
         k_starts: r.maybe("k_starts"),
+        mix_before: mix("mix_before", "mix_before_bias"),
+        mix_after: mix("mix_after", "mix_after_bias"),
         ..Attention::new(r.need("q")?, &k, &v, r.need("y")?)
     };
     a.finish()?;
@@ -170,6 +173,7 @@ fn with_reference<T>(
     };
     let window = |name| Ok(Some(a.number(name, -1.0)? as i64).filter(|n| *n >= 0));
     let prefix = |b: usize| whole("prefix", b).unwrap_or(0);
+    let mix = |matrix, bias| list(matrix).map(|matrix| (matrix, list(bias)));
     then(&reference::Attention {
         q,
         k,
@@ -189,8 +193,8 @@ fn with_reference<T>(
         prefix: &prefix,
         sinks: list("sinks"),
         alibi: list("alibi"),
-        mix_before: None,
-        mix_after: None,
+        mix_before: mix("mix_before", "mix_before_bias"),
+        mix_after: mix("mix_after", "mix_after_bias"),
     })
 }
 
@@ -213,6 +217,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
         }
         for (b, queries) in a.queries.iter().enumerate() {
             for l in (0..*queries).step_by(every) {
+                let mixed = a.mix_after.map(|mix| MixedErrors::of(a, mix, &a.weights(b, l)));
                 for (h, attended) in a.query(b, l).into_iter().enumerate() {
                     let row = (a.query)(b, h, l);
                     y.want[row * e..][..e].copy_from_slice(&a.values(&attended));
@@ -220,8 +225,18 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
                         y.unknown[row * e..][..e].fill(false);
                     }
                     let want = &y.want[row * e..][..e];
-                    let error = bound(a, h, &attended, &Loss::NONE, (want, &mut y.bound[row * e..][..e]));
-                    let rounded = bound(a, h, &attended, &halved, (want, &mut y.rounded[row * e..][..e]));
+                    let (error, rounded) = match &mixed {
+                        None => (
+                            bound(a, h, &attended, &Loss::NONE, (want, &mut y.bound[row * e..][..e])),
+                            bound(a, h, &attended, &halved, (want, &mut y.rounded[row * e..][..e])),
+                        ),
+                        // No plan rounds operands.
+                        Some(mixed) => {
+                            mixed.bound(a, h, &attended, &mut y.bound[row * e..][..e]);
+                            y.rounded[row * e..][..e].copy_from_slice(&y.bound[row * e..][..e]);
+                            (mixed.lse[h], mixed.lse[h])
+                        }
+                    };
                     let stat = if ragged { row } else { (b * a.heads + h) * queries + l };
                     if stat < stats {
                         if every > 1 {
@@ -290,14 +305,43 @@ impl Loss {
     }
 }
 
-/// How far the numbers of a row may be off, and its lse.
+/// How far a logit may be off, and then its weight, where the largest logit of n is `top`.
 ///
 /// The error of a logit is that of its dot product, which is summed by quads, and of what is added to it, each of which is rounded with
-/// the logit; tanh is within 64 units of the last place. exp(x) is within 3 + 2|x| units of the last place by the specification of WGSL,
+/// the logit; tanh is within 64 units of the last place. Where heads are mixed before the softmax, the errors of their logits add up with
+/// the magnitudes of the matrix, which the sizes and parts are sums of already; each of H products is rounded, and each sum. exp(x) is within 3 + 2|x| units of the last place by the specification of WGSL,
 /// and x itself is rounded; where the largest logit grows, the sums so far are multiplied by another exp, whose arguments add up to x. So
-/// the relative error of a weight follows, but no weight is above 1; and y is off by that of each weight times how far its value may be
-/// from y. Then come the sums over the keys, in any order, and the quotient. lse is off by no more than the largest error of a logit. log is
-/// within 2^-21, or 3 units of the last place.
+/// the relative error of a weight follows, but no weight is above 1.
+fn errors(
+    a: &reference::Attention<'_>,
+    h: usize,
+    seen: &reference::Seen,
+    (top, n): (f64, f64),
+    loss: &Loss,
+) -> [f64; 2] {
+    let d = a.q.shape.last().copied().unwrap_or(1);
+    let of_heads =
+        a.mix_before.map(|(matrix, _)| matrix[h * a.heads..][..a.heads].iter().map(|m| m.abs()).sum::<f64>());
+    let rounded = of_heads.map_or(0.0, |_| a.heads as f64 + 2.0);
+    let capped = if a.softcap > 0.0 { 64.0 * U * (a.softcap * of_heads.unwrap_or(1.0)).min(seen.parts) } else { 0.0 };
+    // Beside the lowest number a logit is lost, in f64 as in f32.
+    let parts = if seen.parts > 1e30 { 0.0 } else { seen.parts };
+    let sums = d as f64 / 4.0 + 8.0 + loss.added * d as f64;
+    let logit = (sums * U + loss.dot) * seen.size + loss.dot_lost + (4.0 + rounded) * U * parts + capped;
+    let x = (seen.logit - top).max(-104.0);
+    let exp = exp_error(x, n);
+    [logit + exp, seen.weight.max(1e-44) * (logit + exp).exp_m1()]
+}
+
+/// The relative error of exp(x), and of what the largest of n logits makes of it as it grows.
+fn exp_error(x: f64, n: f64) -> f64 {
+    U * (6.0 + 5.0 * x.abs()) + 8.0 * U * (n / 16.0 + 4.0)
+}
+
+/// How far the numbers of a row may be off, and its lse.
+///
+/// y is off by the error of each weight times how far its value may be from y. Then come the sums over the keys, in any order, and the
+/// quotient. lse is off by no more than the largest error of a logit. log is within 2^-21, or 3 units of the last place.
 fn bound(
     a: &reference::Attention<'_>,
     h: usize,
@@ -305,36 +349,29 @@ fn bound(
     loss: &Loss,
     (y, bound): (&[f64], &mut [f64]),
 ) -> f64 {
-    let (d, e) = (a.q.shape.last().copied().unwrap_or(1), y.len());
+    let e = y.len();
     let n = row.seen.len() as f64;
     let sink = a.sinks.map(|sinks| sinks[h]);
     let top = row.seen.iter().map(|s| s.logit).chain(sink).fold(f64::NEG_INFINITY, f64::max);
-    let exp = |x: f64| U * (6.0 + 5.0 * x.abs()) + 8.0 * U * (n / 16.0 + 4.0);
     let mut weights = 0.0; // the sum of the errors of weights
     let mut logits = 0.0f64; // the largest error of a logit
     let mut sizes = vec![0.0; e];
     // The sink is in no matrix: what is lost of weights is of the largest of those that have values.
     let most = row.seen.iter().map(|s| s.weight).fold(0.0, f64::max);
     for seen in &row.seen {
-        let capped = if a.softcap > 0.0 { 64.0 * U * a.softcap.min(seen.parts) } else { 0.0 };
-        // Beside the lowest number a logit is lost, in f64 as in f32.
-        let parts = if seen.parts > 1e30 { 0.0 } else { seen.parts };
-        let sums = d as f64 / 4.0 + 8.0 + loss.added * d as f64;
-        let logit = (sums * U + loss.dot) * seen.size + loss.dot_lost + 4.0 * U * parts + capped;
-        let x = (seen.logit - top).max(-104.0);
-        let error = seen.weight.max(1e-44) * (logit + exp(x)).exp_m1();
+        let [logit, error] = errors(a, h, seen, (top, n), loss);
         // What the matrices lose of a weight, its sum does not.
         let lost = loss.weight * seen.weight + loss.weight_lost * most;
         let error = if loss.added > 0.0 { error.min(1.0) } else { error };
         weights += error;
-        logits = logits.max(logit + exp(x));
+        logits = logits.max(logit);
         for (i, v) in a.v.data[seen.row * e..][..e].iter().enumerate() {
             sizes[i] += seen.weight * v.abs();
             bound[i] += error * (v.abs() + y[i].abs()) + (lost + (seen.weight + error) * loss.value) * v.abs();
         }
     }
     if let Some(sink) = sink {
-        let error = (sink - row.lse).exp() * exp(sink - top);
+        let error = (sink - row.lse).exp() * exp_error(sink - top, n);
         weights += error;
         bound.iter_mut().zip(y).for_each(|(bound, y)| *bound += error * y.abs());
     }
@@ -347,6 +384,53 @@ fn bound(
     }
     let weights = if loss.added > 0.0 { weights.min(logits) } else { weights };
     if row.lse == f64::NEG_INFINITY { 0.0 } else { weights + (n + 16.0) * U + 2f64.powi(-20) + 4.0 * U * row.lse.abs() }
+}
+
+/// How far the weights of a query may be off before heads are mixed after the softmax, and what the mix makes of it.
+struct MixedErrors<'a> {
+    mix: reference::HeadMix<'a>,
+    /// The weight of each head and key, and its error; nothing where no head sees the key.
+    weights: Vec<Vec<Option<[f64; 2]>>>,
+    /// The errors of lse.
+    lse: Vec<f64>,
+}
+
+impl<'a> MixedErrors<'a> {
+    /// A weight is that of [`errors`], divided by a sum: which is off by the errors of all weights, and by those of its additions.
+    fn of(a: &reference::Attention<'_>, mix: reference::HeadMix<'a>, heads: &[reference::Weighed]) -> Self {
+        let (mut weights, mut lse) = (Vec::new(), Vec::new());
+        for (h, head) in heads.iter().enumerate() {
+            let row = reference::Attended { seen: head.keys.iter().flatten().cloned().collect(), lse: head.lse };
+            let of_lse = bound(a, h, &row, &Loss::NONE, (&[], &mut []));
+            let (sink, n) = (a.sinks.map(|sinks| sinks[h]), row.seen.len() as f64);
+            let top = row.seen.iter().map(|s| s.logit).chain(sink).fold(f64::NEG_INFINITY, f64::max);
+            // What lse is off by is what the logarithm of the sum is.
+            let of_key = |key: &Option<reference::Seen>| {
+                key.as_ref().map(|s| [s.weight, errors(a, h, s, (top, n), &Loss::NONE)[1] + s.weight * of_lse.exp_m1()])
+            };
+            weights.push(head.keys.iter().map(of_key).collect());
+            lse.push(of_lse);
+        }
+        Self { mix, weights, lse }
+    }
+
+    /// y is off by what each mixed weight is, times its value; a mixed weight by the errors of the weights times the magnitudes of the matrix,
+    /// and by H products and sums. Then come the sums over the keys.
+    fn bound(&self, a: &reference::Attention<'_>, h: usize, row: &reference::Attended, bound: &mut [f64]) {
+        let (e, count, n) = (bound.len(), a.heads, row.seen.len() as f64);
+        let (matrix, bias) = (&self.mix.0[h * count..][..count], self.mix.1.map_or(0.0, |b| b[h].abs()));
+        let keys = self.weights.first().map_or(0, Vec::len);
+        let seen = (0..keys).filter(|j| self.weights.iter().any(|of_head| of_head[*j].is_some()));
+        for (j, seen) in seen.zip(&row.seen) {
+            let of_heads = matrix.iter().zip(&self.weights).filter_map(|(m, of_head)| Some((m.abs(), of_head[j]?)));
+            let (size, error) =
+                of_heads.fold((bias, 0.0), |(size, error), (m, [weight, off])| (size + m * weight, error + m * off));
+            let all = error + (count as f64 + 3.0 + n + 16.0) * U * size;
+            for (bound, v) in bound.iter_mut().zip(&a.v.data[seen.row * e..]) {
+                *bound += all * v.abs();
+            }
+        }
+    }
 }
 
 /// Every storage of activations.
@@ -426,6 +510,16 @@ impl Make {
     fn kv_len(self, fill: Fill) -> Self {
         let b = self.1[0];
         self.input("kv_len", &[b], I32, fill)
+    }
+
+    /// Heads mixed by matrices of such roles, those of MiniViT without a bias.
+    fn mixed(mut self, roles: &[&'static str]) -> Self {
+        let h = self.1[1];
+        for role in roles {
+            let shape = if role.ends_with("bias") { vec![h] } else { vec![h, h] };
+            self = self.input(role, &shape, Stored::Activation, Fill::Normal { mean: 0.0, deviation: 0.5 });
+        }
+        self
     }
 
     fn lse(mut self) -> Self {
@@ -596,6 +690,12 @@ fn ragged() -> Vec<Case> {
             .paged(16)
             .kv_len(Fill::Uniform(7.0, 40.0))
             .storages(&[Elem::F16])
+            .hurts("ragged"),
+        make("ragged-mixed", [3, 4, 2, 7, 9, 16, 24], true)
+            .causal()
+            .fill("q_starts", Fill::These(&[0.0, 13.0, 13.0, 21.0]))
+            .fill("k_starts", Fill::These(&[0.0, 15.0, 20.0, 27.0]))
+            .mixed(BOTH)
             .hurts("ragged"),
         make("ragged-positions", [2, 2, 1, 6, 20, 24, 24], false)
             .causal()
@@ -781,6 +881,86 @@ fn coded() -> Vec<Case> {
     cases
 }
 
+const BEFORE: &[&str] = &["mix_before"];
+const AFTER_BIASED: &[&str] = &["mix_after", "mix_after_bias"];
+const BOTH: &[&str] = &["mix_before", "mix_after"];
+const ALL: &[&str] = &["mix_before", "mix_before_bias", "mix_after", "mix_after_bias"];
+
+/// Heads that are mixed: with masks that differ from head to head, groups, lengths, codes and whatever else there is.
+fn mixed() -> Vec<Case> {
+    let f16 = &[Elem::F16][..];
+    let bytes = Stored::Always(Elem::U8);
+    vec![
+        // Tiles of two, eight and four queries; where there are fewer, those of one fill a device better.
+        Make::new("mixed-deit-like", [1, 3, 3, 151, 33, 64, 64])
+            .tokens_first()
+            .place_tokens()
+            .mixed(BOTH)
+            .storages(f16)
+            .hurts("heads mixed"),
+        Make::new("mixed-swin-like", [11, 4, 4, 49, 49, 32, 32])
+            .input("mask", &[11, 1, 49, 49], Stored::Activation, Fill::Hiding)
+            .mixed(ALL)
+            .lse()
+            .hurts("heads mixed"),
+        Make::new("mixed-before-only", [2, 6, 2, 131, 150, 18, 33])
+            .causal()
+            .attr("causal_offset", 20.0)
+            .window(17, -1)
+            .softcap(5.0)
+            .alibi()
+            .sinks()
+            .mixed(BEFORE)
+            .lse()
+            .hurts("heads mixed"),
+        // Some heads see a key that others do not, on other rows of keys and values; and a row that sees nothing.
+        Make::new("mixed-masks-of-heads", [1, 4, 2, 9, 37, 24, 40])
+            .input("mask", &[4, 9, 37], F32, Fill::Hiding)
+            .mixed(AFTER_BIASED)
+            .sinks()
+            .lse()
+            .storages(&[Elem::Bf16])
+            .hurts("heads mixed"),
+        Make::new("mixed-decode-codes", [2, 8, 2, 1, 70, 64, 64])
+            .paged(16)
+            .kv(KvFormat::E4m3, KvFormat::Q8_0)
+            .kv_len(Fill::Steps { first: 33.0, step: 37.0 })
+            .mixed(ALL)
+            .lse()
+            .storages(f16)
+            .hurts("heads mixed"),
+        // Heads share what is wrong with one; queries do not.
+        Make::new("mixed-nan-queries", [1, 4, 2, 9, 33, 24, 24])
+            .causal()
+            .fill("q", Fill::NanRows)
+            .mixed(AFTER_BIASED)
+            .lse()
+            .hurts("NaN"),
+        Make::new("mixed-nan-beyond", [2, 64, 8, 3, 40, 16, 20])
+            .kv_len(Fill::Constant(27.0))
+            .input("q_len", &[2], I32, Fill::Steps { first: 3.0, step: -1.5 })
+            .fill("k", Fill::NanFrom(27))
+            .fill("v", Fill::NanFrom(27))
+            .mixed(ALL)
+            .hurts("NaN"),
+        Make::new("mixed-all-hidden", [1, 4, 2, 3, 33, 40, 40])
+            .input("mask", &[4, 1, 33], bytes, Fill::Constant(0.0))
+            .mixed(ALL)
+            .lse()
+            .hurts("nothing is seen"),
+        Make::new("mixed-listed", [1, 5, 5, 9, 50, 64, 64])
+            .causal()
+            .input("list", &[1, 40], I32, Fill::Steps { first: -1.0, step: 1.3 })
+            .input("positions", &[1, 9], I32, Fill::Steps { first: 3.0, step: 5.0 })
+            .input("prefix", &[1], I32, Fill::Constant(4.0))
+            .input("kv_head", &[5], I32, Fill::Steps { first: 4.0, step: -1.0 })
+            .mixed(BOTH)
+            .hurts("heads mixed"),
+        // More heads than a tile has rows.
+        Make::new("mixed-many-heads", [1, 80, 8, 2, 5, 8, 8]).causal().mixed(BOTH).lse().hurts("heads mixed"),
+    ]
+}
+
 /// Layers of real models: name, model, H, G, D and the window.
 const MODELS: [(&str, &str, usize, usize, usize, i32); 3] = [
     ("llama3-8b", "Llama-3-8B", 32, 8, 128, -1),
@@ -816,9 +996,14 @@ fn real() -> Vec<Case> {
     let mut vit = vit.storages(&[Elem::F16]).real("ViT-B/16", "prefill");
     vit.title = "197 patches".into();
     cases.push(vit);
+    // The heads of Mini-DeiT-B are mixed by two matrices a layer.
+    let deit = Make::new("mini-deit-b", [1, 12, 12, 197, 197, 64, 64]).tokens_first().place_tokens().mixed(BOTH);
+    let mut deit = deit.storages(&[Elem::F16]).real("Mini-DeiT-B", "prefill");
+    (deit.title, deit.flops) = ("197 patches, heads mixed".into(), deit.flops + 2 * 2 * 12 * 12 * 197 * 197);
+    cases.push(deit);
     cases
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [covered(), ragged(), chosen(), coded(), real()].concat()
+    [covered(), ragged(), chosen(), coded(), mixed(), real()].concat()
 }
