@@ -1,6 +1,7 @@
 // attention/naive: a workgroup makes 256 numbers of one row of y, by the formula: the second reference, and what runs everywhere.
 //
-//     y = Σ_j exp(logit_j − top)·v_j / Σ_j exp(logit_j − top), top the largest logit so far: where it grows, the sums shrink.
+//     y = Σ_j exp(logit_j − top)·v_j / Σ_j exp(logit_j − top), top the largest logit so far: where it grows, the sums shrink;
+//                                                              0 where logits are bounded.
 //
 // 64 lanes take the logits of 64 keys, one each; then each lane adds what four columns of the values weigh. Every feature of
 // lib/attention. Good for reading, for rows of any width, and where nothing else fits. Wrong for speed: a lane reads a whole key by
@@ -33,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = attention_row_of(id / slices);
     let column = id % slices * 256u + lane * 4u;
 
-    var top = attention_LOWEST;
+    var top = attention_first_top();
     var sum = 0.0;
     var values = vec4<f32>();
     var wrong = false;
@@ -50,21 +51,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         workgroupBarrier();
-        var next = top;
-        for (var i = 0u; i < 64u; i++) {
-            if (tile_row[i] != attention_NONE) {
-                let logit = tile_logit[i];
-                next = select(next, logit, logit > next);
-                wrong = wrong || attention_is_nan(logit);
+        if (!BOUNDED) {
+            var next = top;
+            for (var i = 0u; i < 64u; i++) {
+                if (tile_row[i] != attention_NONE) {
+                    let logit = tile_logit[i];
+                    next = select(next, logit, logit > next);
+                    wrong = wrong || attention_is_nan(logit);
+                }
             }
+            let shrink = attention_exp(top - next);
+            sum *= shrink;
+            values *= shrink;
+            top = next;
         }
-        let shrink = attention_exp(top - next);
-        sum *= shrink;
-        values *= shrink;
-        top = next;
         for (var i = 0u; i < 64u; i++) {
             if (tile_row[i] != attention_NONE) {
-                let weight = attention_exp(tile_logit[i] - top);
+                var weight = 0.0;
+                if (BOUNDED) {
+                    weight = attention_weight(tile_logit[i]);
+                    wrong = wrong || weight < 0.0;
+                } else {
+                    weight = attention_exp(tile_logit[i] - top);
+                }
                 sum += weight;
                 if (column < e) { values += weight * values_load4(attention_params.values, tile_row[i], column); }
             }

@@ -1,6 +1,7 @@
 // attention/split: few queries against many keys, of which a workgroup takes one part for all heads of queries that share them.
 //
 //     part: top = max_j logit_j, sum = Σ_j exp(logit_j − top), values = Σ_j exp(logit_j − top)·v_j   over the keys j of the part
+//     where logits are bounded, top = 0
 //
 // A tile is ROWS rows: the heads of a group, and where there are several queries those too, so that each byte of a key and a value
 // is read once for the group. 32 keys go at a time. LANES lanes share a key: each takes every LANES-th quad of it, neighbours side by
@@ -17,7 +18,8 @@
 // lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge.
 // Arithmetic for 32 keys of 128 numbers in f16, 16 KiB of memory: ROWS·8192 multiplications and 128 quads of workgroup memory a row for each
 // lane's share; for 8 rows an NVIDIA SM is at half of its arithmetic when 3 TB/s come in.
-// Barriers for 32 keys: 2, those of 64 / LANES·⌈ROWS / 4⌉ sums, and of a maximum; without subgroups that is what this waits for.
+// Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and of a maximum; without subgroups that is what this waits for.
+// Where logits are bounded (BOUNDED), 2 and those of sums: whoever has a logit makes its weight, and no sum ever shrinks.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of logits, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
 // Registers: ROWS·4 of sums of values, 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32.
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax. An NVIDIA H100 waited for
@@ -51,7 +53,7 @@ const PIPED = TURNS * QUAD_TURNS <= 16u; // keys are asked for while those befor
 const HIDDEN = 0xff800000u;          // the logit of a key that a row does not see
 var<workgroup> tile_q: array<vec4<f32>, ROWS * QUADS>;
 var<workgroup> tile_row: array<attention_Row, ROWS>;
-var<workgroup> tile_logit: array<f32, KEYS * ROWS>; // and later exp of it
+var<workgroup> tile_logit: array<f32, KEYS * ROWS>; // and later exp of it; at once where logits are bounded
 var<workgroup> tile_scale: array<vec2<f32>, ROWS>;  // what a row's sums shrink by; at the end its factor and lse
 var<workgroup> tile_sum: array<vec4<f32>, LANE_COUNT>;
 
@@ -150,7 +152,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let t = lane % LANES;
     let own = min(team, ROWS - 1u); // the row of this lane, where it has one
     let column = lane % COLUMNS;
-    var top = attention_LOWEST;
+    var top = attention_first_top();
     var sum = 0.0; // of this lane's logits
     var wrong = false;
     var values: array<vec4<f32>, ROWS>;
@@ -195,38 +197,52 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     if (place_of_key >= KEYS) { break; }
                     let row = tile_row[r0 + i];
                     var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
-                    if (here && attention_sees(row, j, token)) { logit = attention_logit(row, j, token, four[i]); }
+                    if (BOUNDED) { logit = 0.0; }
+                    if (here && attention_sees(row, j, token)) {
+                        logit = attention_logit(row, j, token, four[i]);
+                        if (BOUNDED) { logit = attention_weight(logit); }
+                    }
                     tile_logit[place_of_key * ROWS + r0 + i] = logit;
                 }
             }
         }
         workgroupBarrier();
 
-        var largest = 0u;
-        for (var j = t; j < KEYS; j += LANES) {
-            let logit = tile_logit[j * ROWS + own];
-            if (bitcast<u32>(logit) != HIDDEN) { largest = max(largest, attention_ordered(logit)); }
-        }
-        largest = reduce_max(largest, lane);
-        wrong = wrong || largest == 0xffffffffu;
-        var next = top;
-        if (largest != 0u && !wrong) { next = max(top, attention_from_ordered(largest)); }
-        let shrink = attention_exp(top - next);
-        top = next;
-        sum *= shrink;
-        if (team < ROWS) {
+        if (BOUNDED) {
+            if (team < ROWS) {
+                for (var j = t; j < KEYS; j += LANES) {
+                    let weight = tile_logit[j * ROWS + own];
+                    wrong = wrong || weight < 0.0;
+                    sum += weight;
+                }
+            }
+        } else {
+            var largest = 0u;
             for (var j = t; j < KEYS; j += LANES) {
                 let logit = tile_logit[j * ROWS + own];
-                var weight = 0.0;
-                if (bitcast<u32>(logit) != HIDDEN && !wrong) { weight = attention_exp(logit - top); }
-                sum += weight;
-                tile_logit[j * ROWS + own] = weight;
+                if (bitcast<u32>(logit) != HIDDEN) { largest = max(largest, attention_ordered(logit)); }
             }
-            if (t == 0u) { tile_scale[own] = vec2<f32>(shrink, 0.0); }
+            largest = reduce_max(largest, lane);
+            wrong = wrong || largest == 0xffffffffu;
+            var next = top;
+            if (largest != 0u && !wrong) { next = max(top, attention_from_ordered(largest)); }
+            let shrink = attention_exp(top - next);
+            top = next;
+            sum *= shrink;
+            if (team < ROWS) {
+                for (var j = t; j < KEYS; j += LANES) {
+                    let logit = tile_logit[j * ROWS + own];
+                    var weight = 0.0;
+                    if (bitcast<u32>(logit) != HIDDEN && !wrong) { weight = attention_exp(logit - top); }
+                    sum += weight;
+                    tile_logit[j * ROWS + own] = weight;
+                }
+                if (t == 0u) { tile_scale[own] = vec2<f32>(shrink, 0.0); }
+            }
+            workgroupBarrier();
+            for (var r = 0u; r < ROWS; r++) { values[r] *= tile_scale[r].x; }
         }
-        workgroupBarrier();
 
-        for (var r = 0u; r < ROWS; r++) { values[r] *= tile_scale[r].x; }
         // A value that a row does not see may be NaN.
         for (var n = 0u; n < AHEAD; n++) {
             let v = values_decode4(attention_params.values, asked[n], column * 4u);
@@ -246,15 +262,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier(); // the tiles are free again
     }
 
-    let whole = reduce_sum2(vec2<f32>(sum, 0.0), lane).x;
+    let whole = reduce_sum2(vec2<f32>(sum, select(0.0, 1.0, wrong)), lane);
+    wrong = whole.y > 0.0;
     let quads = (e + 3u) / 4u;
     if (t == 0u && team < count) {
         let row = tile_row[own];
         if (parts_ON) {
             let at = (row.at * attention_params.splits + split) * (quads + 1u) + quads;
-            parts_store4(at, vec4<f32>(top, whole, select(0.0, 1.0, wrong), 0.0));
+            parts_store4(at, vec4<f32>(top, whole.x, select(0.0, 1.0, wrong), 0.0));
         } else {
-            let finish = attention_finish(row, top, whole, wrong);
+            let finish = attention_finish(row, top, whole.x, wrong);
             tile_scale[own] = finish;
             lse_store4(attention_params.lse0 + row.stat, vec4<f32>(finish.y), 1u);
         }

@@ -1,6 +1,7 @@
 // attention/tiled: many queries. A workgroup makes ROWS rows of y whose keys are the same: queries of one head, or of all heads of a group.
 //
-//     y = Σ_j exp(logit_j − top)·v_j / Σ_j exp(logit_j − top), top the largest logit so far: where it grows, the sums shrink.
+//     y = Σ_j exp(logit_j − top)·v_j / Σ_j exp(logit_j − top), top the largest logit so far: where it grows, the sums shrink;
+//                                                              0 where logits are bounded.
 //
 // KEYS keys go at a time. Their products with the queries are summed over D by slices of 32: both slices are staged, and a lane makes
 // LANE_ROWS × 4 products of them. It finishes those logits by itself; the row's LANES_X lanes tell each other their largest. What
@@ -20,6 +21,7 @@
 // Bytes: queries ⌈S / KEYS⌉ times, keys and values once for each ROWS rows, y once. What is read again comes from a cache: the queries
 // of a tile do not fit 16 KiB.
 // Barriers for KEYS keys: 2, 2 for each slice of D, and 2 for each 256 quads of values: 18 where D = E = 128 and KEYS = 32.
+// Where logits are bounded (BOUNDED), one less: a lane makes weights of its logits at once, and tells nobody the largest.
 // Workgroup memory: (ROWS + KEYS)·128 bytes, which P and 4 KiB of values share, ROWS·KEYS of largest logits, ROWS·4 + KEYS·8 of places:
 // less than 14.7 KiB for ROWS and KEYS of 64 and 32, or 32 and 64.
 // Registers: SLICES·LANE_ROWS·4 of y, at most 64; LANE_ROWS·4 of products, as many of a slice of y, LANE_ROWS of top and sum.
@@ -101,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var y: array<vec4<f32>, SLICES * LANE_ROWS>;
     for (var i = 0u; i < LANE_ROWS; i++) {
         rows[i] = attention_tile_row(own, lane_row + i);
-        top[i] = attention_LOWEST;
+        top[i] = attention_first_top();
     }
 
     for (var key0 = range.x; key0 < range.y; key0 += KEYS) {
@@ -141,18 +143,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let is_key = tile_key[at] != attention_NONE;
             for (var r = 0u; r < LANE_ROWS; r++) {
                 var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
+                if (BOUNDED) { logit = 0.0; } // its weight
                 if (is_key && attention_sees(rows[r], key0 + at, token)) {
                     logit = attention_logit(rows[r], key0 + at, token, products[r][i]);
-                    largest[r] = max(largest[r], attention_ordered(logit));
+                    if (BOUNDED) {
+                        logit = attention_weight(logit);
+                        wrong[r] = wrong[r] || logit < 0.0;
+                    } else {
+                        largest[r] = max(largest[r], attention_ordered(logit));
+                    }
                 }
                 products[r][i] = logit;
             }
         }
-        for (var r = 0u; r < LANE_ROWS; r++) { tile_top[(lane_row + r) * LANES_X + lane_x] = largest[r]; }
-        workgroupBarrier();
+        if (!BOUNDED) {
+            for (var r = 0u; r < LANE_ROWS; r++) { tile_top[(lane_row + r) * LANES_X + lane_x] = largest[r]; }
+            workgroupBarrier();
+        }
 
         var shrink = array<f32, LANE_ROWS>();
         for (var r = 0u; r < LANE_ROWS; r++) {
+            if (BOUNDED) {
+                let weights = products[r];
+                shrink[r] = 1.0;
+                sum[r] += weights.x + weights.y + weights.z + weights.w;
+                tile[(lane_row + r) * LANES_X + lane_x] = weights;
+                continue;
+            }
             var all = 0u;
             for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[(lane_row + r) * LANES_X + i]); }
             wrong[r] = wrong[r] || all == 0xffffffffu;
@@ -200,14 +217,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
 
-    for (var r = 0u; r < LANE_ROWS; r++) { tile_top[(lane_row + r) * LANES_X + lane_x] = bitcast<u32>(sum[r]); }
+    // What is wrong for one lane of a row is for all.
+    for (var r = 0u; r < LANE_ROWS; r++) {
+        tile_top[(lane_row + r) * LANES_X + lane_x] = bitcast<u32>(select(sum[r], -1.0, wrong[r]));
+    }
     workgroupBarrier();
     let e = attention_params.values.width;
     for (var r = 0u; r < LANE_ROWS; r++) {
         if (lane_row + r >= count) { break; }
         var all = 0.0;
-        for (var i = 0u; i < LANES_X; i++) { all += bitcast<f32>(tile_top[(lane_row + r) * LANES_X + i]); }
-        let finish = attention_finish(rows[r], top[r], all, wrong[r]);
+        var is_wrong = false;
+        for (var i = 0u; i < LANES_X; i++) {
+            let of_lane = bitcast<f32>(tile_top[(lane_row + r) * LANES_X + i]);
+            is_wrong = is_wrong || of_lane < 0.0;
+            all += of_lane;
+        }
+        let finish = attention_finish(rows[r], top[r], all, is_wrong);
         for (var slice = 0u; slice < SLICES; slice++) {
             let column = (slice * LANES_X + lane_x) * 4u;
             if (column < e) {

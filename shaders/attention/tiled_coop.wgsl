@@ -13,6 +13,7 @@
 // in linear/tiled_coop. What is stored in f16 needs none (SCALED is false), and passes exactly, as does bf16; other numbers lose
 // what f16 loses. In P, what is below 2^-23 of a row's largest may be lost.
 // A value that is not finite would spoil rows that do not see it. It goes as 0, and is added to those that do while sums are in workgroup memory.
+// A bound of the logits is of no use here: it would put the base up to 50 above or below them, and f16 has room for 2^29 of weights, e^20.
 // Good for prefill on a device with matrix units. Wrong for few rows, and for f32 operands whose last bits matter: a logit of 1000 of
 // f32 numbers is off by 1.
 //

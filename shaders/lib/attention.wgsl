@@ -69,12 +69,14 @@ struct attention_Params {
 #const LISTED = false    // a list tells which tokens are keys
 #const RAGGED_Q = false  // elements of the batch follow each other, each with its own number of queries
 #const RAGGED_K = false  // or keys
+#const BOUNDED = false   // no logit is further from 0 than 50: the softmax asks for no largest
 @group(0) @binding(0) var<uniform> attention_params: attention_Params;
 #slot mask @binding(4)   // [B, H, L, S] or what is broadcast to it
 #slot little @binding(7) // [words]
 
 const attention_NONE = 0xffffffffu;   // no row
 const attention_LOWEST = -3.4028234e38;
+const attention_FURTHEST = 0x42800000u; // 64, as bits
 const attention_FAR = 536870911;      // positions are not further from 0, so that their sums fit 32 bits
 
 // A query of one head.
@@ -349,13 +351,28 @@ fn attention_from_ordered(v: u32) -> f32 {
     return bitcast<f32>(select(~v, v & 0x7fffffffu, v >= 0x80000000u));
 }
 
+// What stands for a row's largest logit before any is known: where they are bounded it is 0, and stays.
+fn attention_first_top() -> f32 {
+    if (BOUNDED) { return 0.0; }
+    return attention_LOWEST;
+}
+
+// Where logits are bounded: exp of one, about 0. It may be past the bound by what rounding adds to its query and key, and by much more
+// than that: up to 64 its weight is as good as any. One that is further, or NaN, has weight −1, which makes NaN of its row; so a bound that is
+// wrong gives no wrong number.
+fn attention_weight(logit: f32) -> f32 {
+    if ((bitcast<u32>(logit) & 0x7fffffffu) > attention_FURTHEST) { return -1.0; }
+    return exp(logit);
+}
+
 // exp of what is not above 0.
 fn attention_exp(v: f32) -> f32 {
     return exp(max(v, -104.0));
 }
 
-// Of a row whose largest logit is `top`, with the sum of exp(logit − top): what the sum of its values is multiplied by, and its lse.
-// A logit that was NaN makes NaN of both.
+// Of a row whose largest logit is `top`, or 0 where they are bounded, with the sum of exp(logit − top): what the sum of its values is
+// multiplied by, and its lse. A logit that was NaN makes NaN of both. A sink above 87 leaves nothing of bounded weights, of which at most e^-23
+// is left beside it.
 fn attention_finish(row: attention_Row, top: f32, sum: f32, wrong: bool) -> vec2<f32> {
     var all_top = top;
     var all = sum;

@@ -25,6 +25,12 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 ///
 /// Sums are f32. `softcap(l) = softcap·tanh(l / softcap)`. All features go with each other.
 ///
+/// Where no logit is further from 0 than 50, the softmax needs no largest logit: exp of each is a number, and so is their sum. So no maximum is
+/// looked for, no sum shrinks when it grows, and a barrier less is waited for with every tile of keys. The host tells it (`bound`), as of
+/// QKNorm, where queries and keys have unit norm and no logit is above |g|; or `softcap` does. With `alibi` or a mask of floats, which may
+/// put all logits of a row far below 0, and with mixed heads, `bound` changes nothing; nor does it by matrix units, whose f16 weights have no
+/// room for e^50.
+///
 /// Matrix units take f16. Where q, keys and values are stored in 16 bits or less and a device has such units, they are used for many queries:
 /// f16 and bf16 pass exactly, in the range of f16 by powers of two; what is decoded from codes, and the weights of the softmax, are rounded by
 /// 2^-11 of themselves. Where one of the three is f32 they are used by the plan's name only, such as `tiled_coop/64x64`.
@@ -48,7 +54,7 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// "Talking-Heads Attention" (arXiv 2003.02436) and Zhang et al., "MiniViT" (arXiv 2204.07154).
 ///
 /// # Errors
-/// H that is not a multiple of G, D or E of 0, a `longest` above the keys that there is room for, a softcap below 0, an operand of
+/// H that is not a multiple of G, D or E of 0, a `longest` above the keys that there is room for, a softcap or bound below 0, an operand of
 /// another shape or storage than is said at it. Plans: more mixed heads than there is workgroup memory for; every device has some for 1024.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
@@ -100,8 +106,13 @@ pub struct Attention<'a> {
     pub sinks: Option<&'a Tensor>,
     /// Any floating storage, `[H]`: the slope of each head.
     pub alibi: Option<&'a Tensor>,
-    /// 0: none.
+    /// 0: none. Up to 50 it is a `bound` too where values are stored as f16, q8_0 or q4_0.
     pub softcap: f32,
+    /// How far from 0 logits are at most, as far as the host knows: |g| where queries and keys have unit norm and `gain` is g; `|scale|·‖q‖·‖k‖`
+    /// where it knows both norms. What rounding adds does not count. Above 50 it is not used: weights of e^50 have room for values up to 1e9, which
+    /// must hold where a bound is told, and those of e^-50 lose nothing of values above 1e-9. A bound that is wrong gives no wrong number: a
+    /// row with a logit further than 64 from 0 is as it should be, or NaN.
+    pub bound: Option<f32>,
     /// `1/sqrt(D)` where it is not given.
     pub scale: Option<f32>,
     /// Any floating storage, `[1]`: takes the place of the scale.
@@ -155,6 +166,7 @@ impl<'a> Attention<'a> {
             sinks: None,
             alibi: None,
             softcap: 0.0,
+            bound: None,
             scale: None,
             gain: None,
             kv_head: None,
@@ -179,6 +191,10 @@ const LITTLE: usize = 6;
 
 /// As in `lib/attention.wgsl`.
 const FAR: u32 = (1 << 29) - 1;
+
+/// Logits that are no further from 0 need no largest. f32 goes from e^-87 to e^88: e^50 leaves room for values of 1e9 of 10^7 keys, and for
+/// codes of keys that are longer than what they stand for; e^-50 for values of 1e-9 that lose nothing.
+const BOUND_MOST: f32 = 50.0;
 
 params! {
     /// The params of the kernels that import `lib/attention.wgsl`, where each is explained.
@@ -433,6 +449,8 @@ pub struct AttentionProblem {
     offset: i32,
     window: Option<[u32; 2]>,
     softcap: u32,
+    /// No logit is further from 0 than [`BOUND_MOST`].
+    bounded: bool,
     scale: u32,
     /// Which of the little operands are there, and tokens of the list.
     told: [bool; LITTLES],
@@ -518,6 +536,16 @@ impl<'a> Attention<'a> {
             return Err(shape_error!(OP, "v has shape {}, but k has {shape}", self.v.tensor().shape()));
         }
         Ok(heads)
+    }
+
+    /// No logit is further from 0 than [`BOUND_MOST`], and nothing is done to it that may put it further.
+    fn bounded(&self) -> bool {
+        let mixed = self.mix_before.is_some() || self.mix_after.is_some();
+        let moved = mixed || self.alibi.is_some() || self.mask.is_some_and(|mask| mask.elem().is_float());
+        // Values whose storage ends far below 1e9.
+        let short = matches!(self.v.format(), KvFormat::F16 | KvFormat::Q8_0 | KvFormat::Q4_0);
+        let capped = short && self.softcap > 0.0 && self.softcap <= BOUND_MOST;
+        !moved && (capped || self.bound.is_some_and(|bound| bound <= BOUND_MOST))
     }
 
     fn mask(&self, sizes: [usize; 4]) -> Result<Option<Mask>> {
@@ -645,9 +673,12 @@ impl Op for Attention<'_> {
             _ => keys,
         };
         let scale = self.scale.unwrap_or((1.0 / (d as f64).sqrt()) as f32);
-        for (name, value, ok) in [("scale", scale, true), ("softcap", self.softcap, self.softcap >= 0.0)] {
+        let bound = self.bound.unwrap_or(0.0);
+        for (name, value, ok) in
+            [("scale", scale, true), ("softcap", self.softcap, self.softcap >= 0.0), ("bound", bound, bound >= 0.0)]
+        {
             if !ok || !value.is_finite() {
-                let rule = "it must be a finite number, and a softcap at least 0";
+                let rule = "it must be a finite number, and a softcap or a bound at least 0";
                 return Err(Error::Value { op: OP, name, value: value.to_string(), rule });
             }
         }
@@ -678,6 +709,7 @@ impl Op for Attention<'_> {
             window: window.iter().any(Option::is_some).then(|| window.map(|n| n.unwrap_or(FAR).min(FAR))),
             // A zero without its sign.
             softcap: self.softcap.abs().to_bits(),
+            bounded: self.bounded(),
             scale: scale.to_bits(),
             list_len: list_len.map(|n| n as u32),
         })
@@ -778,6 +810,7 @@ impl AttentionProblem {
             ("ALIBI", self.told[ALIBI]),
             ("GAIN", self.told[GAIN]),
             ("SINKS", self.told[SINKS]),
+            ("BOUNDED", self.bounded),
             ("KV_HEAD", self.told[KV_HEAD]),
             ("PAGED", self.told[TABLE]),
             ("LISTED", self.list_len.is_some()),
@@ -1216,5 +1249,58 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    /// Whether the plans of this attention, f32 but for the values, take logits as bounded.
+    fn bounded(values: Elem, change: impl for<'a> Fn(&mut Attention<'a>, [&'a Tensor; 4])) -> Result<bool> {
+        let outline = |shape: &[usize], elem| Tensor::outline(shape, elem);
+        let (q, y) = (outline(&[1, 4, 40, 64], Elem::F32)?, outline(&[1, 4, 40, 64], Elem::F32)?);
+        let (k, v) = (outline(&[1, 2, 50, 64], Elem::F32)?, outline(&[1, 2, 50, 64], values)?);
+        let (k, v) = (KvRows::of(&k)?, KvRows::of(&v)?);
+        let little = [
+            outline(&[4], Elem::F32)?,
+            outline(&[40, 50], Elem::F32)?,
+            outline(&[40, 50], Elem::U8)?,
+            outline(&[4, 4], Elem::F32)?,
+        ];
+        let mut attention = Attention::new(&q, &k, &v, &y);
+        change(&mut attention, little.each_ref());
+        let plans = attention.problem()?.plans(&Caps::baseline())?;
+        let steps = plans.iter().flat_map(|plan| &plan.steps).filter(|step| step.key.kernel.starts_with("attention/"));
+        let on: Vec<bool> = steps.map(|step| step.key.consts.contains(&("BOUNDED", Const::Bool(true)))).collect();
+        assert!(on.iter().all(|is| *is == on[0]), "plans differ");
+        Ok(on[0])
+    }
+
+    #[test]
+    fn a_bound_is_used_where_it_is_told_and_safe() -> Result<()> {
+        let (f32, f16) = (Elem::F32, Elem::F16);
+        assert!(!bounded(f32, |_, _| ())?);
+        assert!(bounded(f32, |a, _| a.bound = Some(50.0))?);
+        assert!(!bounded(f32, |a, _| a.bound = Some(50.1))?);
+        // A softcap is one by itself, where values cannot be too large.
+        assert!(bounded(f16, |a, _| a.softcap = 50.0)?);
+        assert!(!bounded(f16, |a, _| a.softcap = 51.0)?);
+        assert!(!bounded(f32, |a, _| a.softcap = 50.0)?);
+        assert!(!bounded(Elem::Bf16, |a, _| a.softcap = 50.0)?);
+        // What may lower all logits of a row.
+        assert!(!bounded(f16, |a, [alibi, ..]| (a.bound, a.alibi) = (Some(1.0), Some(alibi)))?);
+        assert!(!bounded(f16, |a, [_, floats, ..]| (a.bound, a.mask) = (Some(1.0), Some(floats)))?);
+        assert!(!bounded(f16, |a, [_, floats, ..]| (a.softcap, a.mask) = (5.0, Some(floats)))?);
+        assert!(!bounded(f16, |a, [_, _, _, matrix]| {
+            (a.bound, a.mix_before) = (Some(1.0), Some(HeadMix { matrix, bias: None }));
+        })?);
+        assert!(bounded(f16, |a, [sinks, _, bytes, _]| {
+            (a.bound, a.sinks, a.mask) = (Some(0.0), Some(sinks), Some(bytes));
+        })?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_bound_that_cannot_be_is_an_error() {
+        for bound in [-1.0, f32::NAN, f32::INFINITY] {
+            let told = bounded(Elem::F32, |a, _| a.bound = Some(bound));
+            assert!(matches!(told, Err(Error::Value { op: OP, name: "bound", .. })), "{bound}: {told:?}");
+        }
     }
 }

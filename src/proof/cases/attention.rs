@@ -58,6 +58,10 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         sinks: r.maybe("sinks"),
         alibi: r.maybe("alibi"),
         softcap: a.number("softcap", 0.0)? as f32,
+        bound: match attrs.0.get("bound") {
+            None => None,
+            Some(_) => Some(a.needed("bound")? as f32),
+        },
         scale: match attrs.0.get("scale") {
             None => None,
             Some(_) => Some(a.needed("scale")? as f32),
@@ -77,6 +81,11 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
 
 /// The relative error of one f32 operation.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Its mask is of bytes.
+fn bytes(case: &Case) -> bool {
+    case.inputs.iter().any(|i| i.role == "mask" && i.stored == Stored::Always(Elem::U8))
+}
 
 /// Reads what a case is and hands its reference over.
 fn with_reference<T>(
@@ -154,7 +163,7 @@ fn with_reference<T>(
         let index = mask.shape.iter().zip(&at[from..]).fold(0, |i, (n, at)| i * n + if *n == 1 { 0 } else { *at });
         mask.data[index]
     };
-    let bytes = case.inputs.iter().any(|i| i.role == "mask" && i.stored == Stored::Always(Elem::U8));
+    let bytes = bytes(case);
     let mask = |b: usize, h: usize, l: usize, j: usize| {
         if whole("q_len", b).is_some_and(|n| l as i64 >= n) {
             return None;
@@ -210,7 +219,14 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
         let mut lse = Expected::new("lse", vec![0.0; stats], vec![0.0; stats]);
         lse.rounded = lse.bound.clone();
         let ragged = arrays.contains_key("q_starts");
-        let halved = Loss::halved(case, a, storage);
+        let float_mask = arrays.contains_key("mask") && !bytes(case);
+        let bounded = a.softcap > 0.0 || case.attrs.0.contains_key("bound");
+        let mixed = a.mix_before.is_some() || a.mix_after.is_some();
+        let bounded = bounded && a.alibi.is_none() && !float_mask && !mixed;
+        // A bound may be wrong: of what is too far from it NaN comes.
+        let lies = bounded && case.attrs.0.contains_key("bound");
+        let exact = Loss { bounded, ..Loss::NONE };
+        let halved = Loss { bounded, ..Loss::halved(case, a, storage) };
         if every > 1 {
             y.unknown = vec![true; numbers];
             lse.unknown = vec![true; stats];
@@ -220,14 +236,19 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
                 let mixed = a.mix_after.map(|mix| MixedErrors::of(a, mix, &a.weights(b, l)));
                 for (h, attended) in a.query(b, l).into_iter().enumerate() {
                     let row = (a.query)(b, h, l);
-                    y.want[row * e..][..e].copy_from_slice(&a.values(&attended));
+                    let lies = lies && attended.seen.iter().any(|seen| seen.logit.abs() > 64.0);
+                    if lies {
+                        y.want[row * e..][..e].fill(f64::NAN);
+                    } else {
+                        y.want[row * e..][..e].copy_from_slice(&a.values(&attended));
+                    }
                     if every > 1 {
                         y.unknown[row * e..][..e].fill(false);
                     }
                     let want = &y.want[row * e..][..e];
                     let (error, rounded) = match &mixed {
                         None => (
-                            bound(a, h, &attended, &Loss::NONE, (want, &mut y.bound[row * e..][..e])),
+                            bound(a, h, &attended, &exact, (want, &mut y.bound[row * e..][..e])),
                             bound(a, h, &attended, &halved, (want, &mut y.rounded[row * e..][..e])),
                         ),
                         // No plan rounds operands.
@@ -242,7 +263,8 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
                         if every > 1 {
                             lse.unknown[stat] = false;
                         }
-                        (lse.want[stat], lse.bound[stat], lse.rounded[stat]) = (attended.lse, error, rounded);
+                        let want = if lies { f64::NAN } else { attended.lse };
+                        (lse.want[stat], lse.bound[stat], lse.rounded[stat]) = (want, error, rounded);
                     }
                 }
             }
@@ -270,12 +292,22 @@ struct Loss {
     value_lost: f64,
     /// Units in the last place of a sum, for each number that is added to it.
     added: f64,
+    /// A plan may take exp of logits as they are.
+    bounded: bool,
 }
 
 impl Loss {
     /// By plans that take operands as they are stored.
-    const NONE: Self =
-        Self { dot: 0.0, dot_lost: 0.0, weight: 0.0, weight_lost: 0.0, value: 0.0, value_lost: 0.0, added: 0.0 };
+    const NONE: Self = Self {
+        dot: 0.0,
+        dot_lost: 0.0,
+        weight: 0.0,
+        weight_lost: 0.0,
+        value: 0.0,
+        value_lost: 0.0,
+        added: 0.0,
+        bounded: false,
+    };
 
     /// By those that make them f16, in the range of f16 by powers of two: what is stored in 16 bits passes as it is, other numbers are rounded,
     /// or cut off by 2^-10 of themselves. What is below 2^-23 of the largest that shares its power may be lost: a query shares it
@@ -301,6 +333,7 @@ impl Loss {
             value: error("v"),
             value_lost: lost * largest(a.v),
             added: 2.0,
+            bounded: false,
         }
     }
 }
@@ -312,6 +345,8 @@ impl Loss {
 /// the magnitudes of the matrix, which the sizes and parts are sums of already; each of H products is rounded, and each sum. exp(x) is within 3 + 2|x| units of the last place by the specification of WGSL,
 /// and x itself is rounded; where the largest logit grows, the sums so far are multiplied by another exp, whose arguments add up to x. So
 /// the relative error of a weight follows, but no weight is above 1.
+///
+/// Where logits are bounded, exp may be taken of them as they are: x is the further of both.
 fn errors(
     a: &reference::Attention<'_>,
     h: usize,
@@ -328,20 +363,23 @@ fn errors(
     let parts = if seen.parts > 1e30 { 0.0 } else { seen.parts };
     let sums = d as f64 / 4.0 + 8.0 + loss.added * d as f64;
     let logit = (sums * U + loss.dot) * seen.size + loss.dot_lost + (4.0 + rounded) * U * parts + capped;
-    let x = (seen.logit - top).max(-104.0);
-    let exp = exp_error(x, n);
+    let exp = exp_error(seen.logit, (top, n), loss);
     [logit + exp, seen.weight.max(1e-44) * (logit + exp).exp_m1()]
 }
 
-/// The relative error of exp(x), and of what the largest of n logits makes of it as it grows.
-fn exp_error(x: f64, n: f64) -> f64 {
-    U * (6.0 + 5.0 * x.abs()) + 8.0 * U * (n / 16.0 + 4.0)
+/// The relative error of exp of a logit, and of what the largest of n logits makes of it as it grows.
+fn exp_error(logit: f64, (top, n): (f64, f64), loss: &Loss) -> f64 {
+    let x = if loss.bounded { logit.abs().max((logit - top).abs()) } else { logit - top };
+    U * (6.0 + 5.0 * x.clamp(-104.0, 104.0).abs()) + 8.0 * U * (n / 16.0 + 4.0)
 }
 
 /// How far the numbers of a row may be off, and its lse.
 ///
 /// y is off by the error of each weight times how far its value may be from y. Then come the sums over the keys, in any order, and the
 /// quotient. lse is off by no more than the largest error of a logit. log is within 2^-21, or 3 units of the last place.
+///
+/// Where logits are bounded, log may be of a sum that is far from 1, and is off by those 3 units of the last place of lse; and what is below the
+/// smallest number in f32 is lost of each product.
 fn bound(
     a: &reference::Attention<'_>,
     h: usize,
@@ -371,19 +409,26 @@ fn bound(
         }
     }
     if let Some(sink) = sink {
-        let error = (sink - row.lse).exp() * exp_error(sink - top, n);
+        let error = (sink - row.lse).exp() * exp_error(sink, (top, n), loss);
         weights += error;
         bound.iter_mut().zip(y).for_each(|(bound, y)| *bound += error * y.abs());
     }
+    let mut log = 4.0 * U * row.lse.abs();
     if row.seen.is_empty() {
         bound.fill(0.0);
     } else {
+        if loss.bounded {
+            log += 6.0 * U * row.lse.abs();
+            let largest = row.seen.iter().map(|s| s.logit).fold(f64::NEG_INFINITY, f64::max);
+            let lost = n * f64::from(f32::MIN_POSITIVE) * (-largest).max(0.0).exp();
+            bound.iter_mut().for_each(|bound| *bound += lost);
+        }
         for (i, bound) in bound.iter_mut().enumerate() {
             *bound += (n + 16.0) * U * (1.0 + loss.added) * (sizes[i] + y[i].abs()) + loss.value_lost;
         }
     }
     let weights = if loss.added > 0.0 { weights.min(logits) } else { weights };
-    if row.lse == f64::NEG_INFINITY { 0.0 } else { weights + (n + 16.0) * U + 2f64.powi(-20) + 4.0 * U * row.lse.abs() }
+    if row.lse == f64::NEG_INFINITY { 0.0 } else { weights + (n + 16.0) * U + 2f64.powi(-20) + log }
 }
 
 /// How far the weights of a query may be off before heads are mixed after the softmax, and what the mix makes of it.
@@ -495,6 +540,17 @@ impl Make {
 
     fn softcap(self, cap: f64) -> Self {
         self.attr("softcap", cap)
+    }
+
+    fn bound(self, bound: f64) -> Self {
+        self.attr("bound", bound)
+    }
+
+    /// Queries and keys of at most unit norm, and what their products are multiplied by.
+    fn unit(self, gain: f32) -> Self {
+        let most = (self.1[5] as f32).sqrt().recip();
+        let rows = Fill::Uniform(-most, most);
+        self.fill("q", rows).fill("k", rows).input("gain", &[1], F32, Fill::Constant(gain))
     }
 
     fn sinks(self) -> Self {
@@ -862,6 +918,64 @@ fn chosen() -> Vec<Case> {
     ]
 }
 
+/// Logits with a bound: about it, past it, and where it is of no use.
+fn bounded() -> Vec<Case> {
+    let eighth = Fill::Constant(0.125); // products of 64 are 1
+    vec![
+        Make::new("bounded", [2, 8, 2, 9, 70, 24, 40])
+            .causal()
+            .attr("causal_offset", 40.0)
+            .window(33, -1)
+            .unit(45.0)
+            .bound(45.0)
+            .sinks()
+            .lse()
+            .hurts("a bound of the logits"),
+        Make::new("bounded-parts", [2, 8, 2, 1, 300, 64, 64])
+            .unit(50.0)
+            .bound(50.0)
+            .kv_len(Fill::Steps { first: 290.0, step: -259.0 })
+            .lse()
+            .storages(&[Elem::Bf16])
+            .hurts("a bound of the logits"),
+        // By the softcap alone.
+        Make::new("bounded-softcap", [1, 8, 2, 3, 100, 64, 64])
+            .attr("scale", 8.0)
+            .softcap(50.0)
+            .kv(KvFormat::Q8_0, KvFormat::Q8_0)
+            .sinks()
+            .lse()
+            .hurts("a bound of the logits"),
+        Make::new("bounded-reached", [1, 2, 1, 6, 67, 64, 64])
+            .unit(50.0)
+            .bound(50.0)
+            .fill("q", eighth)
+            .fill("k", eighth)
+            .lse()
+            .hurts("a bound of the logits"),
+        // Logits of −60, −72 and 72; the last queries see nothing.
+        Make::new("bounded-wrongly", [1, 2, 1, 6, 67, 4, 64])
+            .unit(-60.0)
+            .bound(1.0)
+            .fill("q", Fill::These(&[0.5, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, -0.6, -0.6, -0.6, -0.6]))
+            .fill("k", Fill::Constant(0.5))
+            .input("mask", &[6, 67], Stored::Always(Elem::U8), Fill::Steps { first: 1.5, step: -0.002 })
+            .lse()
+            .hurts("a bound of the logits"),
+        Make::new("bounded-nan", [2, 4, 2, 9, 67, 24, 24])
+            .unit(20.0)
+            .bound(20.0)
+            .fill("q", Fill::NanRows)
+            .lse()
+            .hurts("NaN"),
+        Make::new("bounded-low", [1, 2, 1, 5, 33, 24, 24])
+            .unit(20.0)
+            .bound(20.0)
+            .input("mask", &[33], F32, Fill::Constant(-1000.0))
+            .hurts("a bound of the logits that a mask lowers"),
+    ]
+}
+
 /// Keys and values as codes.
 fn coded() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -971,6 +1085,9 @@ const MODELS: [(&str, &str, usize, usize, usize, i32); 3] = [
 /// How a cache of theirs is stored.
 const CACHES: [KvFormat; 3] = [KvFormat::F16, KvFormat::Q8_0, KvFormat::Q4_0];
 
+/// The one that is there with a bound of its logits as well.
+const BOUNDED: &str = "attention/qwen3-0.6b-decode-8192";
+
 fn real() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, model, h, g, d, window) in MODELS {
@@ -992,6 +1109,13 @@ fn real() -> Vec<Case> {
             cases.push(case);
         }
     }
+    // The same as without a bound, which their products are far from.
+    if let Some(mut bounded) = cases.iter().find(|case| case.name == BOUNDED).cloned() {
+        bounded.name += "-bounded";
+        bounded.title += ", bounded";
+        bounded.attrs = bounded.attrs.with("bound", 50.0);
+        cases.push(bounded);
+    }
     let vit = Make::new("vit-b16", [1, 12, 12, 197, 197, 64, 64]).tokens_first().place_tokens();
     let mut vit = vit.storages(&[Elem::F16]).real("ViT-B/16", "prefill");
     vit.title = "197 patches".into();
@@ -1005,5 +1129,5 @@ fn real() -> Vec<Case> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [covered(), ragged(), chosen(), coded(), mixed(), real()].concat()
+    [covered(), ragged(), chosen(), bounded(), coded(), mixed(), real()].concat()
 }
