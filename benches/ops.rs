@@ -17,8 +17,8 @@ use gristmill::formats::Format;
 use gristmill::ops::norm::RmsNorm;
 use gristmill::plan::Access;
 use gristmill::proof::measure::{
-    Effort, Fusion, LayerSizes, Number, Rate, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, SWAPPED_RANK, Saving, Swap,
-    Swaps, Trial, fusion, layer_sizes, roof, skipping, steadiness, swapping,
+    Effort, FUSION_TOKENS, Fusion, LayerSizes, Number, Rate, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, SWAPPED_RANK,
+    Saving, Swap, Swaps, Trial, fusion, layer_sizes, prologue_fusion, roof, skipping, steadiness, swapping,
 };
 use gristmill::proof::{COLUMNS, Row, cases, json_text};
 use gristmill::{DeviceKind, Dispatcher, Elem, wgsl};
@@ -30,7 +30,7 @@ cargo bench --bench ops -- [FILTER]... [OPTIONS]
 
 Checks and times every real case of the table. With filters, only what contains one of them in `case storage plan`,
 such as `llama`, `decode f16` or `row/tree`; `skipping` are decoder layers with parts of their tokens, `swapping` the
-adapters of a model, attached, replaced and taken away.
+adapters of a model, attached, replaced and taken away, `fused` ops in one dispatch beside their parts in many.
 
   --best       each case by the plan that the dispatcher chooses, and no other
   --all-plans  the naive plan of large cases too, which takes a software device minutes
@@ -46,7 +46,9 @@ const NAIVE_BYTES: u64 = 4 << 20;
 /// Norms of at least this many bytes should reach [`NORM_TARGET`] of the copy bandwidth.
 const NORM_BYTES: u64 = 16_000_000;
 const NORM_TARGET: f64 = 0.85;
-const FUSION_TARGET: f64 = 0.6;
+/// A fused norm takes at most this part of the time of its three dispatches, and a prologue of its five or seven.
+const NORM_FUSION_TARGET: f64 = 0.6;
+const PROLOGUE_TARGET: f64 = 0.5;
 const HOST_TARGET_US: f64 = 5.0;
 /// A layer with half of its tokens takes at most this part of the time of all, routing included.
 const HALF_TARGET: f64 = 0.58;
@@ -138,7 +140,8 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     let todo = todo(&gpu, options, software)?;
     let layers = layers(options, software);
     let swaps = wants_swaps(options, software);
-    if todo.is_empty() && layers.is_empty() && !swaps {
+    let fused = fused(options, software);
+    if todo.is_empty() && layers.is_empty() && !swaps && fused.is_empty() {
         return Err(
             format!("no `case storage plan` contains {}; --list shows them all", options.filters.join(" or ")).into()
         );
@@ -157,6 +160,9 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         }
         if swaps {
             println!("{SWAPPING}");
+        }
+        for one in &fused {
+            println!("{}", one.name());
         }
         return Ok(true);
     }
@@ -187,11 +193,13 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     }
 
     let mut beside = Beside::default();
-    if options.filters.is_empty() {
-        for storage in [Elem::F32, Elem::F16, Elem::Bf16] {
-            progress.status(&format!("fused and separate, {}", storage.name()));
-            beside.fusions.push((storage, fusion(&gpu, storage, &effort).await?));
-        }
+    for one in fused {
+        progress.status(&one.name());
+        let fusion = match &one {
+            Fused::Norm(storage) => fusion(&gpu, *storage, &effort).await?,
+            Fused::Prologue(sizes, tokens) => prologue_fusion(&gpu, sizes, *tokens, one.storage(), &effort).await?,
+        };
+        beside.fusions.push((one, fusion));
     }
     for (sizes, format, tokens) in &layers {
         progress.status(&layer_name(sizes, *format, *tokens));
@@ -263,7 +271,7 @@ async fn run(options: &Options) -> Result<bool, Failure> {
 /// What is timed beside the cases, against what it stands in for.
 #[derive(Default)]
 struct Beside {
-    fusions: Vec<(Elem, Fusion)>,
+    fusions: Vec<(Fused, Fusion)>,
     savings: Vec<Saving>,
     swaps: Vec<Swaps>,
 }
@@ -327,6 +335,53 @@ const SWAPPING: &str = "swapping/qwen3-0.6b-q4_0";
 /// The adapters of a whole model are swapped where that is asked for, and where nothing is; by a device of software by name only.
 fn wants_swaps(options: &Options, software: bool) -> bool {
     if options.filters.is_empty() { !software } else { options.filters.iter().any(|f| SWAPPING.contains(f.as_str())) }
+}
+
+/// What is timed in one dispatch and in many.
+enum Fused {
+    Norm(Elem),
+    Prologue(LayerSizes, usize),
+}
+
+impl Fused {
+    fn name(&self) -> String {
+        let storage = self.storage().name();
+        match self {
+            Self::Norm(_) => format!("fused/norm {storage}"),
+            Self::Prologue(sizes, tokens) => {
+                format!("fused/prologue-{}-{tokens} {storage}", sizes.model.to_ascii_lowercase())
+            }
+        }
+    }
+
+    fn storage(&self) -> Elem {
+        match self {
+            Self::Norm(storage) => *storage,
+            Self::Prologue(..) => Elem::F16,
+        }
+    }
+
+    fn target(&self) -> f64 {
+        match self {
+            Self::Norm(_) => NORM_FUSION_TARGET,
+            Self::Prologue(..) => PROLOGUE_TARGET,
+        }
+    }
+
+    /// It takes a software device seconds for each sample.
+    fn heavy(&self) -> bool {
+        matches!(self, Self::Prologue(_, tokens) if *tokens > 512)
+    }
+}
+
+fn fused(options: &Options, software: bool) -> Vec<Fused> {
+    let norms = [Elem::F32, Elem::F16, Elem::Bf16].into_iter().map(Fused::Norm);
+    let prologues = layer_sizes().into_iter().flat_map(|sizes| FUSION_TOKENS.map(|n| Fused::Prologue(sizes, n)));
+    let wanted = |one: &Fused| match options.filters.as_slice() {
+        [] => !(software && one.heavy()),
+        filters => filters.iter().any(|f| one.name().contains(f.as_str())),
+    };
+    norms.chain(prologues).filter(wanted).collect()
 }
 
 /// Work for a GPU while the host makes a reference: one that waits for seconds lets its clock down, and takes as long to bring it up.
@@ -580,15 +635,16 @@ fn is_best(row: &Row, rows: &[Row]) -> bool {
     row.us.is_some() && rows.iter().filter(same).all(|r| us(row) <= us(r))
 }
 
-fn fusion_text(fusions: &[(Elem, Fusion)]) -> String {
+fn fusion_text(fusions: &[(Fused, Fusion)]) -> String {
     let mut out = String::new();
-    for (storage, f) in fusions {
+    for (one, f) in fusions {
         let steps: Vec<String> = f.steps.iter().map(|(name, us)| format!("{name} {}", three(*us))).collect();
         let _ = writeln!(
             out,
-            "residual + norm + sum of {} {}: fused {} µs, separate {} µs (alone: {})",
+            "{} of {} {}: fused {} µs, separate {} µs (alone: {})",
+            f.what,
             f.shape,
-            storage.name(),
+            one.storage().name(),
             three(f.fused_us),
             three(f.separate_us),
             steps.join(", ")
@@ -672,7 +728,7 @@ fn savings_targets(savings: &[Saving]) -> String {
 }
 
 /// The targets, and what this run reached.
-fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::Cost, software: bool) -> String {
+fn targets(roof: &Roof, rows: &[Row], fusions: &[(Fused, Fusion)], host: &host::Cost, software: bool) -> String {
     let mut out = String::from("\nTargets\n");
     let verdict = |ok: bool| if ok { "reached" } else { "missed" };
     let fraction = |r: &Row| r.gb_s().unwrap_or(0.0) / roof.copy_gb_s;
@@ -699,13 +755,17 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Elem, Fusion)], host: &host::C
         );
     }
     out.push_str(&linear_targets(roof, rows));
-    for (storage, f) in fusions {
-        let ratio = f.ratio();
+    for (one, f) in fusions {
+        let (ratio, target) = (f.ratio(), one.target());
         let _ = writeln!(
             out,
-            "  one dispatch in at most {FUSION_TARGET} of the time of its three, {}: {} with {ratio:.2} (bytes alone: 0.57)",
-            storage.name(),
-            verdict(ratio <= FUSION_TARGET)
+            "  {} of {} {} in one dispatch in at most {target} of the time of its {}: {} with {ratio:.2} (bytes alone: {:.2})",
+            f.what,
+            f.shape,
+            one.storage().name(),
+            f.steps.len(),
+            verdict(ratio <= target),
+            f.bytes
         );
     }
     let _ = writeln!(
@@ -735,13 +795,16 @@ fn json(device: &Device, roof: &Roof, steadiness: f64, rows: &[Row], beside: &Be
         beside
             .fusions
             .iter()
-            .map(|(storage, f)| {
+            .map(|(one, f)| {
                 let step =
                     |(name, us): &(String, f64)| format!("{{\"name\":{},\"us\":{}}}", json_text(name), number(*us));
                 format!(
-                    "{{\"storage\":{},\"shape\":{},\"fused_us\":{},\"separate_us\":{},\"ratio\":{},\"steps\":{}}}",
-                    json_text(storage.name()),
+                    "{{\"what\":{},\"storage\":{},\"shape\":{},\"bytes\":{},\"fused_us\":{},\"separate_us\":{},\"ratio\":{},\
+                     \"steps\":{}}}",
+                    json_text(f.what),
+                    json_text(one.storage().name()),
                     json_text(&f.shape),
+                    number(f.bytes),
                     number(f.fused_us),
                     number(f.separate_us),
                     number(f.ratio()),

@@ -27,7 +27,7 @@ mod skipping;
 mod swapping;
 
 use clock::{Record, Stopwatch};
-pub use fusion::{Fusion, fusion};
+pub use fusion::{FUSION_TOKENS, Fusion, fusion, prologue_fusion};
 pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof, steadiness};
 pub use skipping::{LayerSizes, SELECTION_TOKENS, SKIPPING_KEPT, SKIPPING_TOKENS, Saving, layer_sizes, skipping};
 pub use swapping::{SWAPPED_RANK, Swap, Swaps, swapping};
