@@ -40,6 +40,16 @@ pub enum Error {
         /// What it must be.
         rule: &'static str,
     },
+    /// A position that has no row in the tables of a rotary embedding.
+    #[error("{op}: the table has {rows} rows, position {position} is past it")]
+    Position {
+        /// The op, or the call.
+        op: &'static str,
+        /// Rows of the table.
+        rows: u64,
+        /// The last of the positions.
+        position: u64,
+    },
     /// A file that is not what it must be, or cannot be read.
     #[error("{file}: {detail}")]
     File {

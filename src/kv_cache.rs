@@ -1,10 +1,14 @@
 //! The cache of keys and values of a model.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::dispatch::{Dispatcher, Encoder, Recorder};
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KvFormat, KvRows, Place};
 use crate::kv_steps::{ENTRIES, KvCopy, KvState};
 use crate::ops::attention::prologue::Start;
+use crate::ops::attention::rope::past;
 use crate::tensor::{Elem, Tensor};
 
 /// What a cache is for.
@@ -95,6 +99,12 @@ pub struct KvCache {
     shared: Vec<u32>,
     /// Pages that nobody has, the next last.
     free: Vec<usize>,
+    /// For each layer and sequence: where the tokens that came last began, if that is known.
+    begun: Vec<Option<usize>>,
+    /// Rows of the tables by which tokens turn, if they were told.
+    positions: Option<usize>,
+    /// For each layer: the least rows of a table that what was recorded after its last append has turned by.
+    turned: Vec<AtomicUsize>,
 }
 
 /// A layer of a cache, for the ops that write and read it.
@@ -110,12 +120,26 @@ pub struct KvLayer<'a> {
     pub starts: Tensor,
     /// I32, `[B]`: how many tokens there are with them.
     pub lengths: Tensor,
+    /// The starts that the host knows.
+    begun: &'a [Option<usize>],
+    /// See [`KvCache`].
+    turned: &'a AtomicUsize,
 }
 
 impl KvLayer<'_> {
     /// Where a prologue appends.
     pub fn start(&self) -> Start<'_> {
-        Start::Lengths(&self.starts)
+        Start::Layer(self)
+    }
+
+    /// The furthest start, as far as the host knows them.
+    pub(crate) fn furthest(&self) -> Option<usize> {
+        self.begun.iter().copied().flatten().max()
+    }
+
+    /// Something is recorded in which a token turns by the place where it is appended, by a table of so many rows.
+    pub(crate) fn turned_by(&self, rows: usize) {
+        self.turned.fetch_min(rows, Ordering::Relaxed);
     }
 }
 
@@ -172,7 +196,42 @@ impl KvCache {
             pages: vec![Vec::new(); batch],
             shared: vec![0; pages],
             free: (0..pages).rev().collect(),
+            begun: vec![Some(0); layers * batch],
+            positions: None,
+            turned: (0..layers).map(|_| AtomicUsize::new(usize::MAX)).collect(),
         })
+    }
+
+    /// From here on tokens turn by tables of so many rows, and a sequence that would grow past them is an [`Error::Position`] of
+    /// [`KvCache::append`] and [`KvCache::again`], before anything is changed. Without it a [`DecoderLayer`](crate::decoder::DecoderLayer)
+    /// or a prologue says so, of places that it turns by; then room has been made already.
+    ///
+    /// It is for tokens whose positions are counted as a sequence grows. Where layers skip tokens it is a layer without skipping
+    /// that holds them all, and so is at the positions' end.
+    pub fn turn_by(&mut self, rows: usize) {
+        self.positions = Some(rows);
+    }
+
+    /// No sequence of these grows past so many positions when tokens come to a run of layers, as far as the host knows: a token's position
+    /// is no less than the number of those before it that a layer holds.
+    fn check_positions(
+        &self,
+        layers: &Range<usize>,
+        mut sequences: Range<usize>,
+        coming: usize,
+        rows: usize,
+    ) -> Result<()> {
+        sequences.try_for_each(|b| {
+            let held = layers.clone().map(|l| self.surely(l * self.shape.batch + b)).max().unwrap_or(0);
+            let end = held.saturating_add(coming);
+            if coming > 0 && end > rows { Err(past(OP, rows, end - 1)) } else { Ok(()) }
+        })
+    }
+
+    /// There are positions for so many tokens that come to each sequence, whether or not this layer keeps them.
+    pub(crate) fn check_turns(&self, layer: usize, coming: usize) -> Result<()> {
+        let rows = self.positions.unwrap_or(usize::MAX);
+        self.check_positions(&(layer..layer + 1), 0..self.shape.batch, coming, rows)
     }
 
     /// What it is for.
@@ -219,18 +278,19 @@ impl KvCache {
         };
         let starts = self.state.view(2 * layer * batch, [batch])?;
         let lengths = self.state.view((2 * layer + 1) * batch, [batch])?;
-        Ok(KvLayer { keys, values, place, starts, lengths })
+        let (begun, turned) = (&self.begun[layer * batch..][..batch], &self.turned[layer]);
+        Ok(KvLayer { keys, values, place, starts, lengths, begun, turned })
     }
 
     /// Makes room for tokens that come to a run of layers, and moves their lengths on: from here on a layer's `starts` are where they go.
     ///
     /// # Errors
-    /// Layers or sequences that are not there; a sequence that would be longer than there is room for, or no page left, with both numbers:
-    /// then nothing has changed.
+    /// Layers or sequences that are not there; a sequence that would be longer than there is room for, no page left, or a position past the
+    /// tables ([`KvCache::turn_by`]), with both numbers: then nothing has changed.
     pub fn append<E: Encoder>(
         &mut self,
         recorder: &mut Recorder<E>,
-        layers: std::ops::Range<usize>,
+        layers: Range<usize>,
         coming: Coming<'_>,
     ) -> Result<()> {
         let batch = self.shape.batch;
@@ -254,6 +314,9 @@ impl KvCache {
             // Where the least of the layers goes on may be before the end: a page that others share is not written to.
             let least = layers.clone().map(|l| self.surely(l * batch + b)).min().unwrap_or(0);
             wanted.push((b, least, end));
+        }
+        if let (Some(rows), None) = (self.positions, counts) {
+            self.check_positions(&layers, elements.clone(), most, rows)?;
         }
         let mut copies = Vec::new();
         let mut entries: Vec<(usize, Vec<i32>)> = Vec::new();
@@ -302,10 +365,14 @@ impl KvCache {
         }
         for (b, ..) in &wanted {
             for l in layers.clone() {
-                let (held, exact) = &mut self.held[l * batch + b];
-                (*held, *exact) = (*held + most, *exact && counts.is_none());
+                let at = l * batch + b;
+                let (held, exact) = self.held[at];
+                self.begun[at] = exact.then_some(held);
+                self.held[at] = (held + most, exact && counts.is_none());
             }
         }
+        // What turns by a table is recorded after this.
+        layers.clone().for_each(|l| self.turned[l] = AtomicUsize::new(usize::MAX));
         let mut entries = entries.iter().map(|(at, some)| (*at, some.as_slice()));
         let add = if counts.is_some() { 0 } else { most as u32 };
         let first = entries.next().unwrap_or_default();
@@ -328,11 +395,14 @@ impl KvCache {
     /// each replay but the first, which was counted when it was recorded. Nothing is recorded.
     ///
     /// # Errors
-    /// As [`KvCache::append`]; or a paged cache in which a page would have to be taken or copied, which only a new recording can do. Then
-    /// nothing has changed.
-    pub fn again(&mut self, layers: std::ops::Range<usize>, each: usize) -> Result<()> {
+    /// As [`KvCache::append`]; tokens past the tables by which a [`DecoderLayer`](crate::decoder::DecoderLayer) that was recorded since turns by
+    /// their places; or a paged cache in which a page would have to be taken or copied, which only a new recording can do. Then nothing has
+    /// changed.
+    pub fn again(&mut self, layers: Range<usize>, each: usize) -> Result<()> {
         let batch = self.shape.batch;
         self.check_layers(&layers)?;
+        let turned = layers.clone().map(|l| self.turned[l].load(Ordering::Relaxed)).min().unwrap_or(usize::MAX);
+        self.check_positions(&layers, 0..batch, each, turned.min(self.positions.unwrap_or(usize::MAX)))?;
         for b in 0..batch {
             let longest = layers.clone().map(|l| self.held[l * batch + b].0).max().unwrap_or(0);
             let end = longest.saturating_add(each);
@@ -347,8 +417,9 @@ impl KvCache {
                 }
             }
         }
-        for l in layers {
-            self.held[l * batch..][..batch].iter_mut().for_each(|(held, _)| *held += each);
+        for at in layers.start * batch..layers.end * batch {
+            let (held, exact) = self.held[at];
+            (self.begun[at], self.held[at].0) = (exact.then_some(held), held + each);
         }
         Ok(())
     }
@@ -364,8 +435,10 @@ impl KvCache {
         let batch = self.shape.batch;
         for l in 0..self.shape.layers {
             // A length that only the device knows is still known to be no more.
-            let (held, exact) = &mut self.held[l * batch + sequence];
-            (*held, *exact) = ((*held).min(tokens), *exact || tokens == 0);
+            let at = l * batch + sequence;
+            let (held, exact) = self.held[at];
+            self.held[at] = (held.min(tokens), exact || tokens == 0);
+            self.begun[at] = Some(self.held[at]).filter(|h| h.1).map(|h| h.0);
         }
         if let KvRoom::Paged { page, .. } = self.room {
             let longest = (0..self.shape.layers).map(|l| self.held[l * batch + sequence].0).max().unwrap_or(0);
@@ -412,6 +485,7 @@ impl KvCache {
         }
         for l in 0..self.shape.layers {
             self.held[l * batch + to] = self.held[l * batch + from];
+            self.begun[l * batch + to] = Some(self.held[l * batch + from]).filter(|h| h.1).map(|h| h.0);
         }
         Ok(())
     }
@@ -447,7 +521,7 @@ impl KvCache {
 
     /// Pages that a sequence must get to write to some of its own: those it lacks, and copies of those that it shares. The shared ones
     /// that it leaves to others by that are noted.
-    fn pages_wanted(&self, sequence: usize, run: std::ops::Range<usize>, left: &mut Vec<usize>) -> usize {
+    fn pages_wanted(&self, sequence: usize, run: Range<usize>, left: &mut Vec<usize>) -> usize {
         let own = &self.pages[sequence];
         let mut wanted = 0;
         for at in run {
@@ -474,7 +548,7 @@ impl KvCache {
         }
     }
 
-    fn check_layers(&self, layers: &std::ops::Range<usize>) -> Result<()> {
+    fn check_layers(&self, layers: &Range<usize>) -> Result<()> {
         if layers.start > layers.end || layers.end > self.shape.layers {
             return Err(shape_error!(OP, "there are no layers {layers:?} among {}", self.shape.layers));
         }

@@ -4,8 +4,9 @@
 
 use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
 use gristmill::kv_steps::{KvCopy, KvNumbers};
-use gristmill::ops::attention::Attention;
-use gristmill::ops::attention::prologue::{Angles, Projection, Prologue, Turn};
+use gristmill::ops::attention::prologue::{Angles, Projection, Prologue, Start, Turn};
+use gristmill::ops::attention::rope::Rope;
+use gristmill::ops::attention::{Attention, Order};
 use gristmill::ops::depth::{Choose, GRIDS, Select, Take};
 use gristmill::{Dispatcher, Elem, KvFormat, KvRows, Place, Recorder, Result};
 use pollster::block_on;
@@ -77,7 +78,7 @@ fn a_prologue_writes_what_the_host_would() -> Result<()> {
                 }
                 rows.write(&all)?;
             }
-            let start = gristmill::ops::attention::prologue::Start::At(1);
+            let start = Start::At(1);
             let op =
                 Prologue { keys: Some(&keys), values: Some(&values), start, ..Prologue::of(from, (groups, groups)) };
             for plan in gpu.plans(op)? {
@@ -344,6 +345,55 @@ fn rows_that_cannot_be_are_errors() -> Result<()> {
     rows.write(&[1000.0, -0.75])?;
     assert_eq!(block_on(rows.read())?, [224.0, -0.75]);
     Ok(())
+}
+
+/// Where the host knows the place of a token it is held against the tables; of ragged sequences it knows their mean length.
+#[test]
+fn places_past_the_tables_are_told() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let (tokens, d, rows) = (3, 8, 8);
+    let x = gpu.upload(&numbers(tokens * d, 1), [1, tokens, d], Elem::F32)?;
+    let (table, y) =
+        (gpu.zeros([rows, d / 2], Elem::F32)?, gpu.upload(&numbers(tokens * d, 2), [tokens, d], Elem::F32)?);
+    let turn = |angles| Turn { cos: &table, sin: &table, angles, interleaved: false, before_norm: false };
+    let whole = y.view(0, [1, tokens, d])?;
+    let of = Prologue {
+        y: Some(&whole),
+        order: Order::TokensFirst,
+        rope: Some(turn(Angles::Appended)),
+        ..Prologue::of(Projection::Apart { q: Some(&x), k: None, v: None }, (1, 1))
+    };
+    let told = |op: Prologue<'_>| gpu.run(op).unwrap_err().to_string();
+    gpu.run(Prologue { start: Start::At(5), ..of })?;
+    let before = bits(&block_on(y.read())?);
+    let past = "qkv_prologue: the table has 8 rows, position";
+    assert_eq!(told(Prologue { start: Start::At(6), ..of }), format!("{past} 8 is past it"));
+    assert_eq!(told(Prologue { start: Start::At(4096), ..of }), format!("{past} 4098 is past it"));
+    // Of three tokens of two sequences, one has two.
+    let cu = gpu.upload(&[0.0, 1.0, 3.0], [3], Elem::I32)?;
+    let flat = x.view(0, [tokens, d])?;
+    let from = Projection::Apart { q: Some(&flat), k: None, v: None };
+    let ragged = Prologue { from, y: Some(&y), cu: Some(&cu), ..of };
+    assert_eq!(told(Prologue { start: Start::At(7), ..ragged }), format!("{past} 8 is past it"));
+    // A table of a row for each token.
+    let few = table.view(0, [2, d / 2])?;
+    let by_token = Turn { cos: &few, sin: &few, ..turn(Angles::Tokens) };
+    assert_eq!(
+        told(Prologue { rope: Some(by_token), ..of }),
+        "qkv_prologue: the table has 2 rows, position 2 is past it"
+    );
+    let heads = [&x, &whole].map(|t| t.view(0, [1, 1, tokens, d]));
+    let [a, b] = heads;
+    let (a, b) = (a?, b?);
+    let rope = gpu.run(Rope::new(&a, &few, &few, &b)).unwrap_err().to_string();
+    assert_eq!(rope, "rope: the table has 2 rows, position 2 is past it");
+    assert_eq!(bits(&block_on(y.read())?), before);
+    // Where the device counts the tokens, or has the lengths, the host cannot know; and what does not turn has no row.
+    let lengths = gpu.upload(&[9.0], [1], Elem::I32)?;
+    gpu.run(Prologue { start: Start::Lengths(&lengths), ..of })?;
+    gpu.run(Prologue { start: Start::At(9), grids: Some(&gpu.zeros([GRIDS, 3], Elem::U32)?), ..of })?;
+    gpu.run(Prologue { start: Start::At(9), rope: None, ..of })?;
+    gpu.run(Prologue { start: Start::At(6), ..ragged })
 }
 
 /// Layers that hold only the tokens that they kept, by a device that alone knows how many: lengths differ from layer to layer, positions

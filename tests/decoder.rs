@@ -11,7 +11,7 @@ use gristmill::ops::attention::prologue::{Angles, Turn};
 use gristmill::ops::attention::tables::RopeTable;
 use gristmill::ops::depth::{Choose, Gate, GateOf, GateOn};
 use gristmill::reference::{self, Array};
-use gristmill::{Dispatcher, Elem, Encoder, KvFormat, Recorder, Result, Tensor, Weight};
+use gristmill::{Dispatcher, Elem, Encoder, Error, KvFormat, Recorder, Result, Tensor, Weight};
 use pollster::block_on;
 
 /// The residual stream, heads, heads of keys, numbers of a head, the feed-forward layer.
@@ -357,8 +357,8 @@ fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
 
 /// Positions of B samples from here on.
 fn positions(gpu: &Dispatcher, batch: usize, from: usize, each: usize) -> Result<Tensor> {
-    let bytes: Vec<u8> = (0..batch * each).flat_map(|i| ((from + i % each) as i32).to_le_bytes()).collect();
-    gpu.upload_bytes(&bytes, [batch, each], Elem::I32)
+    let all: Vec<i64> = (0..batch * each).map(|i| (from + i % each) as i64).collect();
+    gpu.positions(&all, [batch, each], POSITIONS)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -604,4 +604,124 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     assert!(told(&Skipping { candidates: Some(&[7]), ..half }, &tokens).contains("candidates are [7]"));
     layer.record_routed(&mut rec, &scratch, &tokens, &half, None)?;
     rec.submit()
+}
+
+/// Tables of eight rows. What goes past them writes nothing: neither a step, nor a replay, nor one of layers that hold fewer tokens than there
+/// are positions.
+#[test]
+fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let made = Made::new(&gpu, Ask::new(Flavour::llama(4, 2, 16)), 7)?;
+    let (layer, [c, _, groups, d, _], rows) = (made.layer(), SIZES, 8);
+    let scratch = LayerScratch::new(&gpu, &layer, 9, Elem::F32, Elem::F32)?;
+    let tables = Tables::new(&gpu)?;
+    let (cos, sin) = (tables.cos.view(0, [rows, d / 2])?, tables.sin.view(0, [rows, d / 2])?);
+    let turn = Turn { cos: &cos, sin: &sin, ..tables.turn() };
+    let (x, y) = (gpu.upload(&noise(9 * c, 3), [9, c], Elem::F32)?, gpu.upload(&noise(9 * c, 4), [9, c], Elem::F32)?);
+    let first = |n: usize| -> Result<[Tensor; 2]> { Ok([x.view(0, [1, n, c])?, y.view(0, [1, n, c])?]) };
+    let past = |op, position| Error::Position { op, rows: rows as u64, position };
+    let shape = KvShape { layers: 2, batch: 1, groups, d, e: d, keys: KvFormat::F32, values: KvFormat::F32 };
+    let of_cache = |room| KvCache::new(&gpu, shape, KvRoom::Static { tokens: room });
+    /// Lengths and rows of a layer, as the device has them.
+    fn held(cache: &KvCache, layer: usize) -> Result<Vec<f32>> {
+        let layer = cache.layer(layer)?;
+        let lengths = [block_on(layer.starts.read())?, block_on(layer.lengths.read())?];
+        Ok([lengths.concat(), block_on(layer.keys.read())?, block_on(layer.values.read())?].concat())
+    }
+
+    // Without a cache the place is that in x.
+    let [a, b] = first(9)?;
+    let before = bits(&block_on(y.read())?);
+    let mut rec = gpu.record()?;
+    let tokens = Tokens { turn: Some(turn), ..Tokens::new(&a, &b) };
+    assert_eq!(layer.record(&mut rec, &scratch, &tokens, None), Err(past("qkv_prologue", 8)));
+    assert_eq!(rec.dispatches(), 0);
+    rec.submit()?;
+    assert_eq!(bits(&block_on(y.read())?), before);
+
+    // Six tokens, one by a recording and one by its replay are as many as there are rows.
+    let mut cache = of_cache(12)?;
+    let ([a, b], [a1, b1], [a3, b3]) = (first(6)?, first(1)?, first(3)?);
+    let [six, one, three] =
+        [(&a, &b), (&a1, &b1), (&a3, &b3)].map(|(x, y)| Tokens { turn: Some(turn), ..Tokens::new(x, y) });
+    let mut rec = gpu.record()?;
+    cache.append(&mut rec, 0..1, Coming::Each(6))?;
+    layer.record(&mut rec, &scratch, &six, Some(&cache.layer(0)?))?;
+    rec.submit()?;
+    let step = gpu.keep(|rec| {
+        cache.append(rec, 0..1, Coming::Each(1))?;
+        layer.record(rec, &scratch, &one, Some(&cache.layer(0)?))
+    })?;
+    for again in [false, true] {
+        if again {
+            cache.again(0..1, 1)?;
+        }
+        let mut rec = gpu.record()?;
+        rec.replay(&step)?;
+        rec.submit()?;
+    }
+    assert_eq!(cache.again(0..1, 1), Err(past("kv cache", 8)));
+    assert_eq!(cache.length(0, 0), Some(8));
+
+    // The layer alone says so where room has been made already. Then the next that is recorded may turn by a longer table.
+    let mut rec = gpu.record()?;
+    cache.append(&mut rec, 0..1, Coming::Each(3))?;
+    let made_room = rec.dispatches();
+    assert_eq!(layer.record(&mut rec, &scratch, &three, Some(&cache.layer(0)?)), Err(past("qkv_prologue", 10)));
+    assert_eq!(rec.dispatches(), made_room);
+    layer.record(&mut rec, &scratch, &Tokens { turn: Some(tables.turn()), ..three }, Some(&cache.layer(0)?))?;
+    drop(rec);
+    cache.again(0..1, 1)?;
+
+    // A cache that was told the tables says so before.
+    let mut cache = of_cache(12)?;
+    cache.turn_by(rows);
+    let mut rec = gpu.record()?;
+    cache.append(&mut rec, 0..1, Coming::Each(6))?;
+    layer.record(&mut rec, &scratch, &six, Some(&cache.layer(0)?))?;
+    rec.submit()?;
+    let before = bits(&held(&cache, 0)?);
+    let mut rec = gpu.record()?;
+    for coming in [Coming::Each(3), Coming::To(0, 3)] {
+        assert_eq!(cache.append(&mut rec, 0..1, coming), Err(past("kv cache", 8)));
+    }
+    assert_eq!((rec.dispatches(), cache.length(0, 0)), (0, Some(6)));
+    rec.submit()?;
+    assert_eq!(bits(&held(&cache, 0)?), before);
+
+    // Layer 1 keeps half of the prompt; positions are those of all of it.
+    let weight = gpu.upload(&noise(c, 31), [c], Elem::F32)?;
+    let of_skipping = SkippingScratch::new(&gpu, &layer, [1, 9, 5], Elem::F32)?;
+    let skipping = Skipping::new(Router::new(&weight, Choose::Ratio(0.5)), &of_skipping);
+    let (nine, all) = (first(9)?, positions(&gpu, 1, 0, 9)?);
+    let routed = |rec: &mut Recorder<_>, cache: &mut KvCache, [x, y]: &[Tensor; 2]| {
+        let places = all.view(0, [1, x.shape().dims()[1]])?;
+        let tokens = Tokens { turn: Some(Turn { angles: Angles::Positions(&places), ..turn }), ..Tokens::new(x, y) };
+        layer.record_routed(rec, &scratch, &tokens, &skipping, Some((cache, 1)))
+    };
+    let mut rec = gpu.record()?;
+    assert_eq!(routed(&mut rec, &mut cache, &nine), Err(past("kv cache", 8)));
+    assert_eq!((rec.dispatches(), cache.length(1, 0)), (0, Some(0)));
+    routed(&mut rec, &mut cache, &first(6)?)?;
+    // Two tokens more have positions; the third does not, though layer 1 holds but five then.
+    for _ in 0..2 {
+        cache.append(&mut rec, 0..2, Coming::Each(1))?;
+    }
+    rec.submit()?;
+    let (lengths, before) = ([cache.length(0, 0), cache.length(1, 0)], bits(&held(&cache, 1)?));
+    let mut rec = gpu.record()?;
+    assert_eq!(cache.append(&mut rec, 0..2, Coming::Each(1)), Err(past("kv cache", 8)));
+    assert_eq!(cache.again(0..2, 1), Err(past("kv cache", 8)));
+    assert_eq!((rec.dispatches(), [cache.length(0, 0), cache.length(1, 0)]), (0, lengths));
+    assert_eq!(lengths, [Some(8), Some(5)]);
+    rec.submit()?;
+    assert_eq!(bits(&held(&cache, 1)?), before);
+
+    // What is uploaded is judged there.
+    let told = gpu.positions(&[0, 4099, 2, 4096], [4], 4096).unwrap_err();
+    assert_eq!(told.to_string(), "positions: the table has 4096 rows, position 4099 is past it");
+    let told = gpu.positions(&[3, -1], [2], 4096).unwrap_err().to_string();
+    assert_eq!(told, "positions: position = -1, but it must not be below 0");
+    assert_eq!(block_on(gpu.positions(&[7, 0], [1, 2], rows)?.read())?, [7.0, 0.0]);
+    Ok(())
 }

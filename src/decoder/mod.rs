@@ -35,7 +35,7 @@ use crate::dispatch::{Encoder, Recorder};
 use crate::error::{Result, shape_error};
 use crate::kv_cache::KvLayer;
 use crate::ops::Op;
-use crate::ops::attention::prologue::{NormAxis, NormKind, Turn};
+use crate::ops::attention::prologue::{Angles, NormAxis, NormKind, Turn};
 use crate::ops::linear::Activation;
 use crate::tensor::Tensor;
 use crate::weight::Weight;
@@ -210,7 +210,7 @@ pub struct Tokens<'a> {
     pub x: &'a Tensor,
     /// Receives it. Shape of x, any floating storage; it may be x itself.
     pub y: &'a Tensor,
-    /// The turn of queries and keys. With a cache [`Angles::Appended`](crate::ops::attention::prologue::Angles::Appended) is the plain case,
+    /// The turn of queries and keys. With a cache [`Angles::Appended`] is the plain case,
     /// unless tokens have skipped the layer: places in its cache are then no positions.
     pub turn: Option<Turn<'a>>,
     /// The most tokens that the cache holds of a sequence, these included, where the host knows it and it is the same at every replay.
@@ -273,7 +273,8 @@ impl DecoderLayer<'_> {
     /// told that they come. Without one a query sees the tokens of x.
     ///
     /// # Errors
-    /// Operands that do not fit each other or the scratch, or as [`Recorder::run`]. Then nothing is recorded.
+    /// Operands that do not fit each other or the scratch; tokens that turn by their places past the table, where the host knows the places;
+    /// or as [`Recorder::run`]. Then nothing is recorded. [`KvCache::turn_by`](crate::KvCache::turn_by) has it said before room is made.
     pub fn record<E: Encoder>(
         &self,
         rec: &mut Recorder<E>,
@@ -282,6 +283,10 @@ impl DecoderLayer<'_> {
         cache: Option<&KvLayer<'_>>,
     ) -> Result<()> {
         self.steps(scratch, tokens, cache, &mut Judge(rec))?;
+        if let (Some(layer), Some(Turn { angles: Angles::Appended, cos, .. })) = (cache, tokens.turn) {
+            // A replay goes no further than the table either.
+            cos.shape().dims().first().into_iter().for_each(|rows| layer.turned_by(*rows));
+        }
         self.steps(scratch, tokens, cache, rec)
     }
 

@@ -164,8 +164,9 @@ impl DecoderLayer<'_> {
     /// Sources: as of [`crate::ops::depth`].
     ///
     /// # Errors
-    /// As [`DecoderLayer::record`]; y that is x; turns without positions; as the ops and [`KvCache::append`]. Where it is
-    /// the cache that is full, the selection is recorded, and nothing else.
+    /// As [`DecoderLayer::record`]; y that is x; turns without positions; fewer rows of tables than all T tokens have positions, where the
+    /// cache was told them ([`KvCache::turn_by`]); as the ops and [`KvCache::append`]. Where it is the cache that is full, the selection is
+    /// recorded, and nothing else.
     pub fn record_routed<E: Encoder>(
         &self,
         rec: &mut Recorder<E>,
@@ -184,6 +185,9 @@ impl DecoderLayer<'_> {
             return Ok(());
         }
         let of_layer = cache.as_ref().map(|(cache, layer)| cache.layer(*layer)).transpose()?;
+        if let (Some((cache, layer)), Some(_)) = (&cache, tokens.turn) {
+            cache.check_turns(*layer, each)?;
+        }
         self.select(skipping, tokens, sizes, &mut Judge(rec))?;
         self.kept(scratch, tokens, skipping, sizes, of_layer.as_ref(), &mut Judge(rec))?;
         self.select(skipping, tokens, sizes, rec)?;

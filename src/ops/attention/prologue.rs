@@ -1,10 +1,11 @@
 //! What comes before attention, in one dispatch: from a QKV projection to queries, and to keys and values in a cache.
 
 use super::Order;
-use super::rope::tables;
+use super::rope::{past, tables};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KEYS, KvAt, KvLayout, KvPlace, KvRows, Place, VALUES};
+use crate::kv_cache::KvLayer;
 use crate::ops::counted;
 use crate::ops::little::{ABSENT, Little, Words};
 use crate::ops::norm::number;
@@ -84,9 +85,11 @@ impl QkNorm<'_> {
 pub enum Angles<'a> {
     /// Tables of a row for each token: `[L, ·]` for all of the batch, or `[B, L, ·]`; of ragged tokens `[T, ·]`.
     Tokens,
-    /// The row that its position says: I32, `[B, L]` or `[T]`. One outside the table is taken as the nearest in it.
+    /// The row that its position says: I32, `[B, L]` or `[T]`. The device knows them alone, and one outside the table is taken as the
+    /// nearest in it; [`Dispatcher::positions`](crate::Dispatcher::positions) judges those that the host knows.
     Positions(&'a Tensor),
-    /// The row with the number of the place where it is appended: the plain case of a cache that holds all tokens so far.
+    /// The row with the number of the place where it is appended: the plain case of a cache that holds all tokens so far. One past the
+    /// table is an error where the host knows the place ([`Start`]); else it is taken as the last.
     Appended,
 }
 
@@ -112,6 +115,8 @@ pub enum Start<'a> {
     At(usize),
     /// After as many as this says for each: I32, `[B]`. Below 0 is 0.
     Lengths(&'a Tensor),
+    /// Where the layer of a cache has made room: its `starts`, which the host mostly knows as well.
+    Layer(&'a KvLayer<'a>),
 }
 
 /// From a QKV projection to what attention reads: split, bias, norm of queries and keys, rotary embedding, and keys and values written
@@ -131,7 +136,7 @@ pub enum Start<'a> {
 ///
 /// # Errors
 /// Operands whose shapes do not follow from each other, a storage that one cannot have, numbers out of their range, neither queries nor keys
-/// nor values, or more than a binding of the device takes.
+/// nor values, a position past the table ([`Error::Position`]) where the host knows it, or more than a binding of the device takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Prologue<'a> {
     /// F32, f16 or bf16.
@@ -390,6 +395,9 @@ pub struct PrologueProblem {
 
 const OP: &str = "qkv_prologue";
 
+/// Of a token, the row with the number of its place.
+const APPENDED: u32 = 2;
+
 /// Places of operands in the list.
 const FROM: usize = 0;
 const Y: usize = 3;
@@ -518,7 +526,7 @@ impl Prologue<'_> {
             angles: match turn.angles {
                 Angles::Tokens => 0,
                 Angles::Positions(_) => 1,
-                Angles::Appended => 2,
+                Angles::Appended => APPENDED,
             },
             interleaved: turn.interleaved,
             before_norm: turn.before_norm && self.norm.is_some(),
@@ -536,8 +544,31 @@ impl Prologue<'_> {
             Some(Turn { angles: Angles::Positions(p), .. }) => Some(p),
             _ => None,
         };
-        let lengths = if let Start::Lengths(lengths) = self.start { Some(lengths) } else { None };
-        [positions, lengths, self.place.table(), self.cu]
+        [positions, self.lengths(), self.place.table(), self.cu]
+    }
+
+    /// Where tokens are appended, as the device knows it.
+    fn lengths(&self) -> Option<&Tensor> {
+        match self.start {
+            Start::At(_) => None,
+            Start::Lengths(lengths) => Some(lengths),
+            Start::Layer(layer) => Some(&layer.starts),
+        }
+    }
+
+    /// Of B sequences with L tokens each, or ragged with L together: where the last token is surely appended, as far as the host knows.
+    fn last(&self, batch: usize, each: usize) -> Option<usize> {
+        // Of the tokens that only the device counts there may be none.
+        if self.grids.is_some() || batch * each == 0 {
+            return None;
+        }
+        let alike = self.cu.is_none() || batch == 1;
+        match self.start {
+            // Of several sequences one has no less than their mean.
+            Start::At(start) => Some(start.saturating_add(if alike { each } else { each.div_ceil(batch) }) - 1),
+            Start::Layer(layer) if alike => Some(layer.furthest()?.saturating_add(each) - 1),
+            Start::Lengths(_) | Start::Layer(_) => None,
+        }
     }
 }
 
@@ -630,12 +661,17 @@ impl Op for Prologue<'_> {
                 return Err(shape_error!(OP, "cu has shape {}, which is of no sequence", cu.shape()));
             }
         }
-        if let Start::Lengths(lengths) = self.start {
+        if let Some(lengths) = self.lengths() {
             want_i32("lengths", lengths, Some(batch))?;
         }
         let rope_batch = if ragged { 1 } else { batch };
         // What has no pairs does not turn.
         let turn = self.turn_numbers(rope_batch, each, d)?.filter(|t| t.half > 0);
+        if let (Some(TurnNumbers { angles: APPENDED, period, .. }), Some(last)) = (turn, self.last(batch, each)) {
+            if last as u64 >= period {
+                return Err(past(OP, period as usize, last));
+            }
+        }
         let adds =
             [("q_add", self.q_add, heads * d), ("k_add", self.k_add, groups * d), ("v_add", self.v_add, groups * e)];
         for (name, add, n) in adds {
@@ -691,7 +727,7 @@ impl Op for Prologue<'_> {
             place,
             paged: self.place.table().is_some(),
             start: if let Start::At(start) = self.start { start as u64 } else { 0 },
-            has_lengths: matches!(self.start, Start::Lengths(_)),
+            has_lengths: self.lengths().is_some(),
             ragged,
             weights: Little::of(WEIGHTS, &self.weights()),
             places: Little::of(PLACES, &self.places()),

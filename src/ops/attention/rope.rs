@@ -21,8 +21,8 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// GPT-NeoX and Llama.
 ///
 /// # Errors
-/// `rotary_dim` odd, above D, or not twice the columns of the tables; tables or positions of another shape; a storage that an operand
-/// cannot have.
+/// `rotary_dim` odd, above D, or not twice the columns of the tables; tables without a row for each token; tables or positions of another
+/// shape; a storage that an operand cannot have.
 #[derive(Clone, Copy, Debug)]
 pub struct Rope<'a> {
     /// F32, f16 or bf16, `[B, H, L, D]`, or as `order` says.
@@ -32,7 +32,8 @@ pub struct Rope<'a> {
     pub cos: &'a Tensor,
     /// Sines, shape of `cos`.
     pub sin: &'a Tensor,
-    /// The row of the tables that each token has: I32, `[B, L]`. One below 0 is taken as 0, one past the last as the last.
+    /// The row of the tables that each token has: I32, `[B, L]`. The device knows them alone: one below 0 is taken as 0, one past the
+    /// last as the last. Positions that the host knows are judged where they are uploaded, by [`Dispatcher::positions`](crate::Dispatcher::positions).
     pub positions: Option<&'a Tensor>,
     /// Receives x with its pairs turned. Shape of x; F32, f16 or bf16.
     pub y: &'a Tensor,
@@ -111,6 +112,11 @@ pub struct RopeProblem {
 
 const OP: &str = "rope";
 
+/// There is a position past the table.
+pub(crate) fn past(op: &'static str, rows: usize, position: usize) -> Error {
+    Error::Position { op, rows: rows as u64, position: position as u64 }
+}
+
 /// Checks tables for B elements of L tokens: the pairs that turn, and the rows of the tables.
 pub(super) fn tables(
     op: &'static str,
@@ -143,6 +149,7 @@ pub(super) fn tables(
     match rows {
         [l] if *l == tokens => Ok((*half, tokens)),
         [b, l] if [*b, *l] == [batch, tokens] => Ok((*half, batch * tokens)),
+        [l] | [_, l] if *l < tokens => Err(past(op, *l, tokens - 1)),
         _ => Err(shape_error!(op, "cos has shape {shape}, which is not a row for each of {batch} · {tokens} tokens")),
     }
 }

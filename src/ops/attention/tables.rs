@@ -6,8 +6,10 @@
 
 use std::f64::consts::TAU;
 
+use super::rope::past;
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result, shape_error};
+use crate::shape::IntoShape;
 use crate::tensor::{Elem, Tensor};
 
 /// How frequencies are changed for contexts longer than those that a model was trained on.
@@ -277,6 +279,25 @@ impl Dispatcher {
         let rows = table.rows((0..positions).map(|p| p as f64))?;
         let shape = [positions, table.rotary_dim / 2];
         Ok((self.upload(&rows.cos, shape, elem)?, self.upload(&rows.sin, shape, elem)?))
+    }
+
+    /// Positions that the host knows, I32 on the device, for tables of so many rows. On the device one outside them is silently
+    /// taken as the nearest, for a kernel has nobody to tell; here it is an error.
+    ///
+    /// # Errors
+    /// A position below 0, or past the tables: of those the last. As [`Dispatcher::upload_bytes`].
+    pub fn positions(&self, positions: &[i64], shape: impl IntoShape, rows: usize) -> Result<Tensor> {
+        if let Some(below) = positions.iter().find(|p| **p < 0) {
+            let (value, rule) = (below.to_string(), "it must not be below 0");
+            return Err(Error::Value { op: "positions", name: "position", value, rule });
+        }
+        // What a word of the device holds ends there too.
+        let rows = rows.min(1 << 31);
+        if let Some(last) = positions.iter().max().filter(|p| **p >= rows as i64) {
+            return Err(past("positions", rows, *last as usize));
+        }
+        let bytes: Vec<u8> = positions.iter().flat_map(|p| (*p as i32).to_le_bytes()).collect();
+        self.upload_bytes(&bytes, shape, Elem::I32)
     }
 }
 
