@@ -34,9 +34,9 @@
 use crate::dispatch::{Encoder, Recorder};
 use crate::error::{Result, shape_error};
 use crate::kv_cache::KvLayer;
-use crate::ops::Op;
 use crate::ops::attention::prologue::{Angles, NormAxis, NormKind, Turn};
 use crate::ops::linear::Activation;
+use crate::ops::{Op, Operand, Planned};
 use crate::tensor::Tensor;
 use crate::weight::Weight;
 
@@ -239,22 +239,29 @@ pub struct DecoderLayer<'a> {
     pub weights: LayerWeights<'a>,
 }
 
-/// What is done with each op of a layer.
+/// What is done with each op of a layer. It is asked through a pointer: the layer is compiled once, for those who judge it and those who
+/// record it.
 trait Run {
-    fn op(&mut self, op: impl Op) -> Result<()>;
+    fn any(&mut self, problem: &dyn Planned, operands: &[Operand<'_>]) -> Result<()>;
+}
+
+impl dyn Run + '_ {
+    fn op(&mut self, op: impl Op) -> Result<()> {
+        self.any(&op.problem()?, &op.operands())
+    }
 }
 
 struct Judge<'a, E: Encoder>(&'a Recorder<E>);
 
 impl<E: Encoder> Run for Judge<'_, E> {
-    fn op(&mut self, op: impl Op) -> Result<()> {
-        self.0.judge(op)
+    fn any(&mut self, problem: &dyn Planned, operands: &[Operand<'_>]) -> Result<()> {
+        self.0.judge(problem, operands)
     }
 }
 
 impl<E: Encoder> Run for Recorder<E> {
-    fn op(&mut self, op: impl Op) -> Result<()> {
-        self.run(op)
+    fn any(&mut self, problem: &dyn Planned, operands: &[Operand<'_>]) -> Result<()> {
+        self.run_any(problem, operands)
     }
 }
 
@@ -310,7 +317,7 @@ impl DecoderLayer<'_> {
         scratch: &LayerScratch,
         tokens: &Tokens<'_>,
         cache: Option<&KvLayer<'_>>,
-        run: &mut impl Run,
+        run: &mut dyn Run,
     ) -> Result<()> {
         let [batch, each] = self.tokens_of(tokens)?;
         let Tokens { x, y, turn, longest } = *tokens;

@@ -38,22 +38,22 @@ impl LayerScratch {
         }
         let [projected, k, queries, width, hidden] = sizes(layer);
         let kv = layer.flavour.groups * layer.flavour.head_dim;
-        let rows = |width: usize, elem| {
-            let elements = tokens.checked_mul(width).ok_or_else(|| shape_error!(OP, "{tokens} tokens by {width}"))?;
-            gpu.zeros([elements], elem)
-        };
-        Ok(Self {
-            stream,
-            normed: rows(width, inner)?,
-            projected: rows(projected, inner)?,
-            k: rows(k, inner)?,
-            v: rows(k, inner)?,
-            queries: rows(queries, inner)?,
-            keys: rows(kv, inner)?,
-            values: rows(kv, inner)?,
-            h: rows(width, stream)?,
-            gated: rows(hidden, inner)?,
-        })
+        let [normed, projected, k, v, queries, keys, values, gated, h] = rows(
+            gpu,
+            tokens,
+            [
+                (width, inner),
+                (projected, inner),
+                (k, inner),
+                (k, inner),
+                (queries, inner),
+                (kv, inner),
+                (kv, inner),
+                (hidden, inner),
+                (width, stream),
+            ],
+        )?;
+        Ok(Self { stream, normed, projected, k, v, queries, keys, values, h, gated })
     }
 
     /// There is room for so many tokens of a layer whose residual stream is stored so.
@@ -77,6 +77,16 @@ impl LayerScratch {
         let of = |tensor: &Tensor| KvRows::of(&tensor.view(0, shape)?);
         Ok([of(&self.keys)?, of(&self.values)?])
     }
+}
+
+/// Tensors of so many rows, each with its width and its storage.
+pub(super) fn rows<const N: usize>(gpu: &Dispatcher, rows: usize, of: [(usize, Elem); N]) -> Result<[Tensor; N]> {
+    let tensor = |(width, elem): (usize, Elem)| {
+        let elements = rows.checked_mul(width).ok_or_else(|| shape_error!(OP, "{rows} rows by {width}"))?;
+        gpu.zeros([elements], elem)
+    };
+    let made = of.iter().copied().map(tensor).collect::<Result<Vec<_>>>()?;
+    Ok(std::array::from_fn(|i| made[i].clone()))
 }
 
 /// Numbers of a token: projections, keys of those that are apart, queries, residual stream, feed-forward layer.

@@ -1,5 +1,6 @@
 //! Layers that some tokens skip.
 
+use super::scratch::rows;
 use super::{DecoderLayer, Judge, LayerScratch, OP, Run, Through, Tokens};
 use crate::dispatch::{Dispatcher, Encoder, Recorder};
 use crate::error::{Result, shape_error};
@@ -105,22 +106,23 @@ impl SkippingScratch {
         [samples, tokens, kept]: [usize; 3],
         stream: Elem,
     ) -> Result<Self> {
-        let all = |of: usize, elem| {
-            let elements = samples.checked_mul(of).ok_or_else(|| shape_error!(OP, "{samples} samples by {of}"))?;
-            gpu.zeros([elements], elem)
-        };
         let numbers = kept.checked_mul(layer.width()).ok_or_else(|| shape_error!(OP, "{kept} tokens of that width"))?;
-        Ok(Self {
-            score: all(tokens, Elem::F32)?,
-            gate: all(tokens, Elem::F32)?,
-            place: all(tokens, Elem::U32)?,
-            count: all(1, Elem::I32)?,
-            index: all(kept, Elem::U32)?,
-            positions: all(kept, Elem::I32)?,
-            grids: gpu.zeros([GRIDS, 3], Elem::U32)?,
-            kept: all(numbers, stream)?,
-            added: all(numbers, Elem::F32)?,
-        })
+        let grids = gpu.zeros([GRIDS, 3], Elem::U32)?;
+        let [score, gate, place, count, index, positions, kept, added] = rows(
+            gpu,
+            samples,
+            [
+                (tokens, Elem::F32),
+                (tokens, Elem::F32),
+                (tokens, Elem::U32),
+                (1, Elem::I32),
+                (kept, Elem::U32),
+                (kept, Elem::I32),
+                (numbers, stream),
+                (numbers, Elem::F32),
+            ],
+        )?;
+        Ok(Self { score, gate, place, count, index, positions, grids, kept, added })
     }
 }
 
@@ -202,7 +204,7 @@ impl DecoderLayer<'_> {
     }
 
     /// Scores, and which tokens are kept.
-    fn select(&self, skipping: &Skipping<'_>, tokens: &Tokens<'_>, sizes: Sizes, run: &mut impl Run) -> Result<()> {
+    fn select(&self, skipping: &Skipping<'_>, tokens: &Tokens<'_>, sizes: Sizes, run: &mut dyn Run) -> Result<()> {
         let Sizes { batch, tokens: each, kept: Known { places, .. } } = sizes;
         let Skipping { router, target, valid, candidates, keep, scratch: s } = *skipping;
         let [score, gate, place] = s.of_tokens(batch, each)?;
@@ -239,7 +241,7 @@ impl DecoderLayer<'_> {
         skipping: &Skipping<'_>,
         sizes: Sizes,
         cache: Option<&KvLayer<'_>>,
-        run: &mut impl Run,
+        run: &mut dyn Run,
     ) -> Result<()> {
         let Sizes { batch, tokens: each, kept: Known { places, exactly, alike } } = sizes;
         let (s, router) = (skipping.scratch, &skipping.router);

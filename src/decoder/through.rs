@@ -55,7 +55,7 @@ impl Through<'_> {
         (matrix, end): (Matrix<'_>, Option<&Tensor>),
         (residual, free): (Option<&Tensor>, &Tensor),
         y: &Tensor,
-        run: &mut impl Run,
+        run: &mut dyn Run,
     ) -> Result<()> {
         let Some(end) = end else {
             return run.op(Linear { residual, ..self.linear(x, matrix, y) });
@@ -65,7 +65,7 @@ impl Through<'_> {
     }
 
     /// From what enters, which as the residual may be compacted, to the residual stream after attention, which is in the scratch.
-    pub fn attend(&self, residual: &Tensor, run: &mut impl Run) -> Result<Tensor> {
+    pub fn attend(&self, residual: &Tensor, run: &mut dyn Run) -> Result<Tensor> {
         let Self { layer, scratch: s, batch, each, cache, .. } = *self;
         let Flavour { heads, groups, head_dim, qk_norm, scale, softcap, window, eps, norm_offset, .. } = layer.flavour;
         let w = &layer.weights;
@@ -141,7 +141,7 @@ impl Through<'_> {
     }
 
     /// From the residual stream after attention to what leaves; without a residual to what would be added to it.
-    pub fn feed_forward(&self, h: &Tensor, residual: Option<&Tensor>, y: &Tensor, run: &mut impl Run) -> Result<()> {
+    pub fn feed_forward(&self, h: &Tensor, residual: Option<&Tensor>, y: &Tensor, run: &mut dyn Run) -> Result<()> {
         let Self { layer, scratch: s, .. } = *self;
         let w = &layer.weights;
         let (normed, gated) = (self.rows(&s.normed, layer.width())?, self.rows(&s.gated, layer.hidden())?);

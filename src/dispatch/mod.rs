@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
-use crate::ops::{Operand, Problem};
+use crate::ops::{Operand, Planned, first};
 use crate::plan::{Indirect, Plan, Source, Step};
 use crate::shape::IntoShape;
 use crate::tensor::{Elem, Tensor};
@@ -72,8 +72,8 @@ struct Shared {
 
 struct State {
     pipelines: Pipelines,
-    /// By type of problem, a [`Kept`].
-    plans: HashMap<TypeId, Box<dyn Any + Send>>,
+    /// By type of problem, those of each.
+    plans: HashMap<TypeId, HashMap<Box<dyn Planned>, ReadyPlans>>,
     bind_groups: HashMap<Box<[u64]>, wgpu::BindGroup>,
     key: Vec<u64>,
     arena: Vec<Arc<Allocation>>,
@@ -84,8 +84,6 @@ pub(crate) struct Ready {
     pub plan: Plan,
     pub pipelines: Vec<Arc<Pipeline>>,
 }
-
-type Kept<P> = HashMap<P, ReadyPlans>;
 
 /// What has been made ready of a problem.
 #[derive(Default)]
@@ -476,27 +474,26 @@ impl Dispatcher {
     }
 
     /// The best plan of a problem, or the one of this name, with its pipelines; kept.
-    pub(crate) fn ready<P: Problem>(&self, problem: &P, name: Option<&str>) -> Result<Arc<Ready>> {
+    pub(crate) fn ready(&self, problem: &dyn Planned, name: Option<&str>) -> Result<Arc<Ready>> {
+        let of_type = (problem as &dyn Any).type_id();
         {
             let state = lock(&self.shared.state);
-            let kept = state.plans.get(&TypeId::of::<P>()).and_then(|k| k.downcast_ref::<Kept<P>>());
+            let kept = state.plans.get(&of_type);
             if let Some(found) = kept.and_then(|k| k.get(problem)).and_then(|k| k.get(name)) {
                 return Ok(found.clone());
             }
         }
-        let plan = match name.or_else(|| self.shared.forced.get(problem.op()).map(String::as_str)) {
+        let plan = match name.or_else(|| self.shared.forced.get(problem.name()).map(String::as_str)) {
             Some(name) => named(problem, self.caps(), name)?,
-            None => problem.plan(self.caps())?,
+            None => first(problem.name(), problem.all_plans(self.caps())?)?,
         };
         let ready = Arc::new(Ready { pipelines: self.pipelines(&plan)?, plan });
         let mut state = lock(&self.shared.state);
-        let kept = state.plans.entry(TypeId::of::<P>()).or_insert_with(|| Box::new(Kept::<P>::new()));
-        if let Some(kept) = kept.downcast_mut::<Kept<P>>() {
-            if kept.len() >= PLANS_KEPT {
-                kept.clear();
-            }
-            kept.entry(problem.clone()).or_default().put(name, ready.clone());
+        let kept = state.plans.entry(of_type).or_default();
+        if kept.len() >= PLANS_KEPT {
+            kept.clear();
         }
+        kept.entry(problem.copy()).or_default().put(name, ready.clone());
         Ok(ready)
     }
 
@@ -609,11 +606,11 @@ fn grid_of(
     Ok((buffer.clone(), offset_bytes))
 }
 
-fn named<P: Problem>(problem: &P, caps: &Caps, name: &str) -> Result<Plan> {
-    let plans = problem.plans(caps)?;
+fn named(problem: &dyn Planned, caps: &Caps, name: &str) -> Result<Plan> {
+    let plans = problem.all_plans(caps)?;
     let known = || plans.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
     let found = plans.iter().position(|p| p.name == name).ok_or_else(|| Error::NoPlan {
-        op: problem.op(),
+        op: problem.name(),
         name: name.to_owned(),
         known: known(),
     })?;

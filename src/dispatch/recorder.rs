@@ -7,7 +7,7 @@ use crate::dispatch::recording::{Dispatch, Recording};
 use crate::dispatch::uniforms::{Chunk, Loan};
 use crate::dispatch::{Dispatcher, Ready, grid_of};
 use crate::error::{Error, Result};
-use crate::ops::{Op, Operand, Problem};
+use crate::ops::{Op, Operand, Planned, Problem};
 use crate::plan::{Access, Source};
 
 /// A command encoder, one's own or a caller's.
@@ -72,8 +72,7 @@ impl<E: Encoder> Recorder<E> {
     /// Operands that do not fit (see the op), an output that shares its buffer with another operand, a limit of
     /// the device, a shader that the device rejects, no memory for scratch, or a lost device.
     pub fn run(&mut self, op: impl Op) -> Result<()> {
-        let ready = self.gpu.ready(&op.problem()?, None)?;
-        self.record(&ready, &op.operands())
+        self.run_any(&op.problem()?, &op.operands())
     }
 
     /// Records an op by the plan of this name: for tests and benchmarks, and for the curious.
@@ -86,9 +85,14 @@ impl<E: Encoder> Recorder<E> {
     }
 
     /// Whether [`Recorder::run`] would take an op; nothing is recorded.
-    pub(crate) fn judge(&self, op: impl Op) -> Result<()> {
-        let ready = self.gpu.ready(&op.problem()?, None)?;
-        check_buffers(&self.gpu, &ready, &op.operands())
+    pub(crate) fn judge(&self, problem: &dyn Planned, operands: &[Operand<'_>]) -> Result<()> {
+        check_buffers(&self.gpu, &*self.gpu.ready(problem, None)?, operands)
+    }
+
+    /// [`Recorder::run`] of any op.
+    pub(crate) fn run_any(&mut self, problem: &dyn Planned, operands: &[Operand<'_>]) -> Result<()> {
+        let ready = self.gpu.ready(problem, None)?;
+        self.record(&ready, operands)
     }
 
     fn record(&mut self, ready: &Ready, operands: &[Operand<'_>]) -> Result<()> {

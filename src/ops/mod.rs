@@ -1,7 +1,8 @@
 //! The ops: what can be computed. One file an op: its public struct, its params, its problem, its plans, in that order.
 
+use std::any::Any;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 use crate::caps::Caps;
 use crate::error::Result;
@@ -67,10 +68,70 @@ pub trait Problem: Clone + Debug + Eq + Hash + Send + Sync + 'static {
     /// # Errors
     /// As [`Problem::plans`].
     fn plan(&self, caps: &Caps) -> Result<Plan> {
-        let mut plans = self.plans(caps)?;
-        if plans.is_empty() {
-            return Err(crate::Error::NoPlan { op: self.op(), name: String::new(), known: "none".into() });
-        }
-        Ok(plans.swap_remove(0))
+        first(self.op(), self.plans(caps)?)
+    }
+}
+
+/// The best of the plans of an op.
+pub(crate) fn first(op: &'static str, mut plans: Vec<Plan>) -> Result<Plan> {
+    if plans.is_empty() {
+        return Err(crate::Error::NoPlan { op, name: String::new(), known: "none".into() });
+    }
+    Ok(plans.swap_remove(0))
+}
+
+/// A problem, whichever it is. What the dispatcher does with problems is compiled once for all of them, and not for each: it would be much of a
+/// wasm that has many ops.
+pub(crate) trait Planned: Any + Send + Sync {
+    /// [`Problem::op`].
+    fn name(&self) -> &'static str;
+
+    /// [`Problem::plans`].
+    fn all_plans(&self, caps: &Caps) -> Result<Vec<Plan>>;
+
+    /// It is the same problem.
+    fn same(&self, other: &dyn Planned) -> bool;
+
+    /// Hashes its numbers.
+    fn feed(&self, state: &mut dyn Hasher);
+
+    /// A copy, to be kept.
+    fn copy(&self) -> Box<dyn Planned>;
+}
+
+impl<P: Problem> Planned for P {
+    fn name(&self) -> &'static str {
+        self.op()
+    }
+
+    fn all_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        self.plans(caps)
+    }
+
+    fn same(&self, other: &dyn Planned) -> bool {
+        let other: &dyn Any = other;
+        other.downcast_ref::<P>() == Some(self)
+    }
+
+    fn feed(&self, mut state: &mut dyn Hasher) {
+        self.hash(&mut state);
+    }
+
+    fn copy(&self) -> Box<dyn Planned> {
+        Box::new(self.clone())
+    }
+}
+
+impl PartialEq for dyn Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other)
+    }
+}
+
+impl Eq for dyn Planned {}
+
+impl Hash for dyn Planned {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.feed(state);
     }
 }

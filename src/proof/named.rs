@@ -2,24 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Debug, Formatter};
+use std::hash::{Hash, Hasher};
 
 use super::{Attrs, cases};
 use crate::adapters::AdapterSet;
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
-use crate::ops::adapter::AdapterMergeProblem;
-use crate::ops::attention::AttentionProblem;
-use crate::ops::attention::prologue::PrologueProblem;
-use crate::ops::attention::rope::RopeProblem;
-use crate::ops::depth::{CombineProblem, RouteProblem, SelectProblem, TakeProblem};
-use crate::ops::linear::{DequantizeProblem, EncodeProblem, LinearProblem};
-use crate::ops::norm::{HypersphereProblem, NormProblem};
-use crate::ops::prepare::{
-    FactorsProblem, MatrixStatsProblem, MatrixVectorProblem, PickProblem, PruneProblem, RescaleProblem,
-};
-use crate::ops::quantize::QuantizeProblem;
-use crate::ops::weight_merge::WeightMergeProblem;
-use crate::ops::{Op, Operand, Problem};
+use crate::ops::{Op, Operand, Planned, Problem};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 use crate::weight::Weight;
@@ -147,12 +137,9 @@ pub trait AnyOp {
     fn any_operands(&self) -> Vec<Operand<'_>>;
 }
 
-impl<O: Op> AnyOp for O
-where
-    AnyProblem: From<O::Problem>,
-{
+impl<O: Op> AnyOp for O {
     fn any_problem(&self) -> Result<AnyProblem> {
-        self.problem().map(AnyProblem::from)
+        Ok(AnyProblem(Box::new(self.problem()?)))
     }
 
     fn any_operands(&self) -> Vec<Operand<'_>> {
@@ -172,60 +159,41 @@ impl Op for dyn AnyOp + '_ {
     }
 }
 
-/// The problems of the ops of the table, where the table has them: others are not planned, and what plans them is not linked.
-macro_rules! problems {
-    ($($name:ident($problem:ty) if $there:expr),*) => {
-        /// The problem of an op of the table.
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
-        pub enum AnyProblem {
-            $(
-                #[doc = concat!("[`", stringify!($problem), "`]")]
-                $name($problem),
-            )*
-        }
+/// The problem of an op of the table, whichever it is. What plans an op is linked where the table has the op.
+pub struct AnyProblem(Box<dyn Planned>);
 
-        $(impl From<$problem> for AnyProblem {
-            fn from(problem: $problem) -> Self {
-                Self::$name(problem)
-            }
-        })*
-
-        impl Problem for AnyProblem {
-            fn op(&self) -> &'static str {
-                match self { $(Self::$name(problem) => problem.op(),)* }
-            }
-
-            fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-                match self {
-                    $(Self::$name(problem) if $there => problem.plans(caps),)*
-                    _ => Err(unknown(self.op())),
-                }
-            }
-        }
-    };
+impl Clone for AnyProblem {
+    fn clone(&self) -> Self {
+        Self(self.0.copy())
+    }
 }
 
-problems! {
-    Norm(NormProblem) if true,
-    Hypersphere(HypersphereProblem) if true,
-    Quantize(QuantizeProblem) if true,
-    Linear(LinearProblem) if !cases::ONLY_PAGE,
-    Dequantize(DequantizeProblem) if !cases::ONLY_PAGE,
-    Encode(EncodeProblem) if !cases::ONLY_PAGE,
-    Prologue(PrologueProblem) if !cases::ONLY_PAGE,
-    Rope(RopeProblem) if !cases::ONLY_PAGE,
-    Attention(AttentionProblem) if !cases::ONLY_PAGE,
-    Route(RouteProblem) if !cases::ONLY_PAGE,
-    Select(SelectProblem) if !cases::ONLY_PAGE,
-    Combine(CombineProblem) if !cases::ONLY_PAGE,
-    Take(TakeProblem) if !cases::ONLY_PAGE,
-    AdapterMerge(AdapterMergeProblem) if !cases::ONLY_PAGE,
-    MatrixStats(MatrixStatsProblem) if !cases::ONLY_PAGE,
-    MatrixVector(MatrixVectorProblem) if !cases::ONLY_PAGE,
-    Factors(FactorsProblem) if !cases::ONLY_PAGE,
-    Rescale(RescaleProblem) if !cases::ONLY_PAGE,
-    Prune(PruneProblem) if !cases::ONLY_PAGE,
-    Pick(PickProblem) if !cases::ONLY_PAGE,
-    WeightMerge(WeightMergeProblem) if !cases::ONLY_PAGE
+impl Debug for AnyProblem {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyProblem({})", self.0.name())
+    }
+}
+
+impl PartialEq for AnyProblem {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.same(&*other.0)
+    }
+}
+
+impl Eq for AnyProblem {}
+
+impl Hash for AnyProblem {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.feed(state);
+    }
+}
+
+impl Problem for AnyProblem {
+    fn op(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        self.0.all_plans(caps)
+    }
 }

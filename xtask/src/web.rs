@@ -21,10 +21,10 @@ struct Wasm {
 }
 
 /// What everyone who opens the page loads.
-const FIRST: Wasm = Wasm { name: "gristmill", features: "", max_bytes: 600_000, max_gzipped_bytes: 210_000 };
+const FIRST: Wasm = Wasm { name: "gristmill", features: "", max_bytes: 580_000, max_gzipped_bytes: 200_000 };
 
 /// What the page loads when somebody asks for cases with weights, or for the section on them: everything.
-const WHOLE: Wasm = Wasm { name: "whole", features: "whole", max_bytes: 1_300_000, max_gzipped_bytes: 520_000 };
+const WHOLE: Wasm = Wasm { name: "whole", features: "whole", max_bytes: 1_320_000, max_gzipped_bytes: 530_000 };
 
 /// Sets up, builds, and serves until it is stopped.
 pub fn run(workspace: &Workspace, build_only: bool, port: u16) -> Result<(), String> {
@@ -238,7 +238,7 @@ mod tests {
         write("gristmill_bg.wasm", 600_001);
         let reason = check_size(&dir, &FIRST).expect_err("it is too large");
         assert!(
-            reason.contains("gristmill.wasm: 600.0 kB (at most 600)") && reason.contains("(at most 210)"),
+            reason.contains("gristmill.wasm: 600.0 kB (at most 580)") && reason.contains("(at most 200)"),
             "{reason}"
         );
         std::fs::remove_dir_all(&dir).expect("it was there");
