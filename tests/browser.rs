@@ -547,7 +547,15 @@ fn skips(browser: &Browser, _: &Set) -> Result<()> {
          press('Time this layer', $('#skipping'));
          await until('the times are there', 120, () => $('#skipping .ratio b') || $('#skipping .trouble'));
          must($('#skipping .trouble')?.textContent, !$('#skipping .trouble'));
-         must(`the lanes are ${$('#skipping .lanes').textContent}`, parseFloat($('#skipping .ratio b').textContent) > 0 && $$('#skipping .lane').length === 2 && $('#skipping .lanes').textContent.includes('mod_combine'));
+         const lane = (kind) => ({ says: $(`#skipping .share.${kind} p .quiet`).textContent, part: parseFloat($(`#skipping .share.${kind} .num`).textContent) });
+         const times = () => /^([\\d.,]+)\\s(ns|µs|ms|s) of ([\\d.,]+)\\s(ns|µs|ms|s)$/.exec(lane('time').says), timed = times();
+         must(`the time is ${lane('time').says}`, parseFloat($('#skipping .ratio b').textContent) > 0 && lane('time').part > 0 && parseFloat(timed[1]) > 0 && parseFloat(timed[3]) > 0);
+         must(`operations are ${lane('flops').part} %, the cache ${lane('cache').part} %`, lane('flops').part === 53 && lane('cache').part === 54);
+         must(`the layer that keeps all is not the dense one: ${$('#skipping .same').textContent}`, /all 13,312 numbers are those of the dense layer, bit for bit/.test($('#skipping .same').textContent));
+         must('the time is not drawn', $$('#skipping circle.took').length > 1);
+         // The time follows the slider.
+         await settle('a fifth of the patches', () => slide('beta', 0.2) ?? slide('floor', 0.2));
+         must(`then it says ${lane('time').says}`, lane('flops').part < 30 && lane('cache').part < 30 && parseFloat(times()[1]) > 0 && lane('time').says !== timed[0] && times()[3] === timed[3]);
          press('Close', $('#dock'));",
     )
     .map(drop)
@@ -737,6 +745,7 @@ fn photographed(browser: &Browser, _: &Set) -> Result<()> {
             "#skipping",
             "#skipping .film",
             "#skipping .maps",
+            "#skipping .costs",
             "#adapters",
             "#adapters .kinds",
         ],

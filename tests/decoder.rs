@@ -10,6 +10,7 @@ use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
 use gristmill::ops::attention::prologue::{Angles, Turn};
 use gristmill::ops::attention::tables::RopeTable;
 use gristmill::ops::depth::{Choose, Gate, GateOf, GateOn};
+use gristmill::proof::measure::{Effort, LayerSizes, SkippedLayer};
 use gristmill::reference::{self, Array};
 use gristmill::{Dispatcher, Elem, Encoder, Error, KvFormat, Recorder, Result, Tensor, Weight};
 use pollster::block_on;
@@ -723,5 +724,20 @@ fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> 
     let told = gpu.positions(&[3, -1], [2], 4096).unwrap_err().to_string();
     assert_eq!(told, "positions: position = -1, but it must not be below 0");
     assert_eq!(block_on(gpu.positions(&[7, 0], [1, 2], rows)?.read())?, [7.0, 0.0]);
+    Ok(())
+}
+
+#[test]
+fn a_layer_that_is_timed_gives_what_the_dense_one_gives_where_it_keeps_all() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let [width, _, _, _, hidden] = SIZES;
+    let sizes = LayerSizes { model: "a small one", flavour: Flavour::qwen3(4, 2, 16), width, hidden, layers: 1 };
+    let layer = SkippedLayer::new(&gpu, &sizes, Format::Dense, [12, 9], Elem::F32)?;
+    assert_eq!(block_on(layer.differences(Choose::Ratio(1.0)))?, [0, 12 * width]);
+    assert!(block_on(layer.differences(Choose::Ratio(0.5)))?[0] > width);
+    for kept in [None, Some(Choose::Ratio(0.5))] {
+        let [median, low, high] = block_on(layer.time(kept, &Effort::page()))?;
+        assert!(0.0 < low && low <= median && median <= high, "{low} {median} {high}");
+    }
     Ok(())
 }

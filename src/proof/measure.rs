@@ -29,7 +29,9 @@ mod swapping;
 use clock::{Record, Stopwatch};
 pub use fusion::{FUSION_TOKENS, Fusion, fusion, prologue_fusion};
 pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof, steadiness};
-pub use skipping::{LayerSizes, SELECTION_TOKENS, SKIPPING_KEPT, SKIPPING_TOKENS, Saving, layer_sizes, skipping};
+pub use skipping::{
+    LayerSizes, SELECTION_TOKENS, SKIPPING_KEPT, SKIPPING_TOKENS, Saving, SkippedLayer, layer_sizes, skipping,
+};
 pub use swapping::{SWAPPED_RANK, Swap, Swaps, swapping};
 
 /// How GPU time is told.
@@ -113,10 +115,7 @@ impl Trial {
     /// # Errors
     /// No memory, or a lost device.
     pub fn new(gpu: &Dispatcher, case: &Case, storage: Elem, effort: Option<&Effort>) -> Result<Self> {
-        Self::over(gpu, case, storage, Prepared::new(gpu, case, storage)?, effort)
-    }
-
-    fn over(gpu: &Dispatcher, case: &Case, storage: Elem, prepared: Prepared, effort: Option<&Effort>) -> Result<Self> {
+        let prepared = Prepared::new(gpu, case, storage)?;
         let copies = effort.map_or(Ok(Vec::new()), |e| prepared.copies(e.rotate_bytes))?;
         Ok(Self { gpu: gpu.clone(), case: case.clone(), storage, prepared, copies })
     }
@@ -180,15 +179,6 @@ impl Trial {
         let host_us = sets[0].with(Host { gpu: &self.gpu, plan })?;
         Ok(Timing { us, host_us, rotated_bytes: self.prepared.bytes() * sets.len() as u64 })
     }
-}
-
-/// Times a case in a storage by a plan, without checking it.
-///
-/// # Errors
-/// What the dispatcher says.
-pub async fn time(gpu: &Dispatcher, case: &Case, storage: Elem, plan: &str, effort: &Effort) -> Result<Timing> {
-    let prepared = Prepared::timed(gpu, case, storage, &case.inputs(storage))?;
-    Trial::over(gpu, case, storage, prepared, Some(effort))?.time(plan, effort).await
 }
 
 /// Checks a case by a plan against the reference, then times it where a roof is given: [`Trial::row`] of a case that is run

@@ -79,7 +79,7 @@ impl Prepared {
     /// As [`Prepared::new`], or an input without values.
     pub fn of(gpu: &Dispatcher, case: &Case, storage: Elem, hosts: &Values) -> Result<Self> {
         let expected = case.expected(hosts, storage)?;
-        let mut prepared = Self::timed(gpu, case, storage, hosts)?;
+        let mut prepared = Self::without_answer(gpu, case, storage, hosts)?;
         for weight in case.linked_weights().iter().filter(|w| expected.iter().any(|e| e.role == w.role)) {
             prepared.before.push((weight.role, case.packed(weight, hosts)?));
         }
@@ -87,11 +87,8 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// As [`Prepared::new`] with inputs that are already made, and no answer: for timing.
-    ///
-    /// # Errors
-    /// As [`Prepared::new`].
-    pub fn timed(gpu: &Dispatcher, case: &Case, storage: Elem, hosts: &Values) -> Result<Self> {
+    /// As [`Prepared::of`], without an answer.
+    fn without_answer(gpu: &Dispatcher, case: &Case, storage: Elem, hosts: &Values) -> Result<Self> {
         let (mut tensors, mut whole) = (BTreeMap::new(), BTreeMap::new());
         let mut weights = BTreeMap::new();
         for weight in case.linked_weights() {

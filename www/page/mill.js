@@ -1,6 +1,7 @@
 // What the page knows, and the only code that asks the wasm module for anything.
 // Sections read `state`, listen with `on`, and never call each other.
 import { guard, words } from "./dom.js";
+import { percent } from "./show.js";
 
 export const state = {
   mill: null,        // the wasm module: the first, until the second takes over
@@ -237,22 +238,27 @@ export async function openFilm() {
 export const routePatches = (pixels, alpha) => alone(() => state.mill.routed(pixels, alpha));
 export const keepPatches = (schedule) => alone(() => state.mill.kept(schedule));
 
-/** Times parts of a layer, each `{ name, rows, ratio }`; gives the same with `us` and `plan`, or `error`. */
-export async function timeParts(parts) {
-  const got = [];
-  await long("run", parts, async (part, r) => {
-    r.label = `${part.name} over ${part.rows} tokens`;
-    tell("running");
-    let timed;
-    // A part may take so little that a busy processor hides it: then it is tried again.
-    for (let tries = 0; tries < 3 && !timed?.us; tries += 1) {
-      timed = await alone(() => state.mill.time_part(part.name, part.rows, part.ratio)).catch((e) => ({ error: words(e) }));
-    }
-    if (timed.error) r.failed += 1;
-    got.push({ ...part, ...timed });
-  });
-  return got;
-}
+/**
+ * Times the decoder layer of that section: of a ratio `{ us }`, of none what it takes with all tokens; see `dense_layer` in www/src/whole.rs. What goes
+ * wrong is `{ error }`.
+ */
+export const timeLayer = (ratio) => alone(async () => {
+  let error;
+  // It may take so little that a busy processor hides it: then it is tried again.
+  for (let tries = 0; tries < 3; tries += 1) {
+    try { return ratio === null ? await state.mill.dense_layer() : { us: await state.mill.time_layer(ratio) }; } catch (e) { error = e; }
+  }
+  return { error: words(error) };
+});
+
+/** The same of many ratios, which can be stopped; `took` is told each. */
+export const timeLayers = (ratios, took) => long("run", ratios, async (ratio, r) => {
+  r.label = ratio === null ? "a decoder layer with all tokens" : `a decoder layer with ${percent(ratio)} of the patches`;
+  tell("running");
+  const timed = await timeLayer(ratio);
+  if (timed.error) r.failed += 1;
+  took(ratio, timed);
+});
 
 /** Sizes and formats of the section on adapters; see `adapters` in www/src/whole.rs. */
 export async function openAdapters() {

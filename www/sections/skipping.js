@@ -5,7 +5,7 @@ import { landscape } from "../page/landscape.js";
 import { later } from "../page/later.js";
 import { either, onScheme, ramp } from "../page/paint.js";
 import { bytes, percent, plural, rate, sig, time, whole } from "../page/show.js";
-import { keepPatches, onBusy, openFilm, routePatches, state, timeParts } from "../page/mill.js";
+import { keepPatches, onBusy, openFilm, routePatches, state, timeLayer, timeLayers } from "../page/mill.js";
 
 const { max, min, round, floor } = Math;
 
@@ -45,7 +45,8 @@ class Film {
     this.hint = h("p.hint");
     this.chart = h("div");
     this.lanes = h("div.lanes");
-    this.timer = h("button", { onclick: () => this.measure() }, "Time this layer");
+    this.timer = h("button", { onclick: () => this.measure([this.got.layers[this.layer]]) }, "Time this layer");
+    this.timers = h("span.buttons.at", this.timer, h("button", { onclick: () => this.measure(this.got.layers) }, "Time all layers"));
     const view = (key, title, scale) => h(`figure.of-${key}`, h("figcaption", h("b", title), h("span.with")), this.canvases[key], scale);
     swap(body,
       h("p.quiet.made", `${this.rows} × ${this.columns} patches and ${shape.tokens - this.patches} tokens of text, which are never skipped, go through ${shape.layers} layers of the shape of Qwen3-0.6B. `,
@@ -61,8 +62,9 @@ class Film {
       h("div.along", h("label", { for: "skipping-patch" }, "Patch by patch"), this.pick), this.hint,
       h("div.two.costs",
         h("figure", h("figcaption", h("b", "Operations of each layer"), "of one that keeps all"), this.chart,
-          h("figcaption", h("i.hollow"), " all tokens  ", h("i.solid"), " what is kept, its router included  ", h("i.key"), " the part of the patches")),
-        h("figure", h("figcaption", h("b.timed"), state.device && h("span.buttons.at", this.timer)), this.lanes)));
+          h("figcaption.keys", [["hollow", "all tokens"], ["solid", "what is kept, its router included"], ["key", "the part of the patches"], state.device && ["dot.took", "time, as measured"]]
+            .filter(Boolean).map(([key, says]) => h("span", h(`i.${key}`), says)))),
+        h("figure", h("figcaption", h("b.timed"), state.device && this.timers), this.lanes)));
     for (const canvas of Object.values(this.canvases)) {
       canvas.addEventListener("pointermove", guard((e) => this.point(e, canvas)));
       canvas.addEventListener("pointerdown", guard((e) => this.point(e, canvas)));
@@ -180,12 +182,14 @@ class Film {
     const { got, routed, shape } = this, all = shape.layers * shape.tokens, sum = (key) => got.layers.reduce((n, l) => n + l[key], 0);
     const stat = (kind, name, value, note) => h(`div.${kind}`, h("dt", name), h("dd", value), h("dd.quiet", note));
     const there = got.different !== null, asked = got.layers.filter((l) => l.routed).length * shape.tokens, [flops, cache] = [got.flops, got.cache_bytes].map((n) => n * shape.layers), giga = (n) => rate(n / 1e9, "FLOP");
+    const times = got.layers.map((_, i) => this.timeOf(i)), known = times.every((t) => t !== null), took = times.reduce((n, t) => n + t, 0), us = this.dense?.dense_us;
     swap(this.stats,
       stat(got.different ? "bad.difference" : "difference", "Unlike the host", there ? whole(got.different) : "–", there ? `of ${whole(asked)} places of tokens` : state.device ? "nothing to compare" : "no WebGPU: the host’s own"),
       stat(there && !(routed.worst <= 1) ? "bad.worst" : "worst", "Error over bound", there ? `${sig(routed.worst, 2)}×` : "–", there ? "of scores and gates" : "nothing to compare"),
       stat("tokens", "Tokens kept", percent(sum("rows") / all), `${whole(sum("rows"))} of ${whole(all)} in all layers`),
       stat("flops", "Operations", percent(sum("flops") / flops), `${giga(sum("flops"))} of ${giga(flops)}`),
-      stat("cache", "KV cache", percent(sum("cache_bytes") / cache), `${bytes(sum("cache_bytes"))} of ${bytes(cache)}, f16`));
+      stat("cache", "KV cache", percent(sum("cache_bytes") / cache), `${bytes(sum("cache_bytes"))} of ${bytes(cache)}, f16`),
+      stat("time", "Time", known ? percent(took / shape.layers) : "–", known ? `${time(took * us)} of ${time(shape.layers * us)}${shape.timed_width < shape.width ? ", of small layers" : ""}` : state.device ? "of all layers: not timed yet" : "no WebGPU"));
   }
 
   drawLayer() {
@@ -201,7 +205,7 @@ class Film {
     this.body.querySelector(".of-gates .with").textContent = `from ${sig(from, 2)} to ${sig(to, 3)}`;
     this.canvases.gates.setAttribute("aria-label", `The gates of layer ${layer}, from ${sig(from, 2)} to ${sig(to, 3)}, and around what it keeps a line`);
     this.canvases.stay.setAttribute("aria-label", "Of each patch, how many layers keep it");
-    swap(this.body.querySelector(".timed"), `Time of layer ${layer}`);
+    swap(this.body.querySelector(".timed"), `Layer ${layer} beside one that keeps all`);
     this.drawViews();
     this.drawChart();
     this.drawLanes();
@@ -286,14 +290,15 @@ class Film {
   drawChart() {
     const { got, layer, shape } = this, w = this.chart.clientWidth, n = shape.layers;
     if (!w) return;
-    const L = 42, foot = 168, height = foot + 24, step = (w - L - 2) / n, y = (v) => foot - v * (foot - 10), x = (i) => L + i * step;
+    const L = 42, foot = 228, height = foot + 24, step = (w - L - 2) / n, times = got.layers.map((_, i) => this.timeOf(i)), high = max(1, ...times), y = (v) => foot - (v / high) * (foot - 10), x = (i) => L + i * step;
     const bar = (kind, i, v) => h(`rect.${kind}`, { x: x(i) + step * 0.14, y: y(v), width: step * 0.72, height: max(foot - y(v), 0) });
     const part = (i) => this.keptOf(i) / this.patches, steps = got.layers.map((_, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(part(i)).toFixed(1)}H${x(i + 1).toFixed(1)}`);
     const drawn = h("svg", { width: w, height, role: "img", "aria-label": `Operations of each layer: ${got.layers.map((l, i) => `${i}: ${percent(l.flops / got.flops)}`).join(", ")}` },
       [0, 0.5, 1].map((v) => [h("line.grid", { x1: L, x2: w, y1: y(v), y2: y(v) }), h("text", { x: L - 8, y: y(v) + 4, "text-anchor": "end" }, `${v * 100} %`)]),
       got.layers.map((l, i) => [bar("hollow", i, 1), bar(i === layer ? "fill.chosen" : "fill", i, l.flops / got.flops),
         (n <= 28 ? i % 3 === 0 : i % 4 === 0) && h("text", { x: x(i) + step / 2, y: foot + 17, "text-anchor": "middle", class: i === layer && "value" }, String(i))]),
-      h("path.roofline.dashed", { d: steps.join("") }), h("line.base", { x1: L, x2: w, y1: foot, y2: foot }));
+      h("path.roofline.dashed", { d: steps.join("") }),
+      times.map((t, i) => t && h("circle.took", { cx: x(i) + step / 2, cy: y(t), r: min(step / 5, 3.5) })), h("line.base", { x1: L, x2: w, y1: foot, y2: foot }));
     drawn.addEventListener("click", guard((e) => {
       this.layer = min(max(floor((e.clientX - drawn.getBoundingClientRect().left - L) / step), 0), n - 1);
       this.drawLayer();
@@ -301,42 +306,64 @@ class Film {
     swap(this.chart, drawn);
   }
 
-  /** The tokens of the layer, and what is timed of it and of one that keeps all. */
-  jobs() {
-    const { shape, layer, got } = this, { rows, ratio, routed } = got.layers[layer];
-    const all = shape.parts.filter((p) => !p.skips).map(({ name }) => ({ name, rows: shape.tokens, ratio: 1 }));
-    return { rows, routed, all, some: routed ? shape.parts.map(({ name }) => ({ name, rows, ratio })) : all };
+  /** What a layer takes, as a part of what one takes that keeps all; none where it is not known. */
+  timeOf(i) {
+    const { ratio, routed } = this.got.layers[i], us = routed ? this.times.get(ratio)?.us : this.dense?.dense_us;
+    return this.dense?.dense_us && us ? us / this.dense.dense_us : null;
   }
 
-  key({ name, rows, ratio }) { return `${name} ${rows} ${ratio}`; }
+  took(ratio, timed) {
+    if (ratio === null) this.dense = timed;
+    else this.times.set(ratio, timed);
+    this.drawTimes();
+  }
 
-  async measure() {
-    const { all, some } = this.jobs();
-    const due = [...new Map([...all, ...some].map((j) => [this.key(j), j])).values()].filter((j) => !this.times.get(this.key(j))?.us);
-    for (const got of await timeParts(due)) this.times.set(this.key(got), got);
+  async measure(layers) {
+    const ratios = layers.filter((l) => l.routed && !this.times.get(l.ratio)?.us).map((l) => l.ratio), due = [...new Set(ratios)];
+    if (!this.dense?.dense_us) due.unshift(null);
+    this.follows = true;
+    await timeLayers(due, (ratio, timed) => this.took(ratio, timed));
+    this.drawTimes();
+  }
+
+  /** Once somebody has asked for a time it follows the sliders: what is chosen now is timed, and nothing else waits. */
+  async follow() {
+    const { ratio, routed } = this.got.layers[this.layer];
+    if (!this.follows || this.following || state.running || !this.dense?.dense_us || !routed || this.times.has(ratio)) return;
+    this.following = true;
+    this.lanes.setAttribute("aria-busy", "true");
+    const timed = await timeLayer(ratio);
+    this.following = false;
+    this.lanes.removeAttribute("aria-busy");
+    this.took(ratio, timed);
+  }
+
+  drawTimes() {
+    this.drawStats();
+    this.drawChart();
     this.drawLanes();
   }
 
   drawLanes() {
-    const { shape } = this, { rows, routed, all, some } = this.jobs(), timed = (jobs) => jobs.map((j) => this.times.get(this.key(j)));
-    this.timer.hidden = !routed;
-    const [of, to] = [timed(all), timed(some)], wrong = [...of, ...to].find((t) => t?.error);
+    const { shape, got, layer, dense } = this, of = got.layers[layer], timed = this.times.get(of.ratio), part = this.timeOf(layer);
+    this.timer.hidden = !of.routed;
+    const longest = max(1, part ?? 0), giga = (n) => rate(n / 1e9, "FLOP");
+    const lane = (kind, name, value, says) => h(`div.share.${kind}`, h("p", h("b", name), h("span.quiet", says)),
+      h("div.lane", h("i.whole", { style: `width:${100 / longest}%` }), h("i.s0", { style: `width:${((value ?? 0) / longest) * 100}%` })), h("span.num", percent(value)));
     const less = shape.timed_width < shape.width ? ` This device is a processor: the layer is ${shape.timed_width} wide instead of ${shape.width}, and there are ${shape.timed_tokens} tokens instead of ${shape.tokens}, as many fewer of which are kept.` : "";
-    const what = `Router, selection, the four products with weights, attention among what is kept, and the end of the layer, over ${shape.tokens} tokens and over the ${rows} that this layer keeps.${less} Norms, RoPE and the activation are not in it.`;
-    if (!state.device) return swap(this.lanes, h("div.empty", h("p", "Times need WebGPU, which is missing here. Choices and costs are computed on the CPU.")));
-    if (!routed) return swap(this.lanes, h("div.empty", h("p", "This layer keeps all tokens: it is the one that others are compared with. Choose one that skips some.")));
-    if (wrong) return swap(this.lanes, trouble(wrong.error));
-    if (![...of, ...to].every((t) => t?.us)) return swap(this.lanes, h("div.empty", h("p", `Not timed yet. ${what}`)));
-    const KINDS = [["weights", "s0"], ["attention", "s1"], ["skipping", "skips"]];
-    const kind = (t) => (t.name === "attention" ? 1 : shape.parts.find((p) => p.name === t.name).skips ? 2 : 0);
-    const sums = (list) => KINDS.map((_, k) => list.filter((t) => kind(t) === k).reduce((us, t) => us + t.us[0], 0)), total = (list) => list.reduce((us, t) => us + t.us[0], 0);
-    const longest = max(total(of), total(to));
-    const lane = (name, list) => h("div.stack", h("span", name), h("div.lane", sums(list).map((us, k) => h(`i.${KINDS[k][1]}`, { style: `width:${(us / longest) * 100}%` }))), h("span.num", time(total(list))));
+    const what = `One decoder layer of Qwen3-0.6B with made-up weights in f16, recorded once and replayed: norms, products, RoPE, attention and feed-forward over what is kept, with router, selection and the end of the layer.${less}`;
+    const same = dense?.dense_us && [`With every token kept, the layer with a router takes ${sig(dense.routed_us / dense.dense_us, 2)} times as long, and `,
+      h(dense.different ? "b.bad" : "span", dense.different ? `${whole(dense.different)} of its ${whole(dense.of)} numbers differ` : `all ${whole(dense.of)} numbers are those of the dense layer, bit for bit`), ". "];
+    const wrong = dense?.error ?? timed?.error;
     swap(this.lanes,
-      h("p.ratio", h("b", sig(total(to) / total(of), 2)), " of the time"),
-      lane(`all ${shape.timed_tokens}`, of), lane(`${max(floor((rows * shape.timed_tokens) / shape.tokens), 1)} kept`, to),
-      h("ul.legend", KINDS.map(([name, c], k) => h("li", h(`i.${c}`), `${name} ${time(sums(to)[k])}`))),
-      h("p.quiet", `${to.map((t) => `${t.name} ${time(t.us[0])}`).join(", ")}. ${what}`));
+      part && h("p.ratio", h("b", sig(part, 2)), " of the dense layer’s time"),
+      lane("flops", "Operations", of.flops / got.flops, `${giga(of.flops)} of ${giga(got.flops)}`),
+      lane("cache", "KV cache", of.cache_bytes / got.cache_bytes, `${bytes(of.cache_bytes)} of ${bytes(got.cache_bytes)}`),
+      lane("time", "Time", part, part ? `${time(part * dense.dense_us)} of ${time(dense.dense_us)}` : !state.device ? "no WebGPU" : this.following ? "is measured…" : "not timed yet"),
+      wrong && trouble(wrong),
+      !state.device ? h("p.quiet", "Times need WebGPU, which is missing here. Choices and costs are computed on the CPU.")
+        : [!of.routed && h("p.quiet", "This layer keeps all tokens: it is the one that others are compared with."), same && h("p.quiet.same", same), h("p.quiet", what)]);
+    guard(() => this.follow())();
   }
 }
 
@@ -355,6 +382,6 @@ export default {
       view = new Film(body, shape);
       await view.compute();
     });
-    onBusy((busy) => { if (view) view.timer.disabled = busy; });
+    onBusy((busy) => { if (view) for (const button of view.timers.children) button.disabled = busy; });
   },
 };

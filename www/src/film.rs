@@ -2,17 +2,18 @@
 //!
 //! Features of patches and weights of routers are made up here, by rules that are written below; nothing is trained, and layers leave
 //! the features as they are. Scores, gates and choices are the device's: `mod_route` and `mod_select` of all layers, in one submission each.
+//! What is timed is a whole decoder layer of the model's shape, which skips as many tokens as a layer of the film does.
 
+use gristmill::decoder::Flavour;
 use gristmill::formats::Format;
 use gristmill::ops::depth::{Choose, Gate, Layer, Route, Schedule, Select};
-use gristmill::proof::cases::{Case, Fill, Random, Stored, Values};
-use gristmill::proof::measure::{Effort, Timing, time};
+use gristmill::proof::cases::{Case, Random, Stored, Values};
+use gristmill::proof::measure::{Effort, LayerSizes, SkippedLayer};
 use gristmill::proof::{AnyOp, Attrs, compare};
 use gristmill::{Caps, DeviceKind, Dispatcher, Elem, Error, Tensor};
 
-use crate::json::{list, maybe, number, object, text};
+use crate::json::{list, maybe, number, object};
 use crate::ran::{Of, case, wanted};
-use crate::weights::weight;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -368,68 +369,55 @@ pub fn shape_json(caps: &Caps) -> String {
         ("width", QWEN.width.to_string()),
         ("timed_width", shape.width.to_string()),
         ("timed_tokens", (TOKENS / fewer).to_string()),
-        (
-            "parts",
-            list(PARTS.iter().map(|(name, skips)| object(&[("name", text(name)), ("skips", skips.to_string())]))),
-        ),
     ])
 }
 
-/// What of a layer is timed, and whether it is there only where tokens are skipped.
-const PARTS: [(&str, bool); 8] = [
-    ("mod_route", true),
-    ("mod_select", true),
-    ("qkv", false),
-    ("attention", false),
-    ("out", false),
-    ("gate and up", false),
-    ("down", false),
-    ("mod_combine", true),
-];
+/// A layer that is timed, on the device: all of it, over all tokens or over those that a router keeps.
+pub struct Timed(SkippedLayer);
 
-/// A part of a layer over `rows` of the tokens, as a case like those of the table, with activations in f16; none of another name.
-fn part(name: &str, rows: usize, ratio: f32, caps: &Caps) -> Option<Case> {
-    let (shape, fewer) = timed(caps);
-    let Shape { width, heads, groups, head, .. } = shape;
-    let (tokens, rows) = (TOKENS / fewer, (rows / fewer).max(1));
-    let made = match name {
-        "mod_route" => route_case(Gate::TANH_NORM, [tokens, width]),
-        "mod_select" => select_case(ratio, tokens),
-        "mod_combine" => {
-            let (whole, kept) = ([tokens, width], [rows, width]);
-            let inputs: [Of<'_>; 5] =
-                [("x", &whole), ("h", &kept), ("m", &kept), ("gate", &[tokens]), ("place", &[tokens])];
-            case("mod_combine", Attrs::default(), &inputs, &[("y", &whole)])
-        }
-        "attention" => {
-            let (q, k) = ([1, heads, rows, head], [1, groups, rows, head]);
-            let attrs = Attrs::default().with("causal", true);
-            case("attention", attrs, &[("q", &q), ("k", &k), ("v", &k)], &[("y", &q)])
-        }
-        _ => {
-            let [n, k] = shape.matrices().into_iter().find(|m| m.0 == name)?.1;
-            let product = case("linear", Attrs::default(), &[("x", &[rows, k])], &[("y", &[rows, n])]);
-            Case { weights: vec![weight(Format::Dense, Elem::F16, [n, k])], ..product }
-        }
-    };
-    let words = [("score", Elem::F32), ("gate", Elem::F32), ("place", Elem::U32)];
-    let mut made = stored(made, &words);
-    for input in &mut made.inputs {
-        input.fill = match input.role {
-            // As many patches among the tokens as there are, and about as many kept.
-            "target" => Fill::Uniform(PATCHES as f32 / TOKENS as f32 - 0.5, PATCHES as f32 / TOKENS as f32 + 0.5),
-            "place" => Fill::Uniform(0.6, 4.0 * rows as f32 - 0.6),
-            _ => Fill::Normal { mean: 0.0, deviation: 1.0 },
-        };
-    }
-    Some(made)
+/// What is known of the layer before anything is skipped.
+pub struct Whole {
+    /// Microseconds without a router.
+    pub dense_us: f64,
+    /// And with one that keeps every token.
+    pub routed_us: f64,
+    /// Numbers of y in which the two differ, where gates are 1, and of how many.
+    pub differences: [usize; 2],
 }
 
-/// How long a part takes over `rows` of the tokens; none where there is no such part.
-pub async fn time_part(gpu: &Dispatcher, name: &str, rows: usize, ratio: f32) -> Result<Option<(Timing, String)>> {
-    let Some(case) = part(name, rows.clamp(1, TOKENS), ratio, gpu.caps()) else { return Ok(None) };
-    let plan = case.plans(Elem::F16, gpu.caps())?.into_iter().next().map(|plan| plan.name).unwrap_or_default();
-    Ok(Some((time(gpu, &case, Elem::F16, &plan, &Effort::page()).await?, plan)))
+impl Timed {
+    /// A layer of the model with weights and tokens made up from a seed; its residual stream is F32, all else f16.
+    pub fn new(gpu: &Dispatcher) -> Result<Self> {
+        let (Shape { width, heads, groups, head, inner, .. }, fewer) = timed(gpu.caps());
+        let flavour = Flavour::qwen3(heads, groups, head);
+        let sizes = LayerSizes { model: "Qwen3-0.6B", flavour, width, hidden: inner, layers: QWEN.layers };
+        Ok(Self(SkippedLayer::new(gpu, &sizes, Format::Dense, [TOKENS / fewer, PATCHES / fewer], Elem::F32)?))
+    }
+
+    /// Of all tokens.
+    pub async fn whole(&self) -> Result<Whole> {
+        let differences = self.0.differences(Choose::Ratio(1.0)).await?;
+        let dense_us = self.0.time(None, &Effort::page()).await?[0];
+        Ok(Whole { dense_us, routed_us: self.kept_us(1.0).await?, differences })
+    }
+
+    /// Microseconds where it keeps this part of its patches, router, selection and the layer's end included.
+    pub async fn kept_us(&self, ratio: f32) -> Result<f64> {
+        Ok(self.0.time(Some(Choose::Ratio(ratio)), &Effort::page()).await?[0])
+    }
+}
+
+impl Whole {
+    /// For the page.
+    pub fn json(&self) -> String {
+        let [different, of] = self.differences.map(|n| n.to_string());
+        object(&[
+            ("dense_us", number(self.dense_us)),
+            ("routed_us", number(self.routed_us)),
+            ("different", different),
+            ("of", of),
+        ])
+    }
 }
 
 #[cfg(test)]
@@ -487,14 +475,12 @@ mod tests {
     }
 
     #[test]
-    fn every_part_can_be_timed() {
-        for kind in [DeviceKind::Cpu, DeviceKind::Discrete] {
-            let caps = Caps { kind, ..Caps::baseline() };
-            for (name, _) in PARTS {
-                let plans = part(name, 100, 0.5, &caps).expect("a part").plans(Elem::F16, &caps);
-                assert!(plans.as_ref().is_ok_and(|plans| !plans.is_empty()), "{name}: {plans:?}");
-            }
-        }
-        assert!(part("softmax", 1, 0.5, &Caps::baseline()).is_none());
+    fn a_processor_is_spared() {
+        let of = |kind| timed(&Caps { kind, ..Caps::baseline() });
+        let (shape, fewer) = of(DeviceKind::Cpu);
+        assert_eq!([shape.width, shape.heads, shape.groups, shape.head, shape.inner], [128, 2, 1, 128, 384]);
+        assert_eq!([TOKENS % fewer, PATCHES % fewer], [0, 0]);
+        let (shape, fewer) = of(DeviceKind::Discrete);
+        assert_eq!((shape.width, fewer), (QWEN.width, 1));
     }
 }

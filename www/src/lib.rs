@@ -28,10 +28,11 @@
 //! | `multiply(format)` | a row, checked and timed: one row of activations times a large weight in the format |
 //! | `heads()` | the names of the heads whose attention is shown |
 //! | `attention(asked)` | what the tokens of a sentence see of each other, plain and with switches: weights, and the device beside the host |
-//! | `film()` | picture, tokens and layers of the section on token skipping, and the parts of a layer that can be timed |
+//! | `film()` | picture, tokens and layers of the section on token skipping, and the layer that can be timed |
 //! | `routed(pixels, alpha)` | scores and gates of a picture's patches in every layer |
 //! | `kept(schedule)` | which patches each layer keeps of that picture, and what it costs |
-//! | `time_part(name, rows, ratio)` | how long a part of a layer takes over so many rows |
+//! | `dense_layer()` | how long a decoder layer of the model takes over all tokens, with a router and without, and that both give the same |
+//! | `time_layer(ratio)` | how long it takes where it keeps this part of its patches |
 //! | `adapters()` | sizes and formats of the section on adapters |
 //! | `merged(asked)` | a small weight, its base, and what LoRA, DoRA and BoRA make of it |
 //! | `time_merge(kind, asked)` | a row, checked and timed: a merge of the size of a layer |

@@ -12,8 +12,7 @@ use wasm_bindgen::prelude::{JsError, JsValue, wasm_bindgen};
 
 use crate::adapters::{self, Asked, RANK_MOST};
 use crate::attention::{self, Map, Sentence, Switches, TOKENS_MOST};
-use crate::film::{self, Film};
-use crate::json::{list, number, object, text};
+use crate::film::{self, Film, Timed};
 use crate::weights::{self, Shown};
 use crate::{Answer, caps, data, device, get, measured_roof, told, with};
 
@@ -26,6 +25,7 @@ struct Weights {
 thread_local! {
     static WEIGHTS: RefCell<Option<Rc<Weights>>> = RefCell::default();
     static FILM: RefCell<Option<Rc<Film>>> = RefCell::default();
+    static LAYER: RefCell<Option<Rc<Timed>>> = RefCell::default();
 }
 
 /// Takes a roof as [`roof`](crate::roof) gave it: it is the same device.
@@ -120,7 +120,7 @@ fn map_data(map: &Map) -> Answer {
     Ok(answer)
 }
 
-/// What of the film is always the same: picture, tokens, layers, and the parts of a layer that can be timed.
+/// What of the film is always the same: picture, tokens, layers, and the layer that can be timed.
 #[wasm_bindgen]
 pub fn film() -> Answer {
     data(&film::shape_json(&caps()))
@@ -163,12 +163,21 @@ pub async fn kept(asked: JsValue) -> Answer {
     Ok(answer)
 }
 
-/// How long a part of a layer takes over so many rows, and by which plan; `ratio` is the layer's.
+/// The layer that is timed, made anew: how long it takes over all tokens, with a router and without, and whether the two give the same. It stays for
+/// [`time_layer`].
 #[wasm_bindgen]
-pub async fn time_part(name: &str, rows: u32, ratio: f32) -> Answer {
-    let timed = film::time_part(&device()?, name, rows as usize, ratio).await.map_err(told)?;
-    let (timing, plan) = timed.ok_or_else(|| told(format!("a layer has no part {name}")))?;
-    data(&object(&[("us", list(timing.us.map(number))), ("plan", text(&plan))]))
+pub async fn dense_layer() -> Answer {
+    let layer = Rc::new(Timed::new(&device()?).map_err(told)?);
+    let whole = layer.whole().await.map_err(told)?;
+    LAYER.set(Some(layer));
+    data(&whole.json())
+}
+
+/// How long it takes where it keeps this part of its patches, in microseconds.
+#[wasm_bindgen]
+pub async fn time_layer(ratio: f32) -> Result<f64, JsError> {
+    let layer = LAYER.with_borrow(Clone::clone).ok_or_else(|| told("time_layer: there is no layer yet"))?;
+    layer.kept_us(ratio).await.map_err(told)
 }
 
 /// Sizes and formats of the section on adapters.

@@ -7,7 +7,7 @@ use super::{Effort, Stopwatch, measure};
 use crate::decoder::{
     DecoderLayer, Flavour, LayerScratch, LayerWeights, Qkv, Router, Skipping, SkippingScratch, Tokens,
 };
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Recording};
 use crate::error::Result;
 use crate::formats::{Dtype, Format, Packed, Part};
 use crate::ops::attention::prologue::{Angles, Turn};
@@ -112,8 +112,9 @@ impl Saving {
 
 /// The weights of a layer.
 struct Weights {
-    matrices: BTreeMap<&'static str, Weight>,
-    norms: [Tensor; 2],
+    /// In the order of [`LayerSizes::matrices`].
+    matrices: Vec<Weight>,
+    norm: Tensor,
     of_heads: Tensor,
     router: Tensor,
 }
@@ -121,21 +122,18 @@ struct Weights {
 impl Weights {
     fn new(gpu: &Dispatcher, sizes: &LayerSizes, format: Format) -> Result<Self> {
         let LayerSizes { flavour: f, width: c, .. } = *sizes;
-        let mut matrices = BTreeMap::new();
-        for (name, n, k) in sizes.matrices() {
-            matrices.insert(name, sizes.matrix(gpu, format, n, k)?);
-        }
+        let matrices = sizes.matrices().into_iter().map(|(_, n, k)| sizes.matrix(gpu, format, n, k));
+        let matrices = matrices.collect::<Result<Vec<_>>>()?;
         let ones = |n: usize| gpu.upload(&vec![1.0; n], [n], Elem::F32);
         let router = gpu.upload(&numbers(c), [c], Elem::F32)?;
-        Ok(Self { matrices, norms: [ones(c)?, ones(c)?], of_heads: ones(f.head_dim)?, router })
+        Ok(Self { matrices, norm: ones(c)?, of_heads: ones(f.head_dim)?, router })
     }
 
     fn layer(&self, flavour: Flavour) -> DecoderLayer<'_> {
-        let m = |name: &str| &self.matrices[name];
-        let qkv = Qkv::Apart { q: m("q").into(), k: m("k").into(), v: m("v").into() };
+        let [q, k, v, output, gate, up, down] = std::array::from_fn(|i| &self.matrices[i]);
+        let qkv = Qkv::Apart { q: q.into(), k: k.into(), v: v.into() };
         let of_heads = flavour.qk_norm.map(|_| &self.of_heads);
-        let mlp = [m("gate"), m("up"), m("down")];
-        let weights = LayerWeights::new((&self.norms[0], &self.norms[1]), (qkv, m("output")), mlp);
+        let weights = LayerWeights::new((&self.norm, &self.norm), (qkv, output), [gate, up, down]);
         DecoderLayer { flavour, weights: LayerWeights { q_norm: of_heads, k_norm: of_heads, ..weights } }
     }
 }
@@ -143,6 +141,111 @@ impl Weights {
 /// Between −1 and 1.
 pub(super) fn numbers(n: usize) -> Vec<f32> {
     noise(n).into_iter().map(|w| w.cast_signed() as f32 / 2f32.powi(31)).collect()
+}
+
+/// A layer of made-up weights, and made-up tokens of one sample, of which it may skip some: the way of all of them through it, or of those
+/// that a router keeps, is recorded once and replayed. Weights and all between ops are stored in f16.
+pub struct SkippedLayer {
+    gpu: Dispatcher,
+    flavour: Flavour,
+    weights: Weights,
+    x: Tensor,
+    y: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    positions: Tensor,
+    /// Which tokens may be skipped, where not all may.
+    target: Option<Tensor>,
+    candidates: usize,
+    scratch: LayerScratch,
+    of_skipping: SkippingScratch,
+}
+
+impl SkippedLayer {
+    /// Of so many tokens, the first of which are candidates, with the residual stream in this storage.
+    ///
+    /// # Errors
+    /// No memory, or a lost device.
+    pub fn new(
+        gpu: &Dispatcher,
+        sizes: &LayerSizes,
+        format: Format,
+        [tokens, candidates]: [usize; 2],
+        stream: Elem,
+    ) -> Result<Self> {
+        let LayerSizes { flavour, width, .. } = *sizes;
+        let weights = Weights::new(gpu, sizes, format)?;
+        let layer = weights.layer(flavour);
+        let (cos, sin) = gpu.rope_table(&RopeTable::new(500_000.0, flavour.head_dim), tokens, Elem::F32)?;
+        let positions: Vec<i64> = (0..tokens as i64).collect();
+        let flags: Vec<f32> = (0..tokens).map(|t| f32::from(u8::from(t < candidates))).collect();
+        let target = (candidates < tokens).then(|| gpu.upload(&flags, [1, tokens], Elem::U8)).transpose()?;
+        Ok(Self {
+            x: gpu.upload(&numbers(tokens * width), [1, tokens, width], stream)?,
+            y: gpu.zeros([1, tokens, width], stream)?,
+            positions: gpu.positions(&positions, [1, tokens], tokens)?,
+            scratch: LayerScratch::new(gpu, &layer, tokens, stream, Elem::F16)?,
+            of_skipping: SkippingScratch::new(gpu, &layer, [1, tokens, tokens], stream)?,
+            gpu: gpu.clone(),
+            flavour,
+            weights,
+            cos,
+            sin,
+            target,
+            candidates: candidates.min(tokens),
+        })
+    }
+
+    /// The way from x to y: of all tokens without a router, or of those that a router with such a gate keeps.
+    ///
+    /// # Errors
+    /// As [`DecoderLayer::record_routed`].
+    fn recorded(&self, kept: Option<(Choose, Gate)>) -> Result<Recording> {
+        let (layer, angles) = (self.weights.layer(self.flavour), Angles::Positions(&self.positions));
+        let turn = Turn { cos: &self.cos, sin: &self.sin, angles, interleaved: false, before_norm: false };
+        let tokens = Tokens { turn: Some(turn), ..Tokens::new(&self.x, &self.y) };
+        self.gpu.keep(|rec| match kept {
+            None => layer.record(rec, &self.scratch, &tokens, None),
+            Some((choose, gate)) => {
+                let router = Router { gate, ..Router::new(&self.weights.router, choose) };
+                let candidates = [self.candidates];
+                let (target, candidates) = (self.target.as_ref(), Some(&candidates[..]));
+                let skipping = Skipping { target, candidates, ..Skipping::new(router, &self.of_skipping) };
+                layer.record_routed(rec, &self.scratch, &tokens, &skipping, None)
+            }
+        })
+    }
+
+    /// Microseconds of the layer: median, 20th and 80th percentile. Of all tokens without a router, or of those that are kept, with
+    /// router, selection and the end of the layer.
+    ///
+    /// # Errors
+    /// What the dispatcher says.
+    pub async fn time(&self, kept: Option<Choose>, effort: &Effort) -> Result<[f64; 3]> {
+        let recorded = self.recorded(kept.map(|choose| (choose, Gate::TANH_NORM)))?;
+        measure(&mut Stopwatch::new(&self.gpu)?, effort, &mut |rec| rec.replay(&recorded)).await
+    }
+
+    /// How many numbers of y differ in their bits between all tokens without a router and those that a router with gates of 1 keeps, and of
+    /// how many: none where it keeps all and the stream is F32.
+    ///
+    /// # Errors
+    /// What the dispatcher says.
+    pub async fn differences(&self, choose: Choose) -> Result<[usize; 2]> {
+        let one = Gate { alpha: 0.0, ..Gate::TANH_NORM };
+        let mut made = [Vec::new(), Vec::new()];
+        for (y, kept) in made.iter_mut().zip([None, Some((choose, one))]) {
+            let recorded = self.recorded(kept)?;
+            // What is not written is no number that anybody made.
+            self.y.write(&vec![f32::NAN; self.y.elements()])?;
+            let mut rec = self.gpu.record()?;
+            rec.replay(&recorded)?;
+            rec.submit()?;
+            *y = self.y.read().await?;
+        }
+        let differ = made[0].iter().zip(&made[1]).filter(|(a, b)| a.is_nan() || a.to_bits() != b.to_bits());
+        Ok([differ.count(), made[0].len()])
+    }
 }
 
 /// Times a layer with all of its tokens and with parts of them, in f16, each from x to y; and routing by itself. What it computes is
@@ -157,31 +260,16 @@ pub async fn skipping(
     tokens: usize,
     effort: &Effort,
 ) -> Result<Saving> {
-    let LayerSizes { model, flavour, width, .. } = *sizes;
+    let LayerSizes { model, width, .. } = *sizes;
     let storage = Elem::F16;
-    let weights = Weights::new(gpu, sizes, format)?;
-    let layer = weights.layer(flavour);
-    let x = gpu.upload(&numbers(tokens * width), [1, tokens, width], storage)?;
-    let y = gpu.zeros([1, tokens, width], storage)?;
-    let (cos, sin) = gpu.rope_table(&RopeTable::new(500_000.0, flavour.head_dim), tokens, Elem::F32)?;
-    let places: Vec<u8> = (0..tokens as i32).flat_map(i32::to_le_bytes).collect();
-    let positions = gpu.upload_bytes(&places, [1, tokens], Elem::I32)?;
-    let turn =
-        Turn { cos: &cos, sin: &sin, angles: Angles::Positions(&positions), interleaved: false, before_norm: false };
-    let of = Tokens { turn: Some(turn), ..Tokens::new(&x, &y) };
-    let scratch = LayerScratch::new(gpu, &layer, tokens, storage, storage)?;
-    let of_skipping = SkippingScratch::new(gpu, &layer, [1, tokens, tokens], storage)?;
-
-    let mut stopwatch = Stopwatch::new(gpu)?;
-    let [dense_us, ..] = measure(&mut stopwatch, effort, &mut |rec| layer.record(rec, &scratch, &of, None)).await?;
+    let layer = SkippedLayer::new(gpu, sizes, format, [tokens; 2], storage)?;
+    let [dense_us, ..] = layer.time(None, effort).await?;
     let mut routed = Vec::with_capacity(SKIPPING_KEPT.len());
     for kept in SKIPPING_KEPT {
-        let skipping = Skipping::new(Router::new(&weights.router, Choose::Ratio(kept)), &of_skipping);
-        let [us, ..] =
-            measure(&mut stopwatch, effort, &mut |rec| layer.record_routed(rec, &scratch, &of, &skipping, None))
-                .await?;
+        let [us, ..] = layer.time(Some(Choose::Ratio(kept)), effort).await?;
         routed.push((kept, us));
     }
+    let (weights, mut stopwatch) = (&layer.weights, Stopwatch::new(gpu)?);
     let many = Selection::new(gpu, SELECTION_TOKENS, width, storage)?;
     let few = Selection::new(gpu, tokens, width, storage)?;
     let mut times = [0.0; 2];
