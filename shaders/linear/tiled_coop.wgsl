@@ -6,7 +6,8 @@
 // largest so far lies between 2^9 and 2^15, and what is below 2^-23 of it may be lost. It is found as online softmax finds its
 // maximum: when a row outgrows its power, it gets another, and the sums, which are in the units of both powers, are brought down once
 // through workgroup memory. The first numbers of a row leave 2^6 of room, so that this is rare. What is stored in f16, bf16 or int8
-// passes exactly; other numbers lose what f16 loses. Sums are f32, in what order is the device's.
+// passes exactly; other numbers lose what f16 loses. Sums are f32, in what order is the device's. What is stored in f16 goes into the tile as it
+// is (X_POWERS and W_POWERS say what does not): that spares a maximum over the lanes of a row of x, and some six operations for each number.
 // Good for prefill on a device with matrix units. Wrong for few rows, and for f32 operands whose last bits matter.
 // SUB_ROWS × SUB_COLS outputs are a subgroup's. It loads SUB_ROWS + SUB_COLS rows to multiply SUB_ROWS · SUB_COLS of them: at 32 × 32 a
 // 16 × 16 operand serves 2 products, at 64 × 32 it serves 2.7. A row of a tile takes STRIDE numbers, 16 bytes more than it has, so
@@ -18,12 +19,17 @@
 // multiplied.
 // All of workgroup memory is in multiples of 16 bytes: matrices must lie at such, and an array of scalars may lie wherever the variable
 // before it ends (one word before the sums moved each of NVIDIA's matrices by a column).
-// Tried without powers of two: x of 1e4 in f32 times a weight of 10 is past f16 as soon as x is past 65504, and numbers of 1e-5 are lost.
+// An NVIDIA H100 took 4.9 µs for a block of 32 inputs of 128 × 128, with powers for all, whether the weights were f16 or codes of 4 bits: an
+// SM's matrix units want 0.3 µs for it and its workgroup memory about 0.6, so that what is done for each number must be most of it.
+// Tried without powers of two where numbers are not f16: x past 65504 in f32 is past f16, and numbers of 1e-5 are lost.
 enable subgroups;
 #import tiles
 #import power
 #const SUB_ROWS = 32u // of a subgroup
 #const SUBGROUP = 32u // lanes of a subgroup, always as many
+#const X_POWERS = true // x is not stored in f16: each row has a power of two
+#const W_POWERS = true // nor are the weights
+const EXACT = !(X_POWERS || W_POWERS); // a constant: what && gives where it stands in a branch, is uniform to nobody
 const SUB_COLS = 32u;
 const LANES = 8u; // which load a row of x
 const LANE_COUNT = (ROWS / SUB_ROWS) * (COLS / SUB_COLS) * SUBGROUP;
@@ -138,24 +144,36 @@ fn main(
             let v = t * LANE_COUNT + lane;
             let row = v / 8u;
             let x = next_x[t];
-            let was = x_powers[t];
-            let power = fitting(was, reduce_max(largest4(x), lane));
-            x_powers[t] = power;
-            if (v % 8u == 0u) { note(row, was, power, block == blocks.x); }
-            keep4_x(row * STRIDE + v % 8u * 4u, matrix_of4(x * power_of_two(power)));
+            let at = row * STRIDE + v % 8u * 4u;
+            if (X_POWERS) {
+                let was = x_powers[t];
+                let power = fitting(was, reduce_max(largest4(x), lane));
+                x_powers[t] = power;
+                if (v % 8u == 0u) { note(row, was, power, block == blocks.x); }
+                keep4_x(at, matrix_of4(x * power_of_two(power)));
+            } else {
+                keep4_x(at, matrix_of4(x));
+            }
         }
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * LANE_COUNT + lane;
             if (row >= COLS) { continue; }
-            var largest = 0u;
-            for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(next_w[t * 8u + i])); }
-            let was = w_powers[t];
-            let power = fitting(was, largest);
-            w_powers[t] = power;
-            note(ROWS + row, was, power, block == blocks.x);
-            for (var i = 0u; i < 8u; i++) { keep4_w(row * STRIDE + i * 4u, matrix_of4(next_w[t * 8u + i] * power_of_two(power))); }
+            if (W_POWERS) {
+                var largest = 0u;
+                for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(next_w[t * 8u + i])); }
+                let was = w_powers[t];
+                let power = fitting(was, largest);
+                w_powers[t] = power;
+                note(ROWS + row, was, power, block == blocks.x);
+                for (var i = 0u; i < 8u; i++) { keep4_w(row * STRIDE + i * 4u, matrix_of4(next_w[t * 8u + i] * power_of_two(power))); }
+            } else {
+                for (var i = 0u; i < 8u; i++) { keep4_w(row * STRIDE + i * 4u, matrix_of4(next_w[t * 8u + i])); }
+            }
         }
-        if (workgroupUniformLoad(&tile_outgrown[0]) != 0u) { // and the tiles are whole
+        // Either way the tiles are whole.
+        if (EXACT) {
+            workgroupBarrier();
+        } else if (workgroupUniformLoad(&tile_outgrown[0]) != 0u) {
             for (var band = 0u; band < DOWN; band++) {
                 for (var c = 0u; c < ACROSS; c++) {
                     coopStoreT(sums[band * ACROSS + c], &tile_sums[band_at + c * matrix_SIZE], BAND_STRIDE);

@@ -877,6 +877,9 @@ impl LinearProblem {
         step.set("ROWS", Const::U32(shape.rows as u32));
         step.set("COLS", Const::U32(shape.cols as u32));
         step.set("SUB_ROWS", Const::U32(shape.sub_rows as u32));
+        // Factors of columns stand before x.
+        step.set("X_POWERS", Const::Bool(self.x.elem != Elem::F16 || self.has_cols()));
+        step.set("W_POWERS", Const::Bool(![Some(&self.w), self.up.as_ref()].into_iter().flatten().all(|w| w.is_f16())));
         step.fill("matrix", matrix_filling(size));
         means.reduce(&mut step);
         self.sums(caps, means, (range, rows), (slices, [shape.rows, across]), (step, params))
