@@ -13,7 +13,7 @@
 // Barriers: those of ROWS sums. Registers: 32 of a and 8 of x for a turn, 4·ROWS of sums. Workgroup memory: that of the sums.
 // A decode step is as long as its loads wait for each other: for the index, the adapter's header, and then all of a and x of 4,096 inputs at once,
 // in no branch. Tried: a branch around each load. An NVIDIA H100 took 6.4 µs more for 4-bit codes with an adapter of rank 16 than
-// without (14.2 µs beside 7.7), of which the steps that make 16 sums must have been most; what stands here was not timed yet.
+// without (14.2 µs beside 7.7), of which the loads in line were probably most; what stands here was not timed yet.
 #import pool
 struct down_Params {
     pool: pool_At,

@@ -25,7 +25,7 @@
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax. An NVIDIA H100 waited for
 // one load after the other, 33 µs for 32 keys of 8 groups, and reached 5 % of its copy bandwidth. Then loads in no branch, where quads of keys
 // were used as soon as they were there: 13.8 µs in f16 and 5.3 µs by blocks of Q8_0, which are 3 loads where f16 has 8, so that loads of keys
-// must still have waited for each other; 22 and 31 %. What stands here, where they have the time of a softmax, was not timed yet.
+// probably still waited for each other; 22 and 31 %. What stands here, where they have the time of a softmax, was not timed yet.
 #import attention
 #const ROWS = 4u
 #const QUADS = 32u       // of a query, rounded up to whole blocks

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::roof::noise;
+use super::skipping::numbers;
 use super::{Add, Effort, LayerSizes, Stopwatch, measure};
 use crate::dispatch::{Dispatcher, Recorder};
 use crate::error::{Error, Result};
@@ -135,11 +135,6 @@ fn run(recorder: &mut Pass<'_>, op: &dyn AnyOp) -> Result<()> {
     recorder.run(op)
 }
 
-/// Between −1 and 1.
-fn values(n: usize) -> Vec<f32> {
-    noise(n).into_iter().map(|w| w.cast_signed() as f32 / 2f32.powi(31)).collect()
-}
-
 /// Compares an RMS norm that adds the residual and writes the sum with the three dispatches of a library that does not fuse:
 ///
 /// | dispatch | reads | writes |
@@ -157,7 +152,7 @@ fn values(n: usize) -> Vec<f32> {
 /// What the dispatcher says, or that the two ways differ.
 pub async fn fusion(gpu: &Dispatcher, storage: Elem, effort: &Effort) -> Result<Fusion> {
     let [rows, len] = SHAPE;
-    let values = values(2 * rows * len);
+    let values = numbers(2 * rows * len);
     let (x, residual) = values.split_at(rows * len);
     let mut tensors = Tensors::new();
     tensors.insert("x".into(), gpu.upload(x, SHAPE, storage)?);
@@ -219,17 +214,17 @@ pub async fn prologue_fusion(
     let normed = flavour.qk_norm.is_some();
     let room = tokens.max(ROOM);
     let start = room - tokens;
-    let words = |words: std::ops::Range<usize>| -> Vec<u8> { words.flat_map(|w| (w as i32).to_le_bytes()).collect() };
+    let positions: Vec<i64> = (start as i64..room as i64).collect();
     let (cos, sin) = gpu.rope_table(&RopeTable::new(500_000.0, d), room, Elem::F32)?;
     let packed = (h + 2 * g) * d;
     let mut tensors = Tensors::from([
-        ("qkv".into(), gpu.upload(&values(tokens * packed), [1, tokens, packed], storage)?),
-        ("q weight".into(), gpu.upload(&values(d), [d], storage)?),
-        ("k weight".into(), gpu.upload(&values(2 * d)[d..], [d], storage)?),
+        ("qkv".into(), gpu.upload(&numbers(tokens * packed), [1, tokens, packed], storage)?),
+        ("q weight".into(), gpu.upload(&numbers(d), [d], storage)?),
+        ("k weight".into(), gpu.upload(&numbers(2 * d)[d..], [d], storage)?),
         ("cos".into(), cos),
         ("sin".into(), sin),
-        ("lengths".into(), gpu.upload_bytes(&words(start..start + 1), [1], Elem::I32)?),
-        ("positions".into(), gpu.upload_bytes(&words(start..room), [1, tokens], Elem::I32)?),
+        ("lengths".into(), gpu.upload_bytes(&(start as i32).to_le_bytes(), [1], Elem::I32)?),
+        ("positions".into(), gpu.positions(&positions, [1, tokens], room)?),
     ]);
     for (names, heads) in [(&["q", "q normed", "y"][..], h), (&["k", "k normed", "k turned", "v"], g)] {
         for name in names {

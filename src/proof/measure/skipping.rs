@@ -46,19 +46,6 @@ impl LayerSizes {
             ("down", c, hidden),
         ]
     }
-
-    /// One of them: a few rows of numbers, again and again, which take a kernel as long as any.
-    pub(super) fn matrix(&self, gpu: &Dispatcher, format: Format, n: usize, k: usize) -> Result<Weight> {
-        let values: Vec<f32> = numbers(32 * k).into_iter().map(|v| v / (k as f32).sqrt()).collect();
-        let sample = match format {
-            Format::Dense => {
-                let part = Part::new(Dtype::F16, &[32, k], Elem::F16.encode(&values));
-                Packed::new(format, 32, k, BTreeMap::from([("w".to_owned(), part)]))?
-            }
-            _ => Packed::encode(format, 32, k, &values)?,
-        };
-        gpu.weight_repeated(&sample, n)
-    }
 }
 
 /// The layers that are timed.
@@ -122,7 +109,7 @@ struct Weights {
 impl Weights {
     fn new(gpu: &Dispatcher, sizes: &LayerSizes, format: Format) -> Result<Self> {
         let LayerSizes { flavour: f, width: c, .. } = *sizes;
-        let matrices = sizes.matrices().into_iter().map(|(_, n, k)| sizes.matrix(gpu, format, n, k));
+        let matrices = sizes.matrices().into_iter().map(|(_, n, k)| matrix(gpu, format, n, k));
         let matrices = matrices.collect::<Result<Vec<_>>>()?;
         let ones = |n: usize| gpu.upload(&vec![1.0; n], [n], Elem::F32);
         let router = gpu.upload(&numbers(c), [c], Elem::F32)?;
@@ -136,6 +123,19 @@ impl Weights {
         let weights = LayerWeights::new((&self.norm, &self.norm), (qkv, output), [gate, up, down]);
         DecoderLayer { flavour, weights: LayerWeights { q_norm: of_heads, k_norm: of_heads, ..weights } }
     }
+}
+
+/// A matrix: a few rows of numbers, again and again, which take a kernel as long as any.
+pub(super) fn matrix(gpu: &Dispatcher, format: Format, n: usize, k: usize) -> Result<Weight> {
+    let values: Vec<f32> = numbers(32 * k).into_iter().map(|v| v / (k as f32).sqrt()).collect();
+    let sample = match format {
+        Format::Dense => {
+            let part = Part::new(Dtype::F16, &[32, k], Elem::F16.encode(&values));
+            Packed::new(format, 32, k, BTreeMap::from([("w".to_owned(), part)]))?
+        }
+        _ => Packed::encode(format, 32, k, &values)?,
+    };
+    gpu.weight_repeated(&sample, n)
 }
 
 /// Between −1 and 1.

@@ -1,7 +1,7 @@
 //! How long the adapters of a whole model are under way from the device's memory to where its layers read them.
 
 use super::clock::now_us;
-use super::skipping::{LayerSizes, numbers};
+use super::skipping::{LayerSizes, matrix, numbers};
 use crate::adapters::{LoadedAdapter, ModelAdapters, Room};
 use crate::dispatch::{Dispatcher, Recorder};
 use crate::error::Result;
@@ -54,7 +54,7 @@ pub async fn swapping(gpu: &Dispatcher, sizes: &LayerSizes, format: Format) -> R
     for layer in 0..sizes.layers {
         for (name, n, k) in sizes.matrices() {
             let name = format!("{layer}.{name}");
-            live.add(gpu, &name, &sizes.matrix(gpu, format, n, k)?)?;
+            live.add(gpu, &name, &matrix(gpu, format, n, k)?)?;
             let magnitude = gpu.upload(&vec![1.0; n], [n], Elem::F32)?;
             for (at, adapter) in adapters.iter_mut().enumerate() {
                 let (a, b) = (of([SWAPPED_RANK, k])?, of([n, SWAPPED_RANK])?);
