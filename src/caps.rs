@@ -55,6 +55,31 @@ pub struct MatrixShape {
     pub f16_operands: bool,
     /// Accumulators are f32 (else f16).
     pub f32_accumulates: bool,
+    /// A matrix may be loaded from an array of vectors, as by Vulkan (else of scalars only, as by Metal).
+    pub from_vectors: bool,
+}
+
+/// The matrix units that our kernels use: f16 operands, f32 sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MatrixUnits {
+    /// Rows, columns and inner dimension: 8 or 16.
+    pub size: u32,
+    /// Lanes of a subgroup, always as many.
+    pub subgroup: u32,
+    /// A matrix may be loaded from an array of vectors.
+    pub from_vectors: bool,
+}
+
+impl MatrixUnits {
+    /// The filling of the slot `matrix`.
+    pub(crate) fn filling(self) -> &'static str {
+        match (self.size, self.from_vectors) {
+            (16, true) => "slot/matrix/m16_quads",
+            (16, false) => "slot/matrix/m16",
+            (_, true) => "slot/matrix/m8_quads",
+            (_, false) => "slot/matrix/m8",
+        }
+    }
 }
 
 /// What a device can do. Sizes are in bytes where the name ends in `_bytes`.
@@ -147,14 +172,13 @@ impl Caps {
         }
     }
 
-    /// The size of the matrix units that take f16 and sum in f32, the larger where there are two, in subgroups that are always as large.
-    /// The latter is the subgroups' size. Units that sum in f16 are no use to us.
-    pub fn matrix_units(&self) -> Option<(u32, u32)> {
-        let size =
-            self.matrix.iter().filter(|shape| shape.f16_operands && shape.f32_accumulates).map(|shape| shape.size);
-        let size = size.filter(|size| [8, 16].contains(size)).max().filter(|_| self.f16)?;
+    /// The matrix units that take f16 and sum in f32, the larger where there are two, in subgroups that are always as large. Units that sum
+    /// in f16 are no use to us.
+    pub fn matrix_units(&self) -> Option<MatrixUnits> {
+        let ours = |shape: &&MatrixShape| shape.f16_operands && shape.f32_accumulates && [8, 16].contains(&shape.size);
+        let shape = self.matrix.iter().filter(ours).max_by_key(|shape| shape.size).filter(|_| self.f16)?;
         let subgroup = self.subgroups.filter(|s| s.min == s.max && s.min.is_power_of_two() && s.min >= 8)?;
-        Some((size, subgroup.min))
+        Some(MatrixUnits { size: shape.size, subgroup: subgroup.min, from_vectors: shape.from_vectors })
     }
 
     /// These caps with everything beyond [`Caps::baseline`] taken away: the same device, acting as
@@ -184,8 +208,8 @@ impl Caps {
             f16: true,
             subgroups: Some(Subgroups { min: 32, max: 32 }),
             matrix: vec![
-                MatrixShape { size: 8, f16_operands: true, f32_accumulates: true },
-                MatrixShape { size: 8, f16_operands: false, f32_accumulates: true },
+                MatrixShape { size: 8, f16_operands: true, f32_accumulates: true, from_vectors: false },
+                MatrixShape { size: 8, f16_operands: false, f32_accumulates: true, from_vectors: false },
             ],
             timestamps: true,
             storage_buffers: 29,
@@ -203,7 +227,7 @@ impl Caps {
             kind: DeviceKind::Discrete,
             f16: true,
             subgroups: Some(Subgroups { min: 32, max: 32 }),
-            matrix: vec![MatrixShape { size: 16, f16_operands: true, f32_accumulates: true }],
+            matrix: vec![MatrixShape { size: 16, f16_operands: true, f32_accumulates: true, from_vectors: true }],
             timestamps: true,
             pipeline_cache: true,
             storage_buffers: 1 << 20,
@@ -264,6 +288,7 @@ fn matrix_shapes(adapter: &wgpu::Adapter) -> Vec<MatrixShape> {
             size: p.m_size,
             f16_operands: p.ab_type == Scalar::F16,
             f32_accumulates: p.cr_type == Scalar::F32,
+            from_vectors: adapter.get_info().backend == wgpu::Backend::Vulkan,
         })
         .collect();
     shapes.dedup();

@@ -87,7 +87,7 @@ mod weight;
 pub mod wgsl;
 
 pub use adapters::{AdapterSet, Magnitudes, Room};
-pub use caps::{Caps, DeviceKind, MatrixShape, Subgroups, Target};
+pub use caps::{Caps, DeviceKind, MatrixShape, MatrixUnits, Subgroups, Target};
 pub use decoder::DecoderLayer;
 pub use dispatch::{Dispatcher, Encoder, Recorder, Recording, Request};
 pub use error::{Error, Result};

@@ -1224,8 +1224,9 @@ fn check_all(who: &str, asked: &Asked, caps: &Caps, enabling: &BTreeSet<&str>) -
             let size = plan.keys().find_map(|key| number(key, "SUBGROUP"));
             assert!(
                 !filling.contains("/matrix/")
-                    || caps.matrix_units().is_some_and(|(unit, lanes)| {
-                        filling.ends_with(&format!("/m{unit}")) && size == Some(lanes.into())
+                    || caps.matrix_units().is_some_and(|units| {
+                        let cells = if units.from_vectors { "_quads" } else { "" };
+                        filling.ends_with(&format!("/m{}{cells}", units.size)) && size == Some(units.subgroup.into())
                     }),
                 "{who} by {}: {filling}",
                 plan.name

@@ -34,7 +34,7 @@ use gristmill::ops::weight_merge::{AddParams, MixtureParams, ProductsParams, Sto
 use gristmill::plan::{Access, Const, PipelineKey};
 use gristmill::proof::measure::{Add, Copy, Number, Rate, RoofParams};
 use gristmill::wgsl::{SHADERS, compose, interface};
-use gristmill::{Caps, Elem, Error, Target, Tensor};
+use gristmill::{Caps, Elem, Error, MatrixUnits, Target, Tensor};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess};
 
@@ -605,8 +605,9 @@ fn tools() -> Vec<Tool> {
         let probe = SubgroupProbe { sums: &sums, lanes, size, seed: 1 };
         tools.push(tool(format!("{probe:?}"), sweep::Asked::of(&probe), |caps| caps.subgroups.is_some()));
     }
-    for size in [8, 16] {
-        let probe = MatrixProbe { sums: &tensor(Elem::F32), size, subgroup: 32, seed: 1 };
+    for (size, from_vectors) in [(8, false), (8, true), (16, false), (16, true)] {
+        let units = MatrixUnits { size, subgroup: 32, from_vectors };
+        let probe = MatrixProbe { sums: &tensor(Elem::F32), units, seed: 1 };
         tools.push(tool(format!("{probe:?}"), sweep::Asked::of(&probe), |caps| caps.matrix_units().is_some()));
     }
     for (number, on) in [(Number::F32, everywhere), (Number::F16, on_f16), (Number::Dot, everywhere)] {

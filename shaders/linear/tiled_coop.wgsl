@@ -11,12 +11,13 @@
 // Good for prefill on a device with matrix units. Wrong for few rows, and for f32 operands whose last bits matter.
 // SUB_ROWS × SUB_COLS outputs are a subgroup's. It loads SUB_ROWS + SUB_COLS rows to multiply SUB_ROWS · SUB_COLS of them: at 32 × 32 a
 // 16 × 16 operand serves 2 products, at 64 × 32 it serves 2.7. A row of a tile takes STRIDE numbers, 16 bytes more than it has, so
-// that 8 rows lie in different banks. Stores into tiles are of single f16: a matrix is loaded from an array of scalars, as Metal
-// wants it. Sums go out through workgroup memory by bands of SIZE rows of each subgroup.
+// that 8 rows lie in different banks. Tiles are of quads, stored by 8 bytes, where a matrix may be loaded from such (Vulkan), else of
+// single numbers (Metal). Sums go out through workgroup memory by bands of SIZE rows of each subgroup.
 // Bytes: as linear/tiled. Barriers: 3 for each 32 inputs, and 3 for each band.
 // Workgroup memory: (ROWS + COLS)·88 bytes, and ROWS / SUB_ROWS · SIZE · (COLS + 4)·4: 20 or 15 KiB for 64 × 64, 39 or 30 KiB for 128 × 128.
-// Registers: SUB_ROWS · SUB_COLS sums a subgroup, 32 or 64 a lane of 32; 32 of weights and 4 to 16 of x that come next while this block is
-// multiplied.
+// Registers: SUB_ROWS · SUB_COLS sums a subgroup, 32 or 64 a lane of 32; and what comes next while this block is multiplied: 32 of weights
+// and 4 to 16 of x, half of that where it is f16. For RDNA3, 128 × 128 in f16 compiles to 168 registers and 930 instructions, where single
+// numbers that were widened on their way took 240 and 1,450.
 // All of workgroup memory is in multiples of 16 bytes: matrices must lie at such, and an array of scalars may lie wherever the variable
 // before it ends (one word before the sums moved each of NVIDIA's matrices by a column).
 // An NVIDIA H100 took 4.9 µs for a block of 32 inputs of 128 × 128, with powers for all, whether the weights were f16 or codes of 4 bits. By
@@ -36,7 +37,7 @@ const LANES = 8u; // which load a row of x
 const LANE_COUNT = (ROWS / SUB_ROWS) * (COLS / SUB_COLS) * SUBGROUP;
 #slot matrix
 #slot reduce
-const STRIDE = 40u;
+const STRIDE = 10u * matrix_CELLS; // cells of a row of a tile
 const DOWN = SUB_ROWS / matrix_SIZE;   // matrices of sums of a subgroup
 const ACROSS = SUB_COLS / matrix_SIZE;
 const BAND = ROWS / SUB_ROWS * matrix_SIZE; // rows of a band
@@ -44,21 +45,21 @@ const BAND_STRIDE = COLS + 4u;
 const X_TURNS = ROWS * 8u / LANE_COUNT;
 const W_TURNS = (COLS + LANE_COUNT - 1u) / LANE_COUNT;
 const MOST = 126; // the largest power of two that a row has, and the first
-var<workgroup> tile_x: array<matrix_number, ROWS * STRIDE>;
-var<workgroup> tile_w: array<matrix_number, COLS * STRIDE>;
+var<workgroup> tile_x: array<matrix_cell, ROWS * STRIDE>;
+var<workgroup> tile_w: array<matrix_cell, COLS * STRIDE>;
 var<workgroup> tile_sums: array<f32, BAND * BAND_STRIDE>;
 var<workgroup> tile_power: array<i32, ROWS + COLS>; // of rows of x, then of the weight
 var<workgroup> tile_less: array<i32, ROWS + COLS>;  // by how much a power has become less in this block
 var<workgroup> tile_outgrown: array<atomic<u32>, 4>;       // the first is 1 where one has
 
-fn largest4(v: vec4<f32>) -> u32 {
-    let bits = bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu);
-    return max(max(bits.x, bits.y), max(bits.z, bits.w));
+// Of a NaN it may be the others': their row is NaN by any power.
+fn largest4(v: vec4<f32>) -> f32 {
+    return max(max(abs(v.x), abs(v.y)), max(abs(v.z), abs(v.w)));
 }
 
-// The power for a row that has had this one, and now has numbers up to these bits.
-fn fitting(power: i32, largest: u32) -> i32 {
-    let top = i32(largest >> 23u) - 127; // below 2^(top + 1)
+// The power for a row that has had this one, and now has numbers up to this size.
+fn fitting(power: i32, largest: f32) -> i32 {
+    let top = i32(bitcast<u32>(largest) >> 23u) - 127; // below 2^(top + 1)
     return select(power, 9 - top, top + power > 14);
 }
 
@@ -72,18 +73,37 @@ fn note(row: u32, was: i32, power: i32, first: bool) {
     }
 }
 
-fn keep4_x(at: u32, v: matrix_number4) {
-    tile_x[at] = v.x;
-    tile_x[at + 1u] = v.y;
-    tile_x[at + 2u] = v.z;
-    tile_x[at + 3u] = v.w;
+// Quad `quad` of row `row` of a tile.
+fn keep4_x(row: u32, quad: u32, v: matrix_number4) {
+    for (var i = 0u; i < matrix_CELLS; i++) { tile_x[row * STRIDE + quad * matrix_CELLS + i] = matrix_cell_of(v, i); }
 }
 
-fn keep4_w(at: u32, v: matrix_number4) {
-    tile_w[at] = v.x;
-    tile_w[at + 1u] = v.y;
-    tile_w[at + 2u] = v.z;
-    tile_w[at + 3u] = v.w;
+fn keep4_w(row: u32, quad: u32, v: matrix_number4) {
+    for (var i = 0u; i < matrix_CELLS; i++) { tile_w[row * STRIDE + quad * matrix_CELLS + i] = matrix_cell_of(v, i); }
+}
+
+// What a lane brings of a block. What is stored in f16 is kept as that until the tile is free: it takes half the registers, and it is
+// neither widened nor rounded.
+struct Brought {
+    x: array<vec4<f32>, X_TURNS>,
+    w: array<vec4<f32>, W_TURNS * 8u>,
+    exact_x: array<matrix_number4, X_TURNS>,
+    exact_w: array<matrix_number4, W_TURNS * 8u>,
+}
+
+fn bring(origin: vec2<u32>, lane: u32, block: u32) -> Brought {
+    var all = Brought();
+    for (var t = 0u; t < X_TURNS; t++) {
+        let x = tiles_input4(origin, t * LANE_COUNT + lane, block);
+        if (X_POWERS) { all.x[t] = x; } else { all.exact_x[t] = matrix_of4(x); }
+    }
+    for (var t = 0u; t < W_TURNS; t++) {
+        let w = tiles_weights32(origin, t * LANE_COUNT + lane, block);
+        for (var i = 0u; i < 8u; i++) {
+            if (W_POWERS) { all.w[t * 8u + i] = w[i]; } else { all.exact_w[t * 8u + i] = matrix_of4(w[i]); }
+        }
+    }
+    return all;
 }
 
 // The row of the tile of a row of a band.
@@ -133,42 +153,36 @@ fn main(
     var sums: array<matrix_sum, DOWN * ACROSS>;
     for (var i = 0u; i < DOWN * ACROSS; i++) { sums[i] = coopLoadT<matrix_sum>(&tile_sums[band_at], BAND_STRIDE); }
 
-    var next_x: array<vec4<f32>, X_TURNS>;
-    var next_w: array<vec4<f32>, W_TURNS * 8u>;
-    for (var t = 0u; t < X_TURNS; t++) { next_x[t] = tiles_input4(origin, t * LANE_COUNT + lane, blocks.x); }
-    for (var t = 0u; t < W_TURNS; t++) {
-        let w = tiles_weights32(origin, t * LANE_COUNT + lane, blocks.x);
-        for (var i = 0u; i < 8u; i++) { next_w[t * 8u + i] = w[i]; }
-    }
+    var next = bring(origin, lane, blocks.x);
     for (var block = blocks.x; block < blocks.y; block++) {
         for (var t = 0u; t < X_TURNS; t++) {
             let v = t * LANE_COUNT + lane;
             let row = v / 8u;
-            let x = next_x[t];
-            let at = row * STRIDE + v % 8u * 4u;
+            let quad = v % 8u;
             if (X_POWERS) {
                 let was = x_powers[t];
-                let power = fitting(was, reduce_max(largest4(x), lane));
+                let x = next.x[t];
+                let power = fitting(was, bitcast<f32>(reduce_max(bitcast<u32>(largest4(x)), lane)));
                 x_powers[t] = power;
-                if (v % 8u == 0u) { note(row, was, power, block == blocks.x); }
-                keep4_x(at, matrix_of4(x * power_of_two(power)));
+                if (quad == 0u) { note(row, was, power, block == blocks.x); }
+                keep4_x(row, quad, matrix_of4(x * power_of_two(power)));
             } else {
-                keep4_x(at, matrix_of4(x));
+                keep4_x(row, quad, next.exact_x[t]);
             }
         }
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * LANE_COUNT + lane;
             if (row >= COLS) { continue; }
             if (W_POWERS) {
-                var largest = 0u;
-                for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(next_w[t * 8u + i])); }
+                var largest = 0.0;
+                for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(next.w[t * 8u + i])); }
                 let was = w_powers[t];
                 let power = fitting(was, largest);
                 w_powers[t] = power;
                 note(ROWS + row, was, power, block == blocks.x);
-                for (var i = 0u; i < 8u; i++) { keep4_w(row * STRIDE + i * 4u, matrix_of4(next_w[t * 8u + i] * power_of_two(power))); }
+                for (var i = 0u; i < 8u; i++) { keep4_w(row, i, matrix_of4(next.w[t * 8u + i] * power_of_two(power))); }
             } else {
-                for (var i = 0u; i < 8u; i++) { keep4_w(row * STRIDE + i * 4u, matrix_of4(next_w[t * 8u + i])); }
+                for (var i = 0u; i < 8u; i++) { keep4_w(row, i, next.exact_w[t * 8u + i]); }
             }
         }
         // Either way the tiles are whole.
@@ -198,18 +212,13 @@ fn main(
             if (lane == 0u) { atomicStore(&tile_outgrown[0], 0u); }
         }
         // What comes next is on its way while this is multiplied; after the last block it is the last again.
-        let coming = min(block + 1u, blocks.y - 1u);
-        for (var t = 0u; t < X_TURNS; t++) { next_x[t] = tiles_input4(origin, t * LANE_COUNT + lane, coming); }
-        for (var t = 0u; t < W_TURNS; t++) {
-            let w = tiles_weights32(origin, t * LANE_COUNT + lane, coming);
-            for (var i = 0u; i < 8u; i++) { next_w[t * 8u + i] = w[i]; }
-        }
+        next = bring(origin, lane, min(block + 1u, blocks.y - 1u));
         for (var k = 0u; k < 32u; k += matrix_SIZE) {
             for (var c = 0u; c < ACROSS; c++) {
-                b[c] = coopLoad<matrix_b>(&tile_w[(sub_col + c * matrix_SIZE) * STRIDE + k], STRIDE);
+                b[c] = coopLoad<matrix_b>(&tile_w[(sub_col + c * matrix_SIZE) * STRIDE + k / 4u * matrix_CELLS], STRIDE);
             }
             for (var r = 0u; r < DOWN; r++) {
-                let a = coopLoadT<matrix_a>(&tile_x[(sub_y * SUB_ROWS + r * matrix_SIZE) * STRIDE + k], STRIDE);
+                let a = coopLoadT<matrix_a>(&tile_x[(sub_y * SUB_ROWS + r * matrix_SIZE) * STRIDE + k / 4u * matrix_CELLS], STRIDE);
                 for (var c = 0u; c < ACROSS; c++) { sums[r * ACROSS + c] = coopMultiplyAdd(a, b[c], sums[r * ACROSS + c]); }
             }
         }

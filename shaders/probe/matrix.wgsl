@@ -12,9 +12,10 @@ enable subgroups;
 #slot matrix
 const LANE_COUNT = SUBGROUP * SUBGROUPS;
 const STRIDE = matrix_SIZE + 8u; // as tiles are: rows at multiples of 16 bytes, and not one after the other
+const CELL_STRIDE = STRIDE / 4u * matrix_CELLS;
 const ROWS = SUBGROUPS * matrix_SIZE;
-var<workgroup> tile_a: array<matrix_number, ROWS * STRIDE>;
-var<workgroup> tile_b: array<matrix_number, ROWS * STRIDE>;
+var<workgroup> tile_a: array<matrix_cell, ROWS * CELL_STRIDE>;
+var<workgroup> tile_b: array<matrix_cell, ROWS * CELL_STRIDE>;
 var<workgroup> tile_sums: array<f32, ROWS * STRIDE>;
 
 struct probe_Params {
@@ -34,18 +35,26 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
 ) {
     let first = group.x * ROWS * matrix_SIZE;
-    for (var i = lane; i < ROWS * matrix_SIZE; i += LANE_COUNT) {
-        let at = i / matrix_SIZE * STRIDE + i % matrix_SIZE;
-        let x = number(first + i);
-        let numbers = matrix_of4(vec4<f32>(f32(x >> 24u), f32((x >> 16u) & 255u), 0.0, 0.0) - 128.0);
-        tile_a[at] = numbers.x;
-        tile_b[at] = numbers.y;
-        tile_sums[at] = f32(x & 0xfffffu);
+    for (var i = lane * 4u; i < ROWS * matrix_SIZE; i += LANE_COUNT * 4u) {
+        var a = vec4<f32>();
+        var b = vec4<f32>();
+        for (var j = 0u; j < 4u; j++) {
+            let x = number(first + i + j);
+            a[j] = f32(x >> 24u) - 128.0;
+            b[j] = f32((x >> 16u) & 255u) - 128.0;
+            tile_sums[i / matrix_SIZE * STRIDE + i % matrix_SIZE + j] = f32(x & 0xfffffu);
+        }
+        let at = i / matrix_SIZE * CELL_STRIDE + i % matrix_SIZE / 4u * matrix_CELLS;
+        for (var j = 0u; j < matrix_CELLS; j++) {
+            tile_a[at + j] = matrix_cell_of(matrix_of4(a), j);
+            tile_b[at + j] = matrix_cell_of(matrix_of4(b), j);
+        }
     }
     workgroupBarrier();
     let at = subgroup * matrix_SIZE * STRIDE;
-    let a = coopLoadT<matrix_a>(&tile_a[at], STRIDE);
-    let b = coopLoad<matrix_b>(&tile_b[at], STRIDE);
+    let cell = subgroup * matrix_SIZE * CELL_STRIDE;
+    let a = coopLoadT<matrix_a>(&tile_a[cell], CELL_STRIDE);
+    let b = coopLoad<matrix_b>(&tile_b[cell], CELL_STRIDE);
     let sums = coopLoadT<matrix_sum>(&tile_sums[at], STRIDE);
     workgroupBarrier();
     coopStoreT(coopMultiplyAdd(a, b, sums), &tile_sums[at], STRIDE);

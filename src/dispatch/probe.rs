@@ -1,11 +1,11 @@
 //! Finding out whether subgroups are what `slot/reduce/subgroup.wgsl` takes them for, and matrix units what `linear/tiled_coop.wgsl` takes them
 //! for, by using them.
 
-use crate::caps::{Caps, Subgroups};
+use crate::caps::{Caps, MatrixUnits, Subgroups};
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Part, matrix_filling};
+use crate::ops::step::{Builder, Loads, Part};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Const, Plan};
 use crate::tensor::{Elem, Layout, Tensor};
@@ -33,10 +33,8 @@ pub struct SubgroupProbe<'a> {
 pub struct MatrixProbe<'a> {
     /// F32, `[workgroups, 4, size, size]`: what each place got.
     pub sums: &'a Tensor,
-    /// Rows and columns of a matrix: 8 or 16.
-    pub size: u32,
-    /// The lanes of a subgroup.
-    pub subgroup: u32,
+    /// The units. Matrices are of 8 or 16 rows and columns.
+    pub units: MatrixUnits,
     /// Makes the numbers different from one run to the next.
     pub seed: u32,
 }
@@ -105,8 +103,7 @@ impl Problem for ProbeProblem {
 pub struct MatrixProbeProblem {
     sums: Layout,
     workgroups: u32,
-    size: u32,
-    subgroup: u32,
+    units: MatrixUnits,
     seed: u32,
 }
 
@@ -119,15 +116,15 @@ impl Op for MatrixProbe<'_> {
 
     fn problem(&self) -> Result<MatrixProbeProblem> {
         let wrong = |name, value: u32, rule| Error::Value { op: MATRIX_OP, name, value: value.to_string(), rule };
-        if ![8, 16].contains(&self.size) {
-            return Err(wrong("size", self.size, "it must be 8 or 16"));
+        let MatrixUnits { size, subgroup, .. } = self.units;
+        if ![8, 16].contains(&size) {
+            return Err(wrong("size", size, "it must be 8 or 16"));
         }
-        if !self.subgroup.is_power_of_two() || self.subgroup > 128 {
-            return Err(wrong("subgroup", self.subgroup, "it must be a power of two, at most 128"));
+        if !subgroup.is_power_of_two() || subgroup > 128 {
+            return Err(wrong("subgroup", subgroup, "it must be a power of two, at most 128"));
         }
-        let workgroups = (self.sums.elements() / (SUBGROUPS * self.size * self.size) as usize) as u32;
-        let (size, subgroup, seed) = (self.size, self.subgroup, self.seed);
-        Ok(MatrixProbeProblem { sums: self.sums.layout(), workgroups, size, subgroup, seed })
+        let workgroups = (self.sums.elements() / (SUBGROUPS * size * size) as usize) as u32;
+        Ok(MatrixProbeProblem { sums: self.sums.layout(), workgroups, units: self.units, seed: self.seed })
     }
 
     fn operands(&self) -> Vec<Operand<'_>> {
@@ -143,9 +140,9 @@ impl Problem for MatrixProbeProblem {
     /// One plan, whatever the caps say: it is there to find out what they may say.
     fn plans(&self, _: &Caps) -> Result<Vec<Plan>> {
         let mut step = Builder::new("probe/matrix", Loads { quads: false, native_f16: false });
-        step.set("SUBGROUP", Const::U32(self.subgroup));
+        step.set("SUBGROUP", Const::U32(self.units.subgroup));
         step.set("SUBGROUPS", Const::U32(SUBGROUPS));
-        step.fill("matrix", matrix_filling(self.size));
+        step.fill("matrix", self.units.filling());
         step.bind(1, Part::whole(0, self.sums), Access::Write);
         let step = step.step(&ProbeParams { seed: self.seed }, [self.workgroups, 1, 1]);
         Ok(vec![Plan::new(MATRIX_OP, "probe", "it is the only one", vec![step], Vec::new())])
@@ -154,7 +151,7 @@ impl Problem for MatrixProbeProblem {
 
 /// What each place must get: the shader's formula.
 fn wanted_sums(probe: &MatrixProbe<'_>, places: usize) -> Vec<f32> {
-    let size = probe.size as usize;
+    let size = probe.units.size as usize;
     let number = |at: usize| (at as u32 + 1).wrapping_mul(0x9e37_79b1) ^ probe.seed;
     let a = |at| i64::from(number(at) >> 24) - 128;
     let b = |at| i64::from((number(at) >> 16) & 255) - 128;
@@ -214,9 +211,9 @@ impl Dispatcher {
     /// # Errors
     /// A shader that the device rejects; no memory; a lost device.
     pub async fn proves_matrices(&self) -> Result<bool> {
-        let Some((size, subgroup)) = self.caps().matrix_units() else { return Ok(false) };
-        let sums = self.zeros([WORKGROUPS as usize, (SUBGROUPS * size * size) as usize], Elem::F32)?;
-        let probe = MatrixProbe { sums: &sums, size, subgroup, seed: 0x5bd1_e995 };
+        let Some(units) = self.caps().matrix_units() else { return Ok(false) };
+        let sums = self.zeros([WORKGROUPS as usize, (SUBGROUPS * units.size * units.size) as usize], Elem::F32)?;
+        let probe = MatrixProbe { sums: &sums, units, seed: 0x5bd1_e995 };
         self.run(probe)?;
         let got = sums.read().await?;
         Ok(got == wanted_sums(&probe, got.len()))

@@ -216,11 +216,6 @@ pub(crate) fn grid(op: &'static str, caps: &Caps, groups: u64) -> Result<[u32; 3
     fold(groups, caps.workgroups).ok_or(Error::Limit { op, limit: "workgroups", need: groups, have })
 }
 
-/// The filling of matrix units of this size.
-pub(crate) fn matrix_filling(size: u32) -> &'static str {
-    if size == 16 { "slot/matrix/m16" } else { "slot/matrix/m8" }
-}
-
 /// The read filling of a storage type.
 pub(crate) fn read_filling(elem: Elem, loads: Loads) -> &'static str {
     match (elem, loads.quads, loads.native_f16) {

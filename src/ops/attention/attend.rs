@@ -1,13 +1,13 @@
 //! Scaled dot-product attention.
 
-use crate::caps::{Caps, DeviceKind};
+use crate::caps::{Caps, DeviceKind, MatrixUnits};
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KEYS, KvAt, KvFormat, KvLayout, KvPlace, KvRows, Place, VALUES};
 use crate::ops::attention::Order;
 use crate::ops::little::{ABSENT, Little, Words};
 use crate::ops::norm::want_elem;
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Means, Part, grid, matrix_filling};
+use crate::ops::step::{Builder, Loads, Means, Part, grid};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Const, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
@@ -372,12 +372,12 @@ const MATRICES_WIDEST: u32 = 128;
 
 impl Matrices {
     /// Rows of a subgroup, where units of this size are in subgroups of so many lanes: 16, or 8 where every row would not have a lane.
-    fn sub_rows(&self, (size, subgroup): (u32, u32)) -> Option<u32> {
-        [16, 8].into_iter().find(|rows| rows % size == 0 && subgroup * self.parts >= *rows)
+    fn sub_rows(&self, units: MatrixUnits) -> Option<u32> {
+        [16, 8].into_iter().find(|rows| rows % units.size == 0 && units.subgroup * self.parts >= *rows)
     }
 
-    fn lanes(&self, units: (u32, u32)) -> Option<u32> {
-        Some(self.rows / self.sub_rows(units)? * self.parts * units.1)
+    fn lanes(&self, units: MatrixUnits) -> Option<u32> {
+        Some(self.rows / self.sub_rows(units)? * self.parts * units.subgroup)
     }
 
     /// Numbers of a query and a value, rounded up to as many as a tile has keys: so many pass through workgroup memory at a time.
@@ -387,10 +387,10 @@ impl Matrices {
         widths.iter().all(|width| *width <= most).then(|| widths.map(|width| width as u32))
     }
 
-    fn fits(&self, caps: &Caps, units: (u32, u32), d: u64, e: u64) -> bool {
+    fn fits(&self, caps: &Caps, units: MatrixUnits, d: u64, e: u64) -> bool {
         let (Some(lanes), Some([d, e])) = (self.lanes(units), self.widths(d, e)) else { return false };
         let bytes = self.keys * (2 * d.max(e) + 24) + self.rows * (self.keys * 6 + 56) + 32;
-        bytes <= caps.workgroup_bytes && lanes <= caps.invocations && lanes / self.rows <= units.1
+        bytes <= caps.workgroup_bytes && lanes <= caps.invocations && lanes / self.rows <= units.subgroup
     }
 }
 
@@ -1086,9 +1086,9 @@ impl AttentionProblem {
         shapes.into_iter().map(|shape| self.matrices(caps, units, shape)).collect()
     }
 
-    fn matrices(&self, caps: &Caps, units: (u32, u32), shape: &Matrices) -> Result<Plan> {
+    fn matrices(&self, caps: &Caps, units: MatrixUnits, shape: &Matrices) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
-        let means = Means { subgroup: Some(units.1), native_f16: self.native_f16(caps) };
+        let means = Means { subgroup: Some(units.subgroup), native_f16: self.native_f16(caps) };
         let (mut step, mut params) = self.kernel("attention/tiled_coop", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         self.outputs(&mut step, &mut params, means.native_f16);
@@ -1105,7 +1105,7 @@ impl AttentionProblem {
         }
         let f16 = [self.k.format, self.v.format] == [KvFormat::F16; 2];
         step.set("SCALED", Const::Bool(!f16));
-        step.fill("matrix", matrix_filling(units.0));
+        step.fill("matrix", units.filling());
         means.reduce(&mut step);
         let grid = grid(OP, caps, self.tiles(shape.rows))?;
         params.fold = grid[0];

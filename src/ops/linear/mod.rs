@@ -16,13 +16,13 @@
 use std::sync::Arc;
 
 use crate::adapters::{AdapterSet, Held, Magnitudes, PoolAt};
-use crate::caps::{Caps, DeviceKind};
+use crate::caps::{Caps, DeviceKind, MatrixUnits};
 use crate::error::{Result, shape_error};
 use crate::formats::laid::{Integers, Laid, Slot, WeightAt};
 use crate::ops::counted;
 use crate::ops::norm::want_elem;
 use crate::ops::params::params;
-use crate::ops::step::{Builder, Loads, Means, Part, grid, matrix_filling, rows_at_once};
+use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once};
 use crate::ops::{Op, Operand, Problem};
 use crate::plan::{Access, Const, Groups, Plan, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
@@ -439,9 +439,8 @@ const MATRICES: [Matrices; 3] = [
 ];
 
 impl Matrices {
-    /// `size` is that of the units.
-    fn fits(&self, caps: &Caps, (size, subgroup): (u32, u32)) -> bool {
-        let (size, subgroup) = (u64::from(size), u64::from(subgroup));
+    fn fits(&self, caps: &Caps, units: MatrixUnits) -> bool {
+        let (size, subgroup) = (u64::from(units.size), u64::from(units.subgroup));
         let lanes = self.rows / self.sub_rows * (self.cols / 32) * subgroup;
         // Operands, powers, a band of sums, and what the reduce filling has.
         let bytes = (self.rows + self.cols) * 88 + self.rows / self.sub_rows * size * (self.cols + 4) * 4 + 16;
@@ -637,7 +636,7 @@ impl LinearProblem {
         if cpu || !self.is_for_matrices() {
             shapes.truncate(1);
         }
-        let means = Means { subgroup: Some(units.1), native_f16: self.native_f16(caps) };
+        let means = Means { subgroup: Some(units.subgroup), native_f16: self.native_f16(caps) };
         let plan = |shape: &Matrices| {
             let (steps, scratch) =
                 self.each(caps, shape.rows, |range, rows| self.coop(caps, means, units, shape, range, rows))?;
@@ -865,7 +864,7 @@ impl LinearProblem {
         &self,
         caps: &Caps,
         means: Means,
-        (size, _): (u32, u32),
+        units: MatrixUnits,
         shape: &Matrices,
         range: Range,
         rows: Rows,
@@ -880,7 +879,7 @@ impl LinearProblem {
         // Factors of columns stand before x.
         step.set("X_POWERS", Const::Bool(self.x.elem != Elem::F16 || self.has_cols()));
         step.set("W_POWERS", Const::Bool(![Some(&self.w), self.up.as_ref()].into_iter().flatten().all(|w| w.is_f16())));
-        step.fill("matrix", matrix_filling(size));
+        step.fill("matrix", units.filling());
         means.reduce(&mut step);
         self.sums(caps, means, (range, rows), (slices, [shape.rows, across]), (step, params))
     }
