@@ -6,15 +6,36 @@ fn tiles_input4(origin: vec2<u32>, v: u32, block: u32) -> vec4<f32> {
     return linear_x4(min(origin.x + v / 8u, linear_params.m - 1u), block * 32u + v % 8u * 4u);
 }
 
-// A row of the tile's weights; past the last it is the last.
-fn tiles_weights32(origin: vec2<u32>, row: u32, block: u32) -> array<vec4<f32>, 8> {
+// 32 numbers of a row of the tile's weights as they lie. Past the last row it is the last.
+struct tiles_Raw {
+    w: w_Raw,
+    up: up_Raw,
+}
+
+fn tiles_fetch32(origin: vec2<u32>, row: u32, block: u32) -> tiles_Raw {
     let last = min(row, COLS - 1u);
-    var w = array<vec4<f32>, 8>();
+    let n = matmul_output(origin, last);
+    var raw = tiles_Raw();
     if (GATED && last >= matmul_HALF) {
-        w = up_load32(linear_params.up, matmul_output(origin, last), block);
+        raw.up = up_fetch32(linear_params.up, n, block);
     } else {
-        w = w_load32(linear_params.w, matmul_output(origin, last), block);
+        raw.w = w_fetch32(linear_params.w, n, block);
     }
-    for (var i = 0u; i < 8u; i++) { w[i] = linear_keep4(w[i], block * 32u + i * 4u); }
-    return w;
+    return raw;
+}
+
+// What they are.
+fn tiles_decode32(origin: vec2<u32>, row: u32, block: u32, raw: tiles_Raw) -> array<vec4<f32>, 8> {
+    let last = min(row, COLS - 1u);
+    let n = matmul_output(origin, last);
+    var v = array<vec4<f32>, 8>();
+    if (GATED && last >= matmul_HALF) {
+        let opened = up_open32(linear_params.up, n, block, raw.up);
+        for (var i = 0u; i < 8u; i++) { v[i] = up_number4(linear_params.up, n, block, opened, i); }
+    } else {
+        let opened = w_open32(linear_params.w, n, block, raw.w);
+        for (var i = 0u; i < 8u; i++) { v[i] = w_number4(linear_params.w, n, block, opened, i); }
+    }
+    for (var i = 0u; i < 8u; i++) { v[i] = linear_keep4(v[i], block * 32u + i * 4u); }
+    return v;
 }

@@ -12,13 +12,14 @@
 // A quad of x stands turned by its lane's number (see `place`), or 8 lanes would ask one bank of workgroup memory at a time.
 // K is sliced where outputs are too few to fill a device; linear/merge adds the slices.
 // Barriers: 2 for each LANES·32 inputs, and those of the sums at the end. Workgroup memory: LANES·ROWS·128 bytes, and the sums'.
-// Registers: 64 for a block of decoded weights of two rows, 4·ROWS for sums (twice that where there are two matrices). Each quad of x is read from
-// workgroup memory for two rows of the weight: 8 rows of x by 16.8 million codes are 9 µs of an NVIDIA H100's workgroup memory, where the
-// codes are 4 µs of its memory; for four rows it would be half, and 128 registers would leave too few lanes to wait for memory. One row of x
-// is 32 registers: its block is read once for four rows, and runs of codes are summed before they are scaled (w_dot32).
+// Registers: of more rows of x, the codes and scales of a block of four rows of the weight (5 to 16 a row), 16 of the quads that are made of them,
+// 4·ROWS for sums (twice all that where there are two matrices). Each quad of x is read from workgroup memory for four rows of the weight:
+// 16 products for 16 bytes, which is what an NVIDIA SM does of either in a cycle. One row of x is 32 registers: its block is read
+// once for four rows, and runs of codes are summed before they are scaled (w_dot32).
+// Tried: blocks of two rows decoded whole, 64 registers. Compilers see that the next two rows want the same of x and keep it all: for
+// RDNA3, 8 rows of x wanted 425 registers of 256 (an NVIDIA H100 took 81 µs where one row takes 8); now it is 120, of 4 rows 96.
 // Tried on an NVIDIA H100, for 14,336 inputs and 4,096 outputs of 4 bits: 32 lanes to four rows reached 37 % of its copy bandwidth, 64 lanes
-// 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. For 4 and 8 rows of x, with workgroup memory read for each row of the weight,
-// 46 µs beside 20 for one, and 81 beside 8 (4,096 inputs, live adapters); as it stands that was not timed yet.
+// 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. What stands here for more rows was not timed yet.
 #import few
 const X_TURNS = (LANES * 8u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // quads of x that a lane brings
 const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
@@ -27,20 +28,6 @@ var<workgroup> tile_x: array<vec4<f32>, LANES * 8u * ROWS>;
 // Where quad i of team lane t stands, for each row of x.
 fn place(t: u32, i: u32) -> u32 {
     return t * 8u + ((i + t) & 7u);
-}
-
-// What a block of two rows of the weight adds to the sums of all rows of x.
-fn dots2(t: u32, a: array<vec4<f32>, 8>, b: array<vec4<f32>, 8>, k: u32) -> array<vec2<f32>, ROWS> {
-    var sums = array<vec2<f32>, ROWS>();
-    for (var i = 0u; i < 8u; i++) {
-        let v = linear_keep4(a[i], k + i * 4u);
-        let w = linear_keep4(b[i], k + i * 4u);
-        for (var m = 0u; m < ROWS; m++) {
-            let x = tile_x[m * (LANES * 8u) + place(t, i)];
-            sums[m] += vec2<f32>(dot(x, v), dot(x, w));
-        }
-    }
-    return sums;
 }
 
 @compute @workgroup_size(LANE_COUNT)
@@ -80,20 +67,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     for (var j = 0u; j < 4u; j++) { up_sums[0][j] += up_dot32(linear_params.up, rows[j], block, x); }
                 }
             } else {
-                for (var j = 0u; j < 4u; j += 2u) {
-                    let a = w_load32(linear_params.w, rows[j], block);
-                    let part = dots2(t, a, w_load32(linear_params.w, rows[j + 1u], block), block * 32u);
-                    for (var m = 0u; m < ROWS; m++) {
-                        sums[m][j] += part[m].x;
-                        sums[m][j + 1u] += part[m].y;
-                    }
-                    if (GATED) {
-                        let up = up_load32(linear_params.up, rows[j], block);
-                        let up_part = dots2(t, up, up_load32(linear_params.up, rows[j + 1u], block), block * 32u);
-                        for (var m = 0u; m < ROWS; m++) {
-                            up_sums[m][j] += up_part[m].x;
-                            up_sums[m][j + 1u] += up_part[m].y;
+                // Codes of four rows of the weight, which are made numbers quad by quad: each quad of x serves all four.
+                var a: array<w_Open, 4>;
+                var b: array<up_Open, 4>;
+                for (var j = 0u; j < 4u; j++) {
+                    a[j] = w_open32(linear_params.w, rows[j], block, w_fetch32(linear_params.w, rows[j], block));
+                    if (GATED) { b[j] = up_open32(linear_params.up, rows[j], block, up_fetch32(linear_params.up, rows[j], block)); }
+                }
+                for (var i = 0u; i < 8u; i++) {
+                    var v = array<vec4<f32>, 4>();
+                    var up_v = array<vec4<f32>, 4>();
+                    for (var j = 0u; j < 4u; j++) {
+                        v[j] = linear_keep4(w_number4(linear_params.w, rows[j], block, a[j], i), block * 32u + i * 4u);
+                        if (GATED) {
+                            up_v[j] = linear_keep4(up_number4(linear_params.up, rows[j], block, b[j], i), block * 32u + i * 4u);
                         }
+                    }
+                    for (var m = 0u; m < ROWS; m++) {
+                        let x = tile_x[m * (LANES * 8u) + place(t, i)];
+                        sums[m] += vec4<f32>(dot(x, v[0]), dot(x, v[1]), dot(x, v[2]), dot(x, v[3]));
+                        if (GATED) { up_sums[m] += vec4<f32>(dot(x, up_v[0]), dot(x, up_v[1]), dot(x, up_v[2]), dot(x, up_v[3])); }
                     }
                 }
             }

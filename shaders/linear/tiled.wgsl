@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var t = 0u; t < X_TURNS; t++) { new_x[t] = tiles_input4(origin, t * matmul_LANE_COUNT + lane, block); }
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * matmul_LANE_COUNT + lane;
-            let w = tiles_weights32(origin, row, block);
+            let w = tiles_decode32(origin, row, block, tiles_fetch32(origin, row, block));
             if (row < COLS) {
                 for (var i = 0u; i < 8u; i++) { tile_w[place_w(row, i)] = w[i]; }
             }

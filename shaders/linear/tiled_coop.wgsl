@@ -15,9 +15,9 @@
 // single numbers (Metal). Sums go out through workgroup memory by bands of SIZE rows of each subgroup.
 // Bytes: as linear/tiled. Barriers: 3 for each 32 inputs, and 3 for each band.
 // Workgroup memory: (ROWS + COLS)·88 bytes, and ROWS / SUB_ROWS · SIZE · (COLS + 4)·4: 20 or 15 KiB for 64 × 64, 39 or 30 KiB for 128 × 128.
-// Registers: SUB_ROWS · SUB_COLS sums a subgroup, 32 or 64 a lane of 32; and what comes next while this block is multiplied: 32 of weights
-// and 4 to 16 of x, half of that where it is f16. For RDNA3, 128 × 128 in f16 compiles to 168 registers and 930 instructions, where single
-// numbers that were widened on their way took 240 and 1,450.
+// Registers: SUB_ROWS · SUB_COLS sums a subgroup, 32 or 64 a lane of 32; and what comes next while this block is multiplied: weights as they lie
+// (5 for codes of 4 bits), and 8 to 16 of x, half of that in f16. For RDNA3, 128 × 128 compiles to 168 registers and 860 instructions in
+// f16, 1,420 in Q4_0; where tiles were of single numbers and weights decoded before they were needed, to 240 and 1,450, and 2,150.
 // All of workgroup memory is in multiples of 16 bytes: matrices must lie at such, and an array of scalars may lie wherever the variable
 // before it ends (one word before the sums moved each of NVIDIA's matrices by a column).
 // An NVIDIA H100 took 4.9 µs for a block of 32 inputs of 128 × 128, with powers for all, whether the weights were f16 or codes of 4 bits. By
@@ -82,13 +82,12 @@ fn keep4_w(row: u32, quad: u32, v: matrix_number4) {
     for (var i = 0u; i < matrix_CELLS; i++) { tile_w[row * STRIDE + quad * matrix_CELLS + i] = matrix_cell_of(v, i); }
 }
 
-// What a lane brings of a block. What is stored in f16 is kept as that until the tile is free: it takes half the registers, and it is
-// neither widened nor rounded.
+// What a lane brings of a block. Until the tile is free, x that is stored in f16 is kept as that, and weights as they lie: they take few
+// registers, and nobody waits for them before they are decoded.
 struct Brought {
     x: array<vec4<f32>, X_TURNS>,
-    w: array<vec4<f32>, W_TURNS * 8u>,
     exact_x: array<matrix_number4, X_TURNS>,
-    exact_w: array<matrix_number4, W_TURNS * 8u>,
+    w: array<tiles_Raw, W_TURNS>,
 }
 
 fn bring(origin: vec2<u32>, lane: u32, block: u32) -> Brought {
@@ -97,12 +96,7 @@ fn bring(origin: vec2<u32>, lane: u32, block: u32) -> Brought {
         let x = tiles_input4(origin, t * LANE_COUNT + lane, block);
         if (X_POWERS) { all.x[t] = x; } else { all.exact_x[t] = matrix_of4(x); }
     }
-    for (var t = 0u; t < W_TURNS; t++) {
-        let w = tiles_weights32(origin, t * LANE_COUNT + lane, block);
-        for (var i = 0u; i < 8u; i++) {
-            if (W_POWERS) { all.w[t * 8u + i] = w[i]; } else { all.exact_w[t * 8u + i] = matrix_of4(w[i]); }
-        }
-    }
+    for (var t = 0u; t < W_TURNS; t++) { all.w[t] = tiles_fetch32(origin, t * LANE_COUNT + lane, block); }
     return all;
 }
 
@@ -173,17 +167,16 @@ fn main(
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * LANE_COUNT + lane;
             if (row >= COLS) { continue; }
+            let w = tiles_decode32(origin, row, block, next.w[t]);
+            var power = 0;
             if (W_POWERS) {
                 var largest = 0.0;
-                for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(next.w[t * 8u + i])); }
-                let was = w_powers[t];
-                let power = fitting(was, largest);
+                for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(w[i])); }
+                power = fitting(w_powers[t], largest);
+                note(ROWS + row, w_powers[t], power, block == blocks.x);
                 w_powers[t] = power;
-                note(ROWS + row, was, power, block == blocks.x);
-                for (var i = 0u; i < 8u; i++) { keep4_w(row, i, matrix_of4(next.w[t * 8u + i] * power_of_two(power))); }
-            } else {
-                for (var i = 0u; i < 8u; i++) { keep4_w(row, i, next.exact_w[t * 8u + i]); }
             }
+            for (var i = 0u; i < 8u; i++) { keep4_w(row, i, matrix_of4(select(w[i], w[i] * power_of_two(power), W_POWERS))); }
         }
         // Either way the tiles are whole.
         if (EXACT) {

@@ -5,14 +5,25 @@ fn slot_load4(word0: u32, quad: u32) -> vec4<f32> {
     return half_load4_f16(vec2<u32>(outer_word(i), outer_word(i + 1u)));
 }
 
-// Eight quads, of which the first begins at a multiple of 16 bytes: four loads.
-fn slot_load32(word0: u32, quad: u32) -> array<vec4<f32>, 8> {
-    let i = (word0 >> 2u) + quad / 2u;
-    let words = array<vec4<u32>, 4>(outer_data[i], outer_data[i + 1u], outer_data[i + 2u], outer_data[i + 3u]);
-    var v = array<vec4<f32>, 8>();
+alias slot_Raw = array<vec4<u32>, 4>;
+
+// Eight quads as they lie. Where the first begins at a multiple of 16 bytes they are four loads.
+fn slot_fetch32(word0: u32, quad: u32, whole: bool) -> slot_Raw {
+    var words: slot_Raw;
     for (var j = 0u; j < 4u; j++) {
-        v[2u * j] = half_load4_f16(words[j].xy);
-        v[2u * j + 1u] = half_load4_f16(words[j].zw);
+        let at = word0 + (quad + 2u * j) * 2u;
+        if (whole) {
+            words[j] = outer_data[at >> 2u];
+        } else {
+            words[j] = vec4<u32>(outer_word(at), outer_word(at + 1u), outer_word(at + 2u), outer_word(at + 3u));
+        }
     }
-    return v;
+    return words;
+}
+
+// Quad i of the eight.
+fn slot_decode4(raw: slot_Raw, i: u32) -> vec4<f32> {
+    var all = raw;
+    let words = all[i / 2u];
+    return half_load4_f16(select(words.xy, words.zw, (i & 1u) == 1u));
 }

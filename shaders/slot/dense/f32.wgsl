@@ -3,8 +3,17 @@ fn slot_load4(word0: u32, quad: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(outer_data[(word0 >> 2u) + quad]);
 }
 
-fn slot_load32(word0: u32, quad: u32) -> array<vec4<f32>, 8> {
-    var v = array<vec4<f32>, 8>();
+alias slot_Raw = array<vec4<f32>, 8>;
+
+// Eight quads as they lie.
+fn slot_fetch32(word0: u32, quad: u32, whole: bool) -> slot_Raw {
+    var v: slot_Raw;
     for (var j = 0u; j < 8u; j++) { v[j] = slot_load4(word0, quad + j); }
     return v;
+}
+
+// Quad i of the eight.
+fn slot_decode4(raw: slot_Raw, i: u32) -> vec4<f32> {
+    var all = raw;
+    return all[i];
 }

@@ -1,5 +1,10 @@
 // Scale and zero or bias in bfloat16: one word.
-fn slot_load(at: weight_At, i: u32) -> vec2<f32> {
-    let word = outer_word(at.scales + i);
-    return bitcast<vec2<f32>>(vec2<u32>(word << 16u, word & 0xffff0000u));
+alias slot_Raw = u32;
+
+fn slot_fetch(at: weight_At, i: u32) -> slot_Raw {
+    return outer_word(at.scales + i);
+}
+
+fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
+    return bitcast<vec2<f32>>(vec2<u32>(raw << 16u, raw & 0xffff0000u));
 }

@@ -1,6 +1,11 @@
 // Scale and zero or bias in f16: one word.
 #import half
-fn slot_load(at: weight_At, i: u32) -> vec2<f32> {
-    let word = outer_word(at.scales + i);
-    return vec2<f32>(half_f32_from_f16(word), half_f32_from_f16(word >> 16u));
+alias slot_Raw = u32;
+
+fn slot_fetch(at: weight_At, i: u32) -> slot_Raw {
+    return outer_word(at.scales + i);
+}
+
+fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
+    return vec2<f32>(half_f32_from_f16(raw), half_f32_from_f16(raw >> 16u));
 }

@@ -1,4 +1,10 @@
 // There are no scales.
-fn slot_load(at: weight_At, i: u32) -> vec2<f32> {
+alias slot_Raw = u32;
+
+fn slot_fetch(at: weight_At, i: u32) -> slot_Raw {
+    return 0u;
+}
+
+fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
     return vec2<f32>(1.0, f32(outer_ZERO));
 }

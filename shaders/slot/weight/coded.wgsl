@@ -14,17 +14,49 @@ fn slot_word(i: u32) -> u32 {
     return slot_data[i >> 2u][i & 3u];
 }
 
+struct slot_Raw {
+    codes: slot_field_Raw,
+    scales: array<slot_scale_Raw, 32u / slot_RUN>,
+}
+
+struct slot_Open {
+    codes: array<u32, 8>,
+    scales: array<vec2<f32>, 32u / slot_RUN>,
+}
+
+// Numbers 32·block … 32·block + 31 of row n as they lie: for who does something else while they are on their way.
+fn slot_fetch32(at: weight_At, n: u32, block: u32) -> slot_Raw {
+    var raw: slot_Raw;
+    raw.codes = slot_field_fetch32(at, n - at.row0, block);
+    for (var run = 0u; run < 32u / slot_RUN; run++) {
+        raw.scales[run] = slot_scale_fetch(at, slot_place_of(at, n, block * 32u + run * slot_RUN));
+    }
+    return raw;
+}
+
+// The same, ready for its quads to be made one by one.
+fn slot_open32(at: weight_At, n: u32, block: u32, raw: slot_Raw) -> slot_Open {
+    var all = raw;
+    var opened: slot_Open;
+    opened.codes = slot_field_codes(all.codes);
+    for (var run = 0u; run < 32u / slot_RUN; run++) {
+        opened.scales[run] = slot_scale_of(at, slot_place_of(at, n, block * 32u + run * slot_RUN), all.scales[run]);
+    }
+    return opened;
+}
+
+// Quad i of the block.
+fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) -> vec4<f32> {
+    var all = opened;
+    let scale = all.scales[i * 4u / slot_RUN];
+    return slot_rule_make(at, slot_level_of(at, n, all.codes[i]), vec4<f32>(scale.x), vec4<f32>(scale.y));
+}
+
 // Numbers 32·block … 32·block + 31 of row n.
 fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
-    let quads = slot_field_load32(at, n - at.row0, block);
+    let opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
     var w: array<vec4<f32>, 8>;
-    for (var run = 0u; run < 32u / slot_RUN; run++) {
-        let scale = slot_scale_load(at, slot_place_of(at, n, block * 32u + run * slot_RUN));
-        for (var j = 0u; j < slot_RUN / 4u; j++) {
-            let i = run * (slot_RUN / 4u) + j;
-            w[i] = slot_rule_make(at, slot_level_of(at, n, quads[i]), vec4<f32>(scale.x), vec4<f32>(scale.y));
-        }
-    }
+    for (var i = 0u; i < 8u; i++) { w[i] = slot_number4(at, n, block, opened, i); }
     return w;
 }
 
@@ -32,16 +64,16 @@ fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
 // less for each number.
 fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 {
     if (!slot_rule_SUMS) { return weight_dot(slot_load32(at, n, block), x); }
-    let quads = slot_field_load32(at, n - at.row0, block);
+    var opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
     var of_x = x;
     var sum = 0.0;
     for (var run = 0u; run < 32u / slot_RUN; run++) {
-        let scale = slot_scale_load(at, slot_place_of(at, n, block * 32u + run * slot_RUN));
+        let scale = opened.scales[run];
         var of_run = vec4<f32>();
         var ones = vec4<f32>();
         for (var j = 0u; j < slot_RUN / 4u; j++) {
             let i = run * (slot_RUN / 4u) + j;
-            of_run += of_x[i] * slot_rule_term(slot_level_of(at, n, quads[i]), scale.y);
+            of_run += of_x[i] * slot_rule_term(slot_level_of(at, n, opened.codes[i]), scale.y);
             ones += of_x[i];
         }
         sum += slot_rule_end((of_run.x + of_run.y) + (of_run.z + of_run.w), (ones.x + ones.y) + (ones.z + ones.w), scale.x, scale.y);

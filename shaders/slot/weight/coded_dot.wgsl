@@ -16,7 +16,7 @@ fn slot_word(i: u32) -> u32 {
 
 // Codes 32·block … 32·block + 31 of row n, four to a word.
 fn slot_codes32(at: weight_At, n: u32, block: u32) -> array<u32, 8> {
-    var codes = slot_field_load32(at, n - at.row0, block);
+    var codes = slot_field_codes(slot_field_fetch32(at, n - at.row0, block));
     if (slot_FLIP != 0u) {
         for (var i = 0u; i < 8u; i++) { codes[i] ^= slot_FLIP; }
     }
@@ -25,7 +25,8 @@ fn slot_codes32(at: weight_At, n: u32, block: u32) -> array<u32, 8> {
 
 // The scale of a run of a block, and the zero or bias.
 fn slot_run_scale(at: weight_At, n: u32, block: u32, run: u32) -> vec2<f32> {
-    return slot_scale_load(at, slot_place_of(at, n, block * 32u + run * slot_RUN));
+    let i = slot_place_of(at, n, block * 32u + run * slot_RUN);
+    return slot_scale_of(at, i, slot_scale_fetch(at, i));
 }
 
 // What a run adds to a sum: `dot` is the product of its codes with those of x, `ones` the sum of those of x.
@@ -41,5 +42,6 @@ fn slot_whole(dot: i32, ones: i32) -> i32 {
 
 // The scale of a row that has one.
 fn slot_row_scale(at: weight_At, n: u32) -> f32 {
-    return slot_scale_load(at, slot_place_of(at, n, 0u)).x;
+    let i = slot_place_of(at, n, 0u);
+    return slot_scale_of(at, i, slot_scale_fetch(at, i)).x;
 }

@@ -8,12 +8,29 @@ fn slot_word(i: u32) -> u32 {
     return slot_data[i >> 2u][i & 3u];
 }
 
+alias slot_Raw = slot_dense_Raw;
+alias slot_Open = slot_dense_Raw;
+
+// Numbers 32·block … 32·block + 31 of row n as they lie: for who does something else while they are on their way.
+fn slot_fetch32(at: weight_At, n: u32, block: u32) -> slot_Raw {
+    return slot_dense_fetch32(at.codes, (n - at.row0) * at.blocks + block * 8u, slot_WHOLE);
+}
+
+// The same, ready for its quads to be made one by one.
+fn slot_open32(at: weight_At, n: u32, block: u32, raw: slot_Raw) -> slot_Open {
+    return raw;
+}
+
+// Quad i of the block.
+fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) -> vec4<f32> {
+    return slot_dense_decode4(opened, i);
+}
+
 // Numbers 32·block … 32·block + 31 of row n.
 fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
-    let first = (n - at.row0) * at.blocks + block * 8u;
-    if (slot_WHOLE) { return slot_dense_load32(at.codes, first); }
+    let opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
     var w: array<vec4<f32>, 8>;
-    for (var i = 0u; i < 8u; i++) { w[i] = slot_dense_load4(at.codes, first + i); }
+    for (var i = 0u; i < 8u; i++) { w[i] = slot_number4(at, n, block, opened, i); }
     return w;
 }
 

@@ -22,17 +22,34 @@ fn slot_number(at: weight_At, n: u32, k: u32, code: u32) -> f32 {
     return sum;
 }
 
+alias slot_Raw = slot_field_Raw;
+alias slot_Open = array<u32, 8>;
+
+// Codes 32·block … 32·block + 31 of row n as they lie: for who does something else while they are on their way.
+fn slot_fetch32(at: weight_At, n: u32, block: u32) -> slot_Raw {
+    return slot_field_fetch32(at, n - at.row0, block);
+}
+
+// The same, ready for quads to be made of them one by one.
+fn slot_open32(at: weight_At, n: u32, block: u32, raw: slot_Raw) -> slot_Open {
+    return slot_field_codes(raw);
+}
+
+// Quad i of the block.
+fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) -> vec4<f32> {
+    var codes = opened;
+    let k = block * 32u + i * 4u;
+    let q = (vec4<u32>(codes[i]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+    return vec4<f32>(
+        slot_number(at, n, k, q.x), slot_number(at, n, k + 1u, q.y),
+        slot_number(at, n, k + 2u, q.z), slot_number(at, n, k + 3u, q.w));
+}
+
 // Numbers 32·block … 32·block + 31 of row n.
 fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
-    let quads = slot_field_load32(at, n - at.row0, block);
+    let opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
     var w: array<vec4<f32>, 8>;
-    for (var i = 0u; i < 8u; i++) {
-        let k = block * 32u + i * 4u;
-        let q = (vec4<u32>(quads[i]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-        w[i] = vec4<f32>(
-            slot_number(at, n, k, q.x), slot_number(at, n, k + 1u, q.y),
-            slot_number(at, n, k + 2u, q.z), slot_number(at, n, k + 3u, q.w));
-    }
+    for (var i = 0u; i < 8u; i++) { w[i] = slot_number4(at, n, block, opened, i); }
     return w;
 }
 
