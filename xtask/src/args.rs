@@ -20,6 +20,10 @@ cargo xtask: set-up, benchmarks, tests and the page of Gristmill
       Builds the page and serves it on http://localhost:8080/.
       --build-only: builds and checks its size, and does not serve it.
 
+  cargo xtask registers [FILTER] [--all-plans] [--check]
+      Compiles the kernels of the real cases for an AMD GPU that need not be there, and shows their registers, spills and
+      waves: runs `cargo bench --bench registers` by a driver in a root of its own (Debian's, on Linux).
+
   cargo xtask report
       Draws benches/results/*.csv: an SVG chart for each adapter, and the measured tables of README.md.
 
@@ -47,6 +51,8 @@ pub enum Command {
         build_only: bool,
         port: u16,
     },
+    /// The arguments belong to the program.
+    Registers(Vec<String>),
     Report,
     /// A checkpoint.
     Describe(PathBuf),
@@ -79,13 +85,14 @@ pub fn parse(args: &[String]) -> Result<Command, String> {
     if name == "help" || asks_for_help(name) {
         return Ok(Command::Help);
     }
-    // The benchmark answers `--help` for itself.
-    if name != "bench" && rest.iter().any(asks_for_help) {
+    // These answer `--help` for themselves.
+    if !["bench", "registers"].contains(&name.as_str()) && rest.iter().any(asks_for_help) {
         return Ok(Command::Help);
     }
     let mut rest = rest.iter().map(String::as_str);
     let command = match name.as_str() {
         "bench" => return Ok(Command::Bench(rest.map(String::from).collect())),
+        "registers" => return Ok(Command::Registers(rest.map(String::from).collect())),
         "setup" => Command::Setup(match rest.next() {
             None | Some("all") => Piece::All,
             Some("driver") => Piece::Driver,

@@ -1,8 +1,8 @@
-//! The newest software driver, in a root of its own.
+//! Drivers of another Debian than the machine's, in roots of their own.
 //!
-//! Mesa's lavapipe has had matrix units since 26.1, which no released distribution ships yet. Debian's next one does, so that its packages are
-//! unpacked into a directory of the user's cache by debootstrap. Nothing there is installed, nor mounted, nor run as root afterwards: a test is run
-//! by that root's own dynamic linker, with that root's libraries.
+//! Mesa's lavapipe has had matrix units since 26.1, which no released distribution ships yet; and RADV compiled for GPUs that are not there until
+//! 25.2, which Debian 13 ships. Their packages are unpacked into a directory of the user's cache by debootstrap. Nothing there is
+//! installed, nor mounted, nor run as root afterwards: a program is run by that root's own dynamic linker, with that root's libraries.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,21 @@ use serde_json::Value;
 use crate::process;
 use crate::setup::{apt_install, as_root, has_apt, install, is_root};
 
-/// The suite of Debian.
-const SUITE: &str = "forky";
+/// A driver of a suite of Debian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suite {
+    name: &'static str,
+    /// How the driver's ICD file begins.
+    driver: &'static str,
+    /// What it is, for messages.
+    pub what: &'static str,
+}
+
+/// Lavapipe with matrix units.
+pub const LAVAPIPE: Suite = Suite { name: "forky", driver: "lvp", what: "newest lavapipe" };
+/// RADV that compiles for an AMD GPU which is not there.
+pub const RADV: Suite = Suite { name: "trixie", driver: "radeon", what: "RADV without a GPU" };
+
 const MIRROR: &str = "http://deb.debian.org/debian";
 /// Debootstrap of an older distribution does not know the suite's name; all suites of Debian are made alike.
 const SCRIPT: &str = "/usr/share/debootstrap/scripts/sid";
@@ -20,23 +33,22 @@ const PACKAGES: &str = "mesa-vulkan-drivers,libvulkan1";
 
 /// A root that is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "web"), allow(dead_code, reason = "only `test` runs anything there"))]
 pub struct Root {
     /// The dynamic linker and its arguments, before the program that is to be run.
     pub runner: Vec<String>,
-    /// The ICD file of lavapipe, which names its library in the root.
+    /// The ICD file of the driver, which names its library in the root.
     pub icd: PathBuf,
 }
 
 /// Why there can be none here.
-pub fn missing() -> Option<String> {
+pub fn missing(suite: Suite) -> Option<String> {
     if linker().is_none() {
         return Some(format!(
             "it is made of Debian's packages for Linux on x86-64 or arm64, with glibc; this is another {}",
             std::env::consts::OS
         ));
     }
-    let dir = match dir() {
+    let dir = match dir(suite) {
         Ok(dir) => dir,
         Err(reason) => return Some(reason),
     };
@@ -53,11 +65,12 @@ pub fn missing() -> Option<String> {
 }
 
 /// Finds the root or makes it.
-pub fn root() -> Result<Root, String> {
-    let dir = dir()?;
+pub fn root(suite: Suite) -> Result<Root, String> {
+    let dir = dir(suite)?;
     if dir.is_dir() {
-        let root = whole(&dir).map_err(|e| format!("{e}. Remove {} and run this again", dir.display()))?;
-        eprintln!("newest lavapipe: in {}", dir.display());
+        let root =
+            whole(&dir, suite.driver).map_err(|e| format!("{e}. Remove {} and run this again", dir.display()))?;
+        eprintln!("{}: in {}", suite.what, dir.display());
         return Ok(root);
     }
     if process::on_path("debootstrap").is_none() && !Path::new("/usr/sbin/debootstrap").is_file() {
@@ -70,24 +83,25 @@ pub fn root() -> Result<Root, String> {
         install(as_root("rm")?.args(["--recursive", "--one-file-system"]).arg(&half))?;
     }
     std::fs::create_dir_all(&half).map_err(|e| format!("{}: {e}", half.display()))?;
-    eprintln!(
-        "there is no lavapipe with matrix units: unpacking that of Debian {SUITE} into {} (600 MB)",
-        dir.display()
-    );
+    eprintln!("there is no {}: unpacking that of Debian {} into {} (600 MB)", suite.what, suite.name, dir.display());
     let mut debootstrap = as_root("debootstrap")?;
-    debootstrap.args(["--variant=minbase", &format!("--include={PACKAGES}"), SUITE]).arg(&half).args([MIRROR, SCRIPT]);
+    debootstrap
+        .args(["--variant=minbase", &format!("--include={PACKAGES}"), suite.name])
+        .arg(&half)
+        .args([MIRROR, SCRIPT]);
     install(&mut debootstrap)?;
-    whole(&half)?;
+    whole(&half, suite.driver)?;
     install(as_root("mv")?.arg(&half).arg(&dir))?;
-    whole(&dir)
+    whole(&dir, suite.driver)
 }
 
 /// Where it is.
-fn dir() -> Result<PathBuf, String> {
+fn dir(suite: Suite) -> Result<PathBuf, String> {
     let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")));
-    let dir =
-        cache.ok_or("neither XDG_CACHE_HOME nor HOME says where it could be kept")?.join(format!("gristmill-{SUITE}"));
+    let dir = cache
+        .ok_or("neither XDG_CACHE_HOME nor HOME says where it could be kept")?
+        .join(format!("gristmill-{}", suite.name));
     // Cargo cuts the line that runs a test at blanks.
     let blank = dir.to_string_lossy().contains(char::is_whitespace);
     if blank { Err(format!("there is a blank in {}", dir.display())) } else { Ok(dir) }
@@ -106,7 +120,7 @@ fn linker() -> Option<&'static str> {
 }
 
 /// What is in the root, if it is all there.
-fn whole(dir: &Path) -> Result<Root, String> {
+fn whole(dir: &Path, driver: &str) -> Result<Root, String> {
     let there = |file: PathBuf| {
         if file.is_file() {
             Ok(file)
@@ -118,9 +132,9 @@ fn whole(dir: &Path) -> Result<Root, String> {
     let libraries = dir.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
     there(libraries.join("libvulkan.so.1"))?;
     let icds = crate::workspace::files_with_extension(&dir.join("usr/share/vulkan/icd.d"), "json");
-    let named = |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lvp"));
+    let named = |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(driver));
     let icd =
-        icds.iter().find(named).ok_or_else(|| format!("{} is not whole: no ICD file of lavapipe", dir.display()))?;
+        icds.iter().find(named).ok_or_else(|| format!("{} is not whole: no ICD file of {driver}", dir.display()))?;
     // A bare name would be looked up among this machine's libraries.
     let text = crate::workspace::read_text(icd)?;
     let mut json: Value = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", icd.display()))?;
@@ -150,13 +164,13 @@ mod tests {
             (format!("{libraries}/libvulkan_lvp.so"), ""),
         ];
         for (name, text) in &files {
-            let told = whole(&dir).expect_err("a file is missing");
+            let told = whole(&dir, "lvp").expect_err("a file is missing");
             assert!(told.contains("is not whole"), "{told}");
             let file = dir.join(name);
             std::fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
             std::fs::write(file, text).expect("a file");
         }
-        let root = whole(&dir).expect("all is there");
+        let root = whole(&dir, "lvp").expect("all is there");
         assert_eq!(root.runner[0], dir.join(linker).display().to_string());
         let icd = std::fs::read_to_string(&root.icd).expect("a file");
         assert!(icd.contains(&dir.join(libraries).join("libvulkan_lvp.so").display().to_string()), "{icd}");

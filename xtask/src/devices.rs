@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::forky::Root;
+use crate::debian::Root;
+use crate::process;
 use crate::setup::Browser;
 use crate::vulkan::{self, Libraries};
 
@@ -31,14 +32,10 @@ impl Device {
             None => command.env_remove("GRISTMILL_ADAPTER"),
         };
         if !self.icds.is_empty() {
-            let list = std::env::join_paths(&self.icds).map_err(|e| format!("{}: {e}", self.name))?;
-            // Loaders before 1.3.207 know only the second name.
-            command.env("VK_DRIVER_FILES", &list).env("VK_ICD_FILENAMES", &list);
+            vulkan::show_only(command, &self.icds)?;
         }
         if !self.runner.is_empty() {
-            // Cargo's variable is named for the target, which is this program's own.
-            let name = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
-            command.env(name, self.runner.join(" "));
+            process::run_by(command, &self.runner);
         }
         Ok(())
     }

@@ -13,9 +13,10 @@
 mod args;
 mod bench;
 mod chart;
+mod debian;
 mod describe;
-mod forky;
 mod process;
+mod registers;
 mod report;
 mod setup;
 mod vulkan;
@@ -62,6 +63,7 @@ fn run(args: &[String]) -> Result<ExitCode, String> {
         Command::Help => {}
         Command::Setup(piece) => setup::run(&workspace, piece)?,
         Command::Bench(args) => bench::run(&workspace, &args)?,
+        Command::Registers(args) => registers::run(&workspace, &args)?,
         Command::Report => report::run(&workspace)?,
         Command::Describe(file) => describe::run(&workspace, &file)?,
         #[cfg(feature = "web")]

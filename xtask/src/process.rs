@@ -27,6 +27,13 @@ pub fn run(command: &mut Command) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("`{shown}` failed ({status})")) }
 }
 
+/// Makes cargo run what it builds by another program, with arguments.
+pub fn run_by(cargo: &mut Command, runner: &[String]) {
+    // Cargo's variable is named for the target, which is this program's own.
+    let name = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
+    cargo.env(name, runner.join(" "));
+}
+
 /// What the command prints to its standard output. An error carries what it printed to the other one.
 pub fn read(command: &mut Command) -> Result<String, String> {
     let shown = shown(command);

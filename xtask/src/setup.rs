@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::args::Piece;
 use crate::workspace::{self, Workspace};
-use crate::{forky, process, vulkan};
+use crate::{debian, process, vulkan};
 
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -25,8 +25,8 @@ pub fn run(workspace: &Workspace, piece: Piece) -> Result<(), String> {
         browser()?;
     }
     if all || piece == Piece::Lavapipe {
-        match forky::missing() {
-            None => drop(forky::root()?),
+        match debian::missing(debian::LAVAPIPE) {
+            None => drop(debian::root(debian::LAVAPIPE)?),
             Some(reason) if all => eprintln!("no newest lavapipe: {reason}"),
             Some(reason) => return Err(format!("no newest lavapipe: {reason}")),
         }

@@ -8,7 +8,7 @@ use crate::serve::Server;
 use crate::setup::{self, Browser};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{forky, process, web};
+use crate::{debian, process, registers, web};
 
 /// Need no device, and are run where none can be found.
 const WITHOUT_GPU: [&str; 5] = ["laws", "shaders", "plans", "formats", "checkpoint"];
@@ -62,6 +62,7 @@ pub fn run(workspace: &Workspace, quick: bool) -> Result<(), String> {
     }
 
     newest_lavapipe(&mut steps, workspace, quick);
+    registers(&mut steps, workspace, quick);
 
     if quick {
         steps.leave_out("page", "--quick");
@@ -145,10 +146,10 @@ fn newest_lavapipe(steps: &mut Steps, workspace: &Workspace, quick: bool) {
     if std::env::var("GRISTMILL_ADAPTER").is_ok_and(|name| name == "none") {
         return steps.leave_out(NAME, "GRISTMILL_ADAPTER=none");
     }
-    if let Some(reason) = forky::missing() {
+    if let Some(reason) = debian::missing(debian::LAVAPIPE) {
         return steps.leave_out(NAME, &reason);
     }
-    let Some(root) = steps.run("set-up: newest lavapipe", forky::root) else {
+    let Some(root) = steps.run("set-up: newest lavapipe", || debian::root(debian::LAVAPIPE)) else {
         return steps.leave_out(NAME, "it could not be made");
     };
     let device = devices::newest_lavapipe(root);
@@ -161,6 +162,21 @@ fn newest_lavapipe(steps: &mut Steps, workspace: &Workspace, quick: bool) {
             process::run(&mut command)
         });
     }
+}
+
+/// A kernel that spills its registers is slow on any GPU, and no test on a software device would tell.
+fn registers(steps: &mut Steps, workspace: &Workspace, quick: bool) {
+    const NAME: &str = "no kernel of a real case spills";
+    if quick {
+        return steps.leave_out(NAME, "--quick");
+    }
+    if let Some(reason) = debian::missing(debian::RADV) {
+        return steps.leave_out(NAME, &reason);
+    }
+    let Some(root) = steps.run("set-up: RADV without a GPU", || debian::root(debian::RADV)) else {
+        return steps.leave_out(NAME, "its compiler could not be set up");
+    };
+    steps.run(NAME, || registers::compile(workspace, root, &["--check".to_owned()]));
 }
 
 /// Builds the page, serves it, and lets the browser test drive a real browser there.

@@ -39,6 +39,14 @@ impl Found {
     }
 }
 
+/// Makes a command see these drivers and no others.
+pub fn show_only(command: &mut Command, icds: &[PathBuf]) -> Result<(), String> {
+    let list = std::env::join_paths(icds).map_err(|e| format!("{icds:?}: {e}"))?;
+    // Loaders before 1.3.207 know only the second name.
+    command.env("VK_DRIVER_FILES", &list).env("VK_ICD_FILENAMES", &list);
+    Ok(())
+}
+
 /// Looks at this machine.
 pub fn find() -> Found {
     let libraries = Libraries::of_this_machine();
