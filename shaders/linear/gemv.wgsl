@@ -18,11 +18,14 @@
 // once for four rows, and runs of codes are summed before they are scaled (w_dot32).
 // Tried: blocks of two rows decoded whole, 64 registers. Compilers see that the next two rows want the same of x and keep it all: for
 // RDNA3, 8 rows of x wanted 425 registers of 256 (an NVIDIA H100 took 81 µs where one row takes 8); now it is 120, of 4 rows 96.
+// Levels of formats that have a table of them lie in workgroup memory too, 64 bytes for each weight (w_begin).
 // Tried on an NVIDIA H100, for 14,336 inputs and 4,096 outputs of 4 bits: 32 lanes to four rows reached 37 % of its copy bandwidth, 64 lanes
 // 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. What stands here for more rows was not timed yet.
 #import few
 const X_TURNS = (LANES * 8u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // quads of x that a lane brings
 const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
+// Every lane brings as many. Where a store is in a branch, RADV's compiler moves the load into it, so that each waits for the one before.
+const EVEN = X_TURNS * LANE_COUNT == LANES * 8u * ROWS && X_TURNS % X_AHEAD == 0u;
 var<workgroup> tile_x: array<vec4<f32>, LANES * 8u * ROWS>;
 
 // Where quad i of team lane t stands, for each row of x.
@@ -38,6 +41,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let n = few_outputs(id, lane);
     let rows = linear_rows(n);
     let blocks = slices_blocks(slice);
+    w_begin(linear_params.w, lane);
+    if (GATED) { up_begin(linear_params.up, lane); }
     var sums: array<vec4<f32>, ROWS>;
     var up_sums: array<vec4<f32>, ROWS>;
     for (var block0 = blocks.x; block0 < blocks.y; block0 += LANES) {
@@ -53,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
                 let quad = v % (LANES * 8u);
-                if (v < LANES * 8u * ROWS) { tile_x[v / (LANES * 8u) * (LANES * 8u) + place(quad / 8u, quad % 8u)] = ahead[i]; }
+                if (EVEN || v < LANES * 8u * ROWS) { tile_x[v / (LANES * 8u) * (LANES * 8u) + place(quad / 8u, quad % 8u)] = ahead[i]; }
             }
         }
         workgroupBarrier();

@@ -11,6 +11,7 @@
 #const INTS = false
 const X_TURNS = (LANES * 2u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // halves of blocks of x that a lane brings
 const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
+const EVEN = X_TURNS * LANE_COUNT == LANES * 2u * ROWS && X_TURNS % X_AHEAD == 0u; // as in linear/gemv
 var<workgroup> tile_x: array<vec4<u32>, LANES * 2u * ROWS>;
 
 // Where half i of team lane t's block stands, for each row of x: turned, or lanes would ask one bank.
@@ -46,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
                 let half = v % (LANES * 2u);
-                if (v < LANES * 2u * ROWS) { tile_x[v / (LANES * 2u) * (LANES * 2u) + place(half / 2u, half % 2u)] = ahead[i]; }
+                if (EVEN || v < LANES * 2u * ROWS) { tile_x[v / (LANES * 2u) * (LANES * 2u) + place(half / 2u, half % 2u)] = ahead[i]; }
             }
         }
         workgroupBarrier();

@@ -31,6 +31,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let blocks = slices_blocks(slice);
     let lane_x = lane % matmul_LANES_X;
     let lane_y = lane / matmul_LANES_X;
+    w_begin(linear_params.w, lane);
+    if (GATED) { up_begin(linear_params.up, lane); }
+    workgroupBarrier();
 
     var sums: array<vec4<f32>, LANE_ROWS * 2u>;
     for (var block = blocks.x; block < blocks.y; block++) {
@@ -40,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * matmul_LANE_COUNT + lane;
             let w = tiles_decode32(origin, row, block, tiles_fetch32(origin, row, block));
-            if (row < COLS) {
+            if (W_TURNS * matmul_LANE_COUNT == COLS || row < COLS) {
                 for (var i = 0u; i < 8u; i++) { tile_w[place_w(row, i)] = w[i]; }
             }
         }

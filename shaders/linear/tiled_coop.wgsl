@@ -140,6 +140,8 @@ fn main(
         tile_less[row] = 0;
     }
     if (lane == 0u) { atomicStore(&tile_outgrown[0], 0u); }
+    w_begin(linear_params.w, lane);
+    if (GATED) { up_begin(linear_params.up, lane); }
     // Sums begin as zeros that are loaded: that a matrix begins as zeros is not said of every device.
     for (var at = lane; at < BAND * BAND_STRIDE; at += LANE_COUNT) { tile_sums[at] = 0.0; }
     workgroupBarrier();

@@ -200,6 +200,19 @@ fn run(place: Place, k: u32) -> u32 {
     if run < 4 { 1 } else { run }
 }
 
+/// What a kernel wants of a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decode {
+    /// The host's numbers, bit for bit.
+    Exact,
+    /// Numbers for sums: those that are subnormal may be flushed.
+    Sums,
+    /// The same, after its lanes have brought the levels into workgroup memory.
+    Near,
+    /// Codes, for products with int8 codes.
+    Codes,
+}
+
 /// The slots of weights in kernels: the names of their slots and constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
@@ -731,8 +744,9 @@ impl Laid {
         }
     }
 
-    /// Fills a weight's slot; `products`: for products with int8 codes.
-    pub(crate) fn fill(&self, step: &mut Builder, slot: Slot, products: bool) {
+    /// Fills a weight's slot.
+    pub(crate) fn fill(&self, step: &mut Builder, slot: Slot, decode: Decode) {
+        let products = decode == Decode::Codes;
         let body = slot.name();
         if self.side {
             step.fill(named!(slot, "_side"), "slot/side/list");
@@ -783,12 +797,17 @@ impl Laid {
                     step.set(named!(slot, "_RUN"), Const::U32(run));
                 }
                 step.fill(named!(slot, "_field"), field(form.bits));
+                let near = decode == Decode::Near;
                 let level = match form.level {
                     Level::Whole => "slot/level/whole",
+                    Level::Table if near => "slot/level/table_near",
                     Level::Table => "slot/level/table",
                     Level::RowTable => "slot/level/row_table",
+                    Level::E2m1 if near => "slot/level/e2m1_near",
                     Level::E2m1 => "slot/level/e2m1",
+                    Level::E4m3 if decode != Decode::Exact => "slot/level/e4m3_sums",
                     Level::E4m3 => "slot/level/e4m3",
+                    Level::E5m2 if decode != Decode::Exact => "slot/level/e5m2_sums",
                     Level::E5m2 => "slot/level/e5m2",
                 };
                 if !products {
@@ -801,7 +820,8 @@ impl Laid {
                         // Products of f32 are rounded, and a device that fuses would not round them.
                         (Rule::Biased, Scale::F32Pair) => "slot/rule/biased_apart",
                         (Rule::Biased, _) => "slot/rule/biased",
-                        (Rule::Power, _) => "slot/rule/power",
+                        (Rule::Power, _) if decode == Decode::Exact => "slot/rule/power",
+                        (Rule::Power, _) => "slot/rule/halves",
                     },
                 );
                 let (filling, of) = match form.scale {
@@ -811,7 +831,8 @@ impl Laid {
                     Scale::F32Pair => ("slot/scale/f32_pair", None),
                     Scale::F16Pair => ("slot/scale/f16_pair", None),
                     Scale::Bf16Pair => ("slot/scale/bf16_pair", None),
-                    Scale::E8m0 => ("slot/scale/e8m0", None),
+                    Scale::E8m0 if decode == Decode::Exact => ("slot/scale/e8m0", None),
+                    Scale::E8m0 => ("slot/scale/e8m0_halves", None),
                     Scale::E4m3 => ("slot/scale/e4m3", None),
                     Scale::Nested(of) => ("slot/scale/nested", Some(of)),
                     Scale::Super(of) => ("slot/scale/super", Some(of)),

@@ -1,4 +1,4 @@
-// level·2^(e − 127), by its bits: the power may be a number that f32 has not, and the product a subnormal that a device would flush.
+// level·2^(e − 127), bit for bit, by its bits: the power may be a number that f32 has not, and the product a subnormal that a device would flush.
 fn slot_make(at: weight_At, level: vec4<f32>, e: vec4<f32>, zero: vec4<f32>) -> vec4<f32> {
     let bits = bitcast<vec4<u32>>(level);
     let magnitude = bits & vec4<u32>(0x7fffffffu);

@@ -49,7 +49,7 @@ fn slot_open32(at: weight_At, n: u32, block: u32, raw: slot_Raw) -> slot_Open {
 fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) -> vec4<f32> {
     var all = opened;
     let scale = all.scales[i * 4u / slot_RUN];
-    return slot_rule_make(at, slot_level_of(at, n, all.codes[i]), vec4<f32>(scale.x), vec4<f32>(scale.y));
+    return slot_rule_make(at, slot_level_UNIT * slot_level_of(at, n, all.codes[i]), vec4<f32>(scale.x), vec4<f32>(scale.y));
 }
 
 // Numbers 32·block … 32·block + 31 of row n.
@@ -73,10 +73,14 @@ fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 
         var ones = vec4<f32>();
         for (var j = 0u; j < slot_RUN / 4u; j++) {
             let i = run * (slot_RUN / 4u) + j;
-            of_run += of_x[i] * slot_rule_term(slot_level_of(at, n, opened.codes[i]), scale.y);
+            of_run += of_x[i] * slot_rule_term(slot_level_of(at, n, opened.codes[i]), scale.y / slot_level_UNIT);
             ones += of_x[i];
         }
-        sum += slot_rule_end((of_run.x + of_run.y) + (of_run.z + of_run.w), (ones.x + ones.y) + (ones.z + ones.w), scale.x, scale.y);
+        let whole = slot_level_UNIT * ((of_run.x + of_run.y) + (of_run.z + of_run.w));
+        sum += slot_rule_end(whole, (ones.x + ones.y) + (ones.z + ones.w), scale.x, scale.y);
     }
     return sum;
 }
+
+// What all lanes do before a barrier, after which numbers may be asked for.
+fn slot_begin(at: weight_At, lane: u32) { slot_level_begin(at, lane); }

@@ -39,7 +39,7 @@ fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) ->
     let b = slot_scale_at(at, n, k + 1u);
     let c = slot_scale_at(at, n, k + 2u);
     let d = slot_scale_at(at, n, k + 3u);
-    return slot_rule_make(at, slot_level_of(at, n, codes[i]), vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+    return slot_rule_make(at, slot_level_UNIT * slot_level_of(at, n, codes[i]), vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
 }
 
 // Numbers 32·block … 32·block + 31 of row n.
@@ -54,3 +54,6 @@ fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
 fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 {
     return weight_dot(slot_load32(at, n, block), x);
 }
+
+// What all lanes do before a barrier, after which numbers may be asked for.
+fn slot_begin(at: weight_At, lane: u32) { slot_level_begin(at, lane); }

@@ -51,3 +51,6 @@ fn slot_whole(dot: i32, ones: i32) -> i32 {
 fn slot_row_scale(at: weight_At, n: u32) -> f32 {
     return 0.0;
 }
+
+// What all lanes do before a barrier, after which numbers may be asked for.
+fn slot_begin(at: weight_At, lane: u32) {}

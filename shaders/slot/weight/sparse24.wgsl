@@ -51,3 +51,6 @@ fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
 fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 {
     return weight_dot(slot_load32(at, n, block), x);
 }
+
+// What all lanes do before a barrier, after which numbers may be asked for.
+fn slot_begin(at: weight_At, lane: u32) {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Adapted, Delta, Kind, Order};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
-use crate::formats::laid::{Laid, Slot, WeightAt};
+use crate::formats::laid::{Decode, Laid, Slot, WeightAt};
 use crate::ops::linear::encode::{ROWS, rounded};
 use crate::ops::linear::weight;
 use crate::ops::params::params;
@@ -470,7 +470,7 @@ impl AdapterMergeProblem {
                 }
             }
         }
-        params.w = weight(&mut step, Slot::W, Some(&self.w), chunk, self.w_operand() + chunk, false);
+        params.w = weight(&mut step, Slot::W, Some(&self.w), chunk, self.w_operand() + chunk, Decode::Exact);
         let set = |params: &mut AdapterParams, rank: u64| params.rank = rank as u32;
         // Rows of K numbers go by fours where they begin at fours.
         let along_k = |i: usize| {

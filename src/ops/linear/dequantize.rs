@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{W, WeightAt, weight};
 use crate::caps::Caps;
 use crate::error::{Result, shape_error};
-use crate::formats::laid::{Laid, Slot};
+use crate::formats::laid::{Decode, Laid, Slot};
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Part, grid, rows_at_once};
 use crate::ops::{Op, Operand, Problem};
@@ -103,7 +103,7 @@ impl Problem for DequantizeProblem {
                 };
                 let part = Part { operand: 0, layout: self.y, start: n0 * k, elements: (n1 - n0) * k };
                 params.y0 = step.write("y", 5, Some(part));
-                params.w = weight(&mut step, Slot::W, Some(&self.w), i, W + i, false);
+                params.w = weight(&mut step, Slot::W, Some(&self.w), i, W + i, Decode::Exact);
                 let grid = grid("dequantize", caps, ((n1 - n0) * k.div_ceil(32)).div_ceil(64))?;
                 params.fold = grid[0];
                 steps.push(step.step(&params, grid));

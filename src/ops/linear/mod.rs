@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::adapters::{AdapterSet, Held, Magnitudes, PoolAt};
 use crate::caps::{Caps, DeviceKind, MatrixUnits};
 use crate::error::{Result, shape_error};
-use crate::formats::laid::{Integers, Laid, Slot, WeightAt};
+use crate::formats::laid::{Decode, Integers, Laid, Slot, WeightAt};
 use crate::ops::counted;
 use crate::ops::norm::want_elem;
 use crate::ops::params::params;
@@ -442,8 +442,9 @@ impl Matrices {
     fn fits(&self, caps: &Caps, units: MatrixUnits) -> bool {
         let (size, subgroup) = (u64::from(units.size), u64::from(units.subgroup));
         let lanes = self.rows / self.sub_rows * (self.cols / 32) * subgroup;
-        // Operands, powers, a band of sums, and what the reduce filling has.
-        let bytes = (self.rows + self.cols) * 88 + self.rows / self.sub_rows * size * (self.cols + 4) * 4 + 16;
+        // Operands, powers, a band of sums, levels, and what the reduce filling has.
+        let sums = self.rows / self.sub_rows * size * (self.cols + 4) * 4;
+        let bytes = (self.rows + self.cols) * 88 + sums + 16 + LEVELS_BYTES;
         bytes + lanes / 8 * 28 + 32 <= u64::from(caps.workgroup_bytes)
             && lanes <= u64::from(caps.invocations)
             && (self.rows * 8).is_multiple_of(lanes)
@@ -464,10 +465,17 @@ const TILES_FILLED: u64 = 384;
 /// The most that the sums of slices may take.
 const SLICES_BYTES: u64 = 64 << 20;
 
+/// Workgroup memory of the levels of two weights.
+const LEVELS_BYTES: u64 = 128;
+
 impl Tile {
+    /// Workgroup memory: both halves of a tile have 32 numbers to a row.
+    fn bytes(&self) -> u64 {
+        (self.rows + self.cols) * 128
+    }
+
     fn fits(&self, caps: &Caps) -> bool {
-        // Both halves of a tile have 32 numbers to a row.
-        (self.rows + self.cols) * 128 <= u64::from(caps.workgroup_bytes)
+        self.bytes() <= u64::from(caps.workgroup_bytes)
             && self.cols / 8 * (self.rows / self.lane_rows) <= u64::from(caps.invocations)
     }
 
@@ -720,7 +728,7 @@ impl LinearProblem {
         if slices > 1 {
             let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
             // Of weights only what is added, where there is something: it is one pipeline for all formats.
-            self.weights(&mut step, &mut params, range, false, |laid| laid.has_side());
+            self.weights(&mut step, &mut params, range, Decode::Sums, |laid| laid.has_side());
             params.slices = slices as u32;
             step.scratch(8, number, bytes, Access::Read);
             let parts = [1, range.outputs().div_ceil(4), 64];
@@ -811,18 +819,18 @@ impl LinearProblem {
         step: &mut Builder,
         params: &mut LinearParams,
         range: Range,
-        products: bool,
+        decode: Decode,
         needed: impl Fn(&Laid) -> bool,
     ) {
         let up = W + self.w.chunks().len() + range.up;
-        params.w = weight(step, Slot::W, Some(&self.w).filter(|w| needed(w)), range.w, W + range.w, products);
-        params.up = weight(step, Slot::Up, self.up.as_ref().filter(|up| needed(up)), range.up, up, products);
+        params.w = weight(step, Slot::W, Some(&self.w).filter(|w| needed(w)), range.w, W + range.w, decode);
+        params.up = weight(step, Slot::Up, self.up.as_ref().filter(|up| needed(up)), range.up, up, decode);
     }
 
     fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Sums> {
         let means = Means::BASELINE;
         let (mut step, mut params) = self.layer("linear/naive", means, range, rows, true);
-        self.weights(&mut step, &mut params, range, false, |_| true);
+        self.weights(&mut step, &mut params, range, Decode::Sums, |_| true);
         step.set("ROWS", Const::U32(together as u32));
         let parts = [together, range.outputs().div_ceil(4), 64];
         Ok(Self::by_rows(caps, step, &mut params, rows, parts)?.into())
@@ -842,7 +850,15 @@ impl LinearProblem {
         let across = range.outputs().div_ceil(tile.outputs(self.up.is_some()));
         let slices = self.tile_slices(caps, across * rows.m.div_ceil(tile.rows), range, rows);
         let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
-        self.weights(&mut step, &mut params, range, products.is_some(), |_| true);
+        // A tile that every device has stays one.
+        let least = u64::from(Caps::baseline().workgroup_bytes);
+        let room = if tile.bytes() <= least { least } else { u64::from(caps.workgroup_bytes) };
+        let decode = match products {
+            Some(_) => Decode::Codes,
+            None if tile.bytes() + LEVELS_BYTES <= room => Decode::Near,
+            None => Decode::Sums,
+        };
+        self.weights(&mut step, &mut params, range, decode, |_| true);
         step.set("ROWS", Const::U32(tile.rows as u32));
         step.set("COLS", Const::U32(tile.cols as u32));
         step.set("LANE_ROWS", Const::U32(tile.lane_rows as u32));
@@ -872,7 +888,7 @@ impl LinearProblem {
         let across = range.outputs().div_ceil(shape.outputs(self.up.is_some()));
         let slices = self.tile_slices(caps, across * rows.m.div_ceil(shape.rows), range, rows);
         let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, slices == 1);
-        self.weights(&mut step, &mut params, range, false, |_| true);
+        self.weights(&mut step, &mut params, range, Decode::Near, |_| true);
         step.set("ROWS", Const::U32(shape.rows as u32));
         step.set("COLS", Const::U32(shape.cols as u32));
         step.set("SUB_ROWS", Const::U32(shape.sub_rows as u32));
@@ -909,7 +925,8 @@ impl LinearProblem {
             step.set("LANES", Const::U32(lanes));
             step.set("LANE_COUNT", Const::U32(lane_count));
             means.reduce(&mut step);
-            self.weights(&mut step, &mut params, range, products.is_some(), |_| true);
+            let decode = if products.is_some() { Decode::Codes } else { Decode::Near };
+            self.weights(&mut step, &mut params, range, decode, |_| true);
             // All rows are made together, or none.
             self.sums(caps, means, (range, rows), (slices, [rows.m, groups]), (step, params))
         })
@@ -923,13 +940,13 @@ pub(crate) fn weight(
     laid: Option<&Arc<Laid>>,
     part: usize,
     operand: usize,
-    products: bool,
+    decode: Decode,
 ) -> WeightAt {
     let Some((laid, chunk)) = laid.and_then(|laid| Some((laid, laid.chunks().get(part)?))) else {
         step.fill(slot.name(), "slot/weight/none");
         return WeightAt::default();
     };
-    laid.fill(step, slot, products);
+    laid.fill(step, slot, decode);
     let whole = Part::whole(operand, Layout::dense(Elem::U32, chunk.words));
     step.bind(slot.binding(), whole, Access::Read);
     bytemuck::cast(chunk.at)

@@ -496,6 +496,17 @@ pub(super) fn cases() -> Vec<Case> {
         made.0.weights[0].fill = of;
         all.push(made.hurts("numbers past the range of f16"));
     }
+    // Powers of two of blocks at the ends of their range: the least, which f32 has not, and one of the largest.
+    const LEAST: &[f32] =
+        &[f32::MIN_POSITIVE * 2.0, f32::MIN_POSITIVE * -3.0, 0.0, f32::MIN_POSITIVE, f32::MIN_POSITIVE * 1.5];
+    for (name, of_w, of_x) in [("least", Fill::These(LEAST), 1e36), ("largest", normal(1e37), 1e-36)] {
+        for m in [1, 20] {
+            let mut made =
+                Make::new(&format!("{name}-power-m{m}"), m, [9, 96], 9, format("mxfp4")).fill("x", normal(of_x));
+            made.0.weights[0].fill = of_w;
+            all.push(made.hurts("powers of two at the ends of their range"));
+        }
+    }
     all.push(Make::new("no-rows", 0, [64, 64], 64, q4).hurts("nothing to do"));
     all.push(Make::new("one-number", 1, [1, 1], 1, dense).hurts("one number"));
     all.push(Make::new("one-column", 33, [33, 1], 33, dense).hurts("K of 1"));
