@@ -335,6 +335,17 @@ pub(super) fn format(name: &str) -> Format {
     formats().into_iter().find(|(n, ..)| *n == name).map_or(Format::Dense, |(_, format, ..)| format)
 }
 
+/// This number, and whole numbers of steps from −9 to 9.
+const fn small_floats(largest: f32, step: f32) -> [f32; 96] {
+    let mut all = [largest; 96];
+    let mut i = 1;
+    while i < 96 {
+        all[i] = (i as f32 % 19.0 - 9.0) * step;
+        i += 1;
+    }
+    all
+}
+
 /// N, K and name of the layers of a model.
 type Layers = &'static [(usize, usize, &'static str)];
 
@@ -499,12 +510,22 @@ pub(super) fn cases() -> Vec<Case> {
     // Powers of two of blocks at the ends of their range: the least, which f32 has not, and one of the largest.
     const LEAST: &[f32] =
         &[f32::MIN_POSITIVE * 2.0, f32::MIN_POSITIVE * -3.0, 0.0, f32::MIN_POSITIVE, f32::MIN_POSITIVE * 1.5];
-    for (name, of_w, of_x) in [("least", Fill::These(LEAST), 1e36), ("largest", normal(1e37), 1e-36)] {
+    for (name, of_w, of_x) in [("least", Fill::These(LEAST), 1e36), ("largest", normal(1e37), 1e-33)] {
         for m in [1, 20] {
             let mut made =
                 Make::new(&format!("{name}-power-m{m}"), m, [9, 96], 9, format("mxfp4")).fill("x", normal(of_x));
             made.0.weights[0].fill = of_w;
             all.push(made.hurts("powers of two at the ends of their range"));
+        }
+    }
+    // Small floats without an exponent, and around the least that has one. The first row has the largest, which sets the scale.
+    const E4M3: [f32; 96] = small_floats(448.0, 1.0 / 512.0);
+    const E5M2: [f32; 96] = small_floats(57344.0, 1.0 / 65536.0);
+    for (name, of_w) in [("e4m3", &E4M3), ("e5m2", &E5M2)] {
+        for m in [1, 20] {
+            let mut made = Make::new(&format!("{name}-small-m{m}"), m, [3, 32], 3, format(name));
+            made.0.weights[0].fill = Fill::These(of_w);
+            all.push(made.hurts("floats of 8 bits without an exponent"));
         }
     }
     all.push(Make::new("no-rows", 0, [64, 64], 64, q4).hurts("nothing to do"));
