@@ -5,10 +5,14 @@
 //
 // A tile is ROWS rows: the heads of a group, and where there are several queries those too, so that each byte of a key and a value
 // is read once for the group. 32 keys go at a time. LANES lanes share a key: each takes every LANES-th quad of it, neighbours side by
-// side (of codes: a block of 32, whose scale and words are loaded once), for all rows at once, and their products are summed over lanes.
-// Then LANES lanes share a row: largest logit, and exp of the others. Then COLUMNS lanes share a value, a quad each, and the lanes
-// left over take other keys. What memory has is asked for long before it is used, and kept as it lies until then: the values of 32 keys before
-// their keys are looked at, and the next 32 keys before the softmax of these.
+// side (of codes: a block of 32, whose scale and words are loaded once), for all rows at once, and their products are summed over lanes, each of
+// which makes a weight of some rows'. Then COLUMNS lanes share a value, a quad each, and the lanes left over take other keys.
+// Weights are about the base of their row, a logit that was the largest once: they may grow to 2^6 before it rises to the largest so far, LANES lanes a
+// row, and sums shrink. So after the first keys nobody looks for the largest. Where logits are bounded (BOUNDED) the base is 0.
+// A value that a row does not see may be NaN, and is not multiplied by its weight of 0; where all rows see all 32 keys, nothing asks.
+// What memory has is asked for long before it is used, and kept as it lies until then: the values of 32 keys before their keys are looked at,
+// and the next 32 keys before the softmax of these. (A compiler may ask later: RDNA3's asks for both once weights are there, all 16 quads at
+// once.)
 // Good for decoding, where bytes of keys and values are all that counts. Wrong for many queries: each ROWS of them read the keys again, where
 // attention/tiled keeps a tile of keys for more.
 //
@@ -16,16 +20,20 @@
 // tiles alone would not fill a device; attention/merge adds the parts.
 // What counts is how much of memory is on its way: a lane asks for 8 quads of values and 8 of keys at a time, and 512 workgroups of 128
 // lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge.
-// Arithmetic for 32 keys of 128 numbers in f16, 16 KiB of memory: ROWS·8192 multiplications and 128 quads of workgroup memory a row for each
-// lane's share; for 8 rows an NVIDIA SM is at half of its arithmetic when 3 TB/s come in.
-// Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and of a maximum; without subgroups that is what this waits for.
-// Where logits are bounded (BOUNDED), 2 and those of sums: whoever has a logit makes its weight, and no sum ever shrinks.
-// Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of logits, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
-// Registers: ROWS·4 of sums of values, 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32.
+// Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 870 instructions a subgroup for 32 keys in f16, 1250 in Q8_0 and 1270 in Q4_0, of which
+// 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 32, 46
+// and 46 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. Two quads of values a lane would be next.
+// Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
+// waits for. BOUNDED has 2.
+// Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
+// Registers: ROWS·4 of sums of values, 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 144, and 120 for codes.
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax. An NVIDIA H100 waited for
 // one load after the other, 33 µs for 32 keys of 8 groups, and reached 5 % of its copy bandwidth. Then loads in no branch, where quads of keys
 // were used as soon as they were there: 13.8 µs in f16 and 5.3 µs by blocks of Q8_0, which are 3 loads where f16 has 8, so that loads of keys
-// probably still waited for each other; 22 and 31 %. What stands here, where they have the time of a softmax, was not timed yet.
+// probably still waited for each other; 22 and 31 %. The largest logit for all 32 keys, by the lanes of ROWS·LANES alone, while the others waited: 143
+// instructions, 240 of codes, between two barriers. Scales multiplied into each code; now they are into the sum. What stands here was not timed yet.
+// Not tried: weights of four rows in a vector, which is one load of 16 bytes: lanes would store parts of it, and a store of a part may be one of
+// the whole.
 #import attention
 #const ROWS = 4u
 #const QUADS = 32u       // of a query, rounded up to whole blocks
@@ -49,13 +57,18 @@ const MINE = KEYS / SHARES;          // of which so many are a lane's
 const AHEAD = min(MINE, 16u);        // whose values it asks for before it has looked at keys
 const QUAD_TURNS = QUADS / LANES;
 const BLOCK_TURNS = (QUADS / 8u + LANES - 1u) / LANES;
+const FOURS = (ROWS + 3u) / 4u;
+const FINISHED = (min(ROWS, 4u) + LANES - 1u) / LANES; // of four rows, how many logits a lane finishes
 const PIPED = TURNS * QUAD_TURNS <= 16u; // keys are asked for while those before them are worked on, where registers hold them
 const HIDDEN = 0xff800000u;          // the logit of a key that a row does not see
+const ROOM = 4.158883;               // ln 2^6: how far a logit may be above the base of its row
 var<workgroup> tile_q: array<vec4<f32>, ROWS * QUADS>;
 var<workgroup> tile_row: array<attention_Row, ROWS>;
-var<workgroup> tile_logit: array<f32, KEYS * ROWS>; // and later exp of it; at once where logits are bounded
-var<workgroup> tile_scale: array<vec2<f32>, ROWS>;  // what a row's sums shrink by; at the end its factor and lse
+var<workgroup> tile_weight: array<f32, KEYS * ROWS>; // exp of a logit about the base of its row; while bases rise, the logit
+var<workgroup> tile_scale: array<vec2<f32>, ROWS>;   // what a row's sums shrink by, and its base; at the end its factor and lse
 var<workgroup> tile_sum: array<vec4<f32>, LANE_COUNT>;
+var<workgroup> tile_hidden: atomic<u32>;            // one more than the first of the last 32 keys that not all rows see
+var<workgroup> tile_outgrown: atomic<u32>;          // or of which a logit is too far above its base
 
 // Where quad i of row r of the queries stands: turned by its block, or lanes with a block each would ask one bank.
 fn place(r: u32, i: u32) -> u32 {
@@ -101,17 +114,20 @@ fn products(lane_of_key: u32, share: Share) -> array<f32, ROWS> {
     if (BLOCKS) {
         for (var turn = 0u; turn < BLOCK_TURNS; turn++) {
             let block = block_of(turn, lane_of_key);
-            let own = select(0.0, 1.0, turn * LANES + lane_of_key < QUADS / 8u);
-            let v = keys_decode32(attention_params.keys, share.blocks[turn], block);
-            for (var i = 0u; i < 8u; i++) {
-                let of_key = v[i] * own;
-                for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, block * 8u + i)], of_key); }
+            let of_key = keys_codes32(attention_params.keys, share.blocks[turn], block);
+            let scale = keys_scale32(attention_params.keys, share.blocks[turn], block);
+            let is_own = turn * LANES + lane_of_key < QUADS / 8u;
+            for (var r = 0u; r < ROWS; r++) {
+                var sum = 0.0;
+                for (var i = 0u; i < 8u; i++) { sum += dot(tile_q[place(r, block * 8u + i)], of_key[i]); }
+                sums[r] += select(0.0, sum * scale, is_own);
             }
         }
     } else {
         for (var turn = 0u; turn < QUAD_TURNS; turn++) {
             let quad = turn * LANES + lane_of_key;
-            let of_key = keys_decode4(attention_params.keys, share.quads[turn], quad * 4u);
+            let v = keys_decode4(attention_params.keys, share.quads[turn], quad * 4u);
+            let of_key = kv_inside4(attention_params.keys, v, quad * 4u);
             for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, quad)], of_key); }
         }
     }
@@ -132,7 +148,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // What is past the last row is the last row again, and stored by nobody.
     let one = attention_tile_row(tile, 0u);
     let all = attention_tile_range(tile);
-    if (lane < ROWS) { tile_row[lane] = attention_tile_row(tile, lane); }
+    if (lane < ROWS) {
+        tile_row[lane] = attention_tile_row(tile, lane);
+        tile_scale[lane] = vec2<f32>(1.0, attention_first_top());
+    }
+    if (lane == 0u) {
+        // Workgroup memory may hold anything at first.
+        atomicStore(&tile_hidden, 0u);
+        atomicStore(&tile_outgrown, 0u);
+    }
     for (var i = lane; i < ROWS * QUADS; i += LANE_COUNT) {
         let at = attention_tile_row(tile, i / QUADS).at;
         let quad = i % QUADS * 4u;
@@ -171,6 +195,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             asked[n] = values_fetch4(attention_params.values, key, column * 4u);
         }
         var sums = array<f32, TURNS * ROWS>();
+        var logits = array<f32, TURNS * FOURS * FINISHED>(); // that this lane finishes
         for (var turn = 0u; turn < TURNS; turn++) {
             if (!PIPED) { shares[turn] = fetched(t, row_of(b, one.g, min(key0 + turn * TEAMS + team, last_key))); }
             let of_key = products(t, shares[turn]);
@@ -193,33 +218,47 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (ROWS > 2u) { four = vec4<f32>(four.xy, sums[at + min(2u, ROWS - 1u)], sums[at + min(3u, ROWS - 1u)]); }
                 four = reduce_sum4(four, lane);
                 // Rows are finished by different lanes.
-                for (var i = t; i < min(ROWS - r0, 4u); i += LANES) {
-                    if (place_of_key >= KEYS) { break; }
-                    let row = tile_row[r0 + i];
+                for (var n = 0u; n < FINISHED; n++) {
+                    let r = r0 + n * LANES + t;
+                    if (r >= min(ROWS, r0 + 4u) || place_of_key >= KEYS) { break; }
+                    let row = tile_row[r];
                     var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
-                    if (BOUNDED) { logit = 0.0; }
+                    var weight = 0.0;
                     if (here && attention_sees(row, j, token)) {
-                        logit = attention_logit(row, j, token, four[i]);
-                        if (BOUNDED) { logit = attention_weight(logit); }
+                        logit = attention_logit(row, j, token, four[n * LANES + t]);
+                        if (BOUNDED) {
+                            weight = attention_weight(logit);
+                        } else {
+                            let above = logit - tile_scale[r].y;
+                            if (!(above <= ROOM)) { atomicMax(&tile_outgrown, key0 + 1u); } // or it is NaN
+                            weight = attention_exp(min(above, ROOM));
+                        }
+                    } else {
+                        atomicMax(&tile_hidden, key0 + 1u);
                     }
-                    tile_logit[place_of_key * ROWS + r0 + i] = logit;
+                    tile_weight[place_of_key * ROWS + r] = weight;
+                    logits[(turn * FOURS + r0 / 4u) * FINISHED + n] = logit;
                 }
             }
         }
-        workgroupBarrier();
-
         if (BOUNDED) {
-            if (team < ROWS) {
-                for (var j = t; j < KEYS; j += LANES) {
-                    let weight = tile_logit[j * ROWS + own];
-                    wrong = wrong || weight < 0.0;
-                    sum += weight;
+            workgroupBarrier();
+        } else if (workgroupUniformLoad(&tile_outgrown) == key0 + 1u) {
+            // Bases rise to the largest logits so far, and the weights of these keys are made again.
+            for (var turn = 0u; turn < TURNS; turn++) {
+                for (var r0 = 0u; r0 < ROWS; r0 += 4u) {
+                    for (var n = 0u; n < FINISHED; n++) {
+                        let r = r0 + n * LANES + t;
+                        let place_of_key = turn * TEAMS + team;
+                        if (r >= min(ROWS, r0 + 4u) || place_of_key >= KEYS) { break; }
+                        tile_weight[place_of_key * ROWS + r] = logits[(turn * FOURS + r0 / 4u) * FINISHED + n];
+                    }
                 }
             }
-        } else {
+            workgroupBarrier();
             var largest = 0u;
-            for (var j = t; j < KEYS; j += LANES) {
-                let logit = tile_logit[j * ROWS + own];
+            for (var n = 0u; n < KEYS; n += LANES) {
+                let logit = tile_weight[(n + t) * ROWS + own];
                 if (bitcast<u32>(logit) != HIDDEN) { largest = max(largest, attention_ordered(logit)); }
             }
             largest = reduce_max(largest, lane);
@@ -230,32 +269,45 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             top = next;
             sum *= shrink;
             if (team < ROWS) {
-                for (var j = t; j < KEYS; j += LANES) {
-                    let logit = tile_logit[j * ROWS + own];
+                for (var n = 0u; n < KEYS; n += LANES) {
+                    let logit = tile_weight[(n + t) * ROWS + own];
                     var weight = 0.0;
                     if (bitcast<u32>(logit) != HIDDEN && !wrong) { weight = attention_exp(logit - top); }
-                    sum += weight;
-                    tile_logit[j * ROWS + own] = weight;
+                    tile_weight[(n + t) * ROWS + own] = weight;
                 }
-                if (t == 0u) { tile_scale[own] = vec2<f32>(shrink, 0.0); }
+                if (t == 0u) { tile_scale[own] = vec2<f32>(shrink, top); }
             }
             workgroupBarrier();
             for (var r = 0u; r < ROWS; r++) { values[r] *= tile_scale[r].x; }
         }
+        if (team < ROWS) {
+            for (var n = 0u; n < KEYS; n += LANES) {
+                let weight = tile_weight[(n + t) * ROWS + own];
+                wrong = wrong || weight < 0.0;
+                sum += weight;
+            }
+        }
 
         // A value that a row does not see may be NaN.
-        for (var n = 0u; n < AHEAD; n++) {
-            let v = values_decode4(attention_params.values, asked[n], column * 4u);
-            for (var r = 0u; r < ROWS; r++) {
-                let weight = tile_logit[(n * SHARES + lane / COLUMNS) * ROWS + r];
-                if (weight > 0.0) { values[r] += weight * v; }
+        if (atomicLoad(&tile_hidden) == key0 + 1u) {
+            for (var n = 0u; n < AHEAD; n++) {
+                let v = values_decode4(attention_params.values, asked[n], column * 4u);
+                for (var r = 0u; r < ROWS; r++) {
+                    let weight = tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + r];
+                    if (weight > 0.0) { values[r] += weight * v; }
+                }
+            }
+        } else {
+            for (var n = 0u; n < AHEAD; n++) {
+                let v = values_decode4(attention_params.values, asked[n], column * 4u);
+                for (var r = 0u; r < ROWS; r++) { values[r] += tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + r] * v; }
             }
         }
         for (var n = AHEAD; n < MINE; n++) {
             let j = n * SHARES + lane / COLUMNS;
             let v = values_load4(attention_params.values, row_of(b, one.g, min(key0 + j, last_key)), column * 4u);
             for (var r = 0u; r < ROWS; r++) {
-                let weight = tile_logit[j * ROWS + r];
+                let weight = tile_weight[j * ROWS + r];
                 if (weight > 0.0) { values[r] += weight * v; }
             }
         }

@@ -31,6 +31,11 @@ fn kv_block_of(at: kv_At, i: u32) -> u32 {
     return min(i / 32u, kv_blocks(at) - 1u);
 }
 
+// Numbers i … i + 3 of a row, of which those past it may be anything: they are 0.
+fn kv_inside4(at: kv_At, v: vec4<f32>, i: u32) -> vec4<f32> {
+    return select(vec4<f32>(), v, i < at.width);
+}
+
 // The word that has the scale of a block, in its low half where the block's number is even.
 fn kv_scale(at: kv_At, row: u32, block: u32) -> u32 {
     return at.scales + row * ((kv_blocks(at) + 1u) / 2u) + block / 2u;

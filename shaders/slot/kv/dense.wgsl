@@ -10,13 +10,14 @@ fn slot_fetch4(at: kv_At, row: u32, i: u32) -> slot_Quad {
     return slot_read_fetch4(at.first + row * at.width + inside, min(at.width - inside, 4u));
 }
 
-// What they are; what is past the row is 0.
+// What they are; what is past the row may be any of its numbers.
 fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
-    return select(vec4<f32>(), slot_read_decode4(quad), i < at.width);
+    return slot_read_decode4(quad);
 }
 
+// Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
-    return slot_decode4(at, slot_fetch4(at, row, i), i);
+    return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.
@@ -26,12 +27,17 @@ fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
     return quads;
 }
 
-fn slot_decode32(at: kv_At, quads: slot_Block, block: u32) -> array<vec4<f32>, 8> {
+// What they are, but for their scale.
+fn slot_codes32(at: kv_At, quads: slot_Block, block: u32) -> array<vec4<f32>, 8> {
     var v: array<vec4<f32>, 8>;
-    for (var i = 0u; i < 8u; i++) { v[i] = slot_decode4(at, quads[i], block * 32u + i * 4u); }
+    for (var i = 0u; i < 8u; i++) { v[i] = kv_inside4(at, slot_read_decode4(quads[i]), block * 32u + i * 4u); }
     return v;
 }
 
+fn slot_scale32(at: kv_At, v: slot_Block, block: u32) -> f32 {
+    return 1.0;
+}
+
 fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
-    return slot_decode32(at, slot_fetch32(at, row, block), block);
+    return slot_codes32(at, slot_fetch32(at, row, block), block);
 }

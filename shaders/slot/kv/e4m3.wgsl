@@ -8,8 +8,8 @@ struct slot_Block {
     high: vec4<u32>,
 }
 
-fn slot_bytes(at: kv_At, word: u32) -> vec4<f32> {
-    return small_e4m3((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u)) * at.scale;
+fn slot_bytes(word: u32) -> vec4<f32> {
+    return small_e4m3((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u));
 }
 
 // Numbers i … i + 3 of a row as they lie, i a multiple of 4. The load is in no branch, so that none waits for another.
@@ -19,13 +19,14 @@ fn slot_fetch4(at: kv_At, row: u32, i: u32) -> slot_Quad {
     return slot_data[word >> 2u][word & 3u];
 }
 
-// What they are; what is past the row is 0.
+// What they are; what is past the row may be any of its numbers.
 fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
-    return select(vec4<f32>(), slot_bytes(at, quad), i < kv_blocks(at) * 32u);
+    return slot_bytes(quad) * at.scale;
 }
 
+// Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
-    return slot_decode4(at, slot_fetch4(at, row, i), i);
+    return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.
@@ -34,12 +35,21 @@ fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
     return slot_Block(slot_data[i], slot_data[i + 1u]);
 }
 
-fn slot_decode32(at: kv_At, v: slot_Block, block: u32) -> array<vec4<f32>, 8> {
+// What they are, but for their scale.
+fn slot_codes32(at: kv_At, v: slot_Block, block: u32) -> array<vec4<f32>, 8> {
     return array<vec4<f32>, 8>(
-        slot_bytes(at, v.low.x), slot_bytes(at, v.low.y), slot_bytes(at, v.low.z), slot_bytes(at, v.low.w),
-        slot_bytes(at, v.high.x), slot_bytes(at, v.high.y), slot_bytes(at, v.high.z), slot_bytes(at, v.high.w));
+        slot_bytes(v.low.x), slot_bytes(v.low.y), slot_bytes(v.low.z), slot_bytes(v.low.w),
+        slot_bytes(v.high.x), slot_bytes(v.high.y), slot_bytes(v.high.z), slot_bytes(v.high.w));
+}
+
+fn slot_scale32(at: kv_At, v: slot_Block, block: u32) -> f32 {
+    return at.scale;
 }
 
 fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
-    return slot_decode32(at, slot_fetch32(at, row, block), block);
+    let fetched = slot_fetch32(at, row, block);
+    let scale = slot_scale32(at, fetched, block);
+    var v = slot_codes32(at, fetched, block);
+    for (var i = 0u; i < 8u; i++) { v[i] *= scale; }
+    return v;
 }

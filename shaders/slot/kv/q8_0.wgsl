@@ -26,14 +26,14 @@ fn slot_fetch4(at: kv_At, row: u32, i: u32) -> slot_Quad {
     return slot_Quad(slot_data[word >> 2u][word & 3u], slot_fetch_scale(at, row, block));
 }
 
-// What they are; what is past the row is 0.
+// What they are; what is past the row may be any of its numbers.
 fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
-    let v = slot_bytes(quad.x) * kv_decode_scale(quad.y, kv_block_of(at, i));
-    return select(vec4<f32>(), v, i < kv_blocks(at) * 32u);
+    return slot_bytes(quad.x) * kv_decode_scale(quad.y, kv_block_of(at, i));
 }
 
+// Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
-    return slot_decode4(at, slot_fetch4(at, row, i), i);
+    return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);
 }
 
 // Numbers 32·block … 32·block + 31 of a row.
@@ -42,13 +42,21 @@ fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
     return slot_Block(slot_data[i], slot_data[i + 1u], slot_fetch_scale(at, row, block));
 }
 
-fn slot_decode32(at: kv_At, v: slot_Block, block: u32) -> array<vec4<f32>, 8> {
-    let scale = kv_decode_scale(v.scale, block);
+// What they are, but for their scale.
+fn slot_codes32(at: kv_At, v: slot_Block, block: u32) -> array<vec4<f32>, 8> {
     return array<vec4<f32>, 8>(
-        slot_bytes(v.low.x) * scale, slot_bytes(v.low.y) * scale, slot_bytes(v.low.z) * scale, slot_bytes(v.low.w) * scale,
-        slot_bytes(v.high.x) * scale, slot_bytes(v.high.y) * scale, slot_bytes(v.high.z) * scale, slot_bytes(v.high.w) * scale);
+        slot_bytes(v.low.x), slot_bytes(v.low.y), slot_bytes(v.low.z), slot_bytes(v.low.w),
+        slot_bytes(v.high.x), slot_bytes(v.high.y), slot_bytes(v.high.z), slot_bytes(v.high.w));
+}
+
+fn slot_scale32(at: kv_At, v: slot_Block, block: u32) -> f32 {
+    return kv_decode_scale(v.scale, block);
 }
 
 fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
-    return slot_decode32(at, slot_fetch32(at, row, block), block);
+    let fetched = slot_fetch32(at, row, block);
+    let scale = slot_scale32(at, fetched, block);
+    var v = slot_codes32(at, fetched, block);
+    for (var i = 0u; i < 8u; i++) { v[i] *= scale; }
+    return v;
 }

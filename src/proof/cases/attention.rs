@@ -893,6 +893,12 @@ fn chosen() -> Vec<Case> {
             .lse()
             .storages(&FLOATS)
             .hurts("logits of 1e5"),
+        Make::new("large-logits-in-one-part", [128, 8, 4, 1, 70, 16, 16])
+            .attr("scale", 1.0)
+            .fill("q", wide)
+            .fill("k", wide)
+            .storages(&[Elem::F16])
+            .hurts("logits that outgrow those of the 32 keys before"),
         Make::new("large-logits-sinks", [1, 2, 1, 6, 67, 64, 64])
             .attr("scale", 1.0)
             .fill("q", wide)
