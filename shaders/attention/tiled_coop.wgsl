@@ -2,29 +2,37 @@
 //
 //     y = Σ_j f16(exp(logit_j − base)·2^9)·f16(v_j·2^u) / Σ_j exp(logit_j − base) · 2^(−9 − u),  logits of f16(q·2^s)·f16(k_j·2^t)
 //
-// A subgroup has SUB_ROWS rows of the tile, whose queries and sums stay in its registers; or PARTS subgroups share the rows, each with its part
-// of the keys for the products and of the columns for the sums. LANES lanes have a row for its softmax: they read its products from
-// workgroup memory and write what exp makes of the logits, P, beside them.
+// PARTS subgroups share SUB_ROWS rows: each makes what its part of the numbers of a query gives to all products of a tile, and has the sums of
+// its part of the columns of y. Queries and sums stay in registers. LANES lanes have a row for its softmax: they add the parts of its
+// products from workgroup memory, and write what exp makes of the logits, P.
 // Sums in registers of matrix units cannot be multiplied by row. So `base` is not the largest logit so far, as elsewhere, but one that
 // was it: weights may grow to 2^6, and P to 2^15. Only when a logit is past that is the row's base raised, and the sums are brought
-// through workgroup memory once. Nothing else depends on what the largest is, so that products are read once: a row
-// that has outgrown its base makes its weights again. After the first tile that is rare.
+// through workgroup memory once, a matrix of each part at a time. After the first tile that is rare.
 // Numbers fit f16 by powers of two: 2^s for each query, 2^t for the keys of a tile, 2^u for all values so far, which falls as they grow, as
-// in linear/tiled_coop. What is stored in f16 needs none (SCALED is false), and passes exactly, as does bf16; other numbers lose
+// in linear/tiled_coop. What is stored in f16 needs none (SCALED and Q_SCALED are false), and passes exactly, as does bf16; other numbers lose
 // what f16 loses. In P, what is below 2^-23 of a row's largest may be lost.
 // A value that is not finite would spoil rows that do not see it. It goes as 0, and is added to those that do while sums are in workgroup memory.
 // A bound of the logits is of no use here: it would put the base up to 50 above or below them, and f16 has room for 2^29 of weights, e^20.
 // Good for prefill on a device with matrix units. Wrong for few rows, and for f32 operands whose last bits matter: a logit of 1000 of
 // f32 numbers is off by 1.
 //
-// Bytes: keys and values once for each ROWS rows, twice from a cache where SCALED; queries and y once.
-// Workgroup memory, which is the limit: a subgroup reads keys and values whole, 2·KEYS·(D + E) bytes, and moves its rows' products and
-// weights, SUB_ROWS·KEYS·12 bytes, for SUB_ROWS·KEYS·(D + E) multiplications. With rows of 128 numbers, 16 rows and 64 keys that is 45 KiB for
-// 2^18: an H100 has 131072 bytes and 2^18 multiplications of f16 in 1024 and 128 cycles of an SM, so that it can have a third of its peak. 32 rows
-// a subgroup would make that a half, but take 192 registers a lane for sums and queries alone.
-// Barriers for KEYS keys: 4, and one more where SCALED.
-// Workgroup memory: KEYS·(2·max(D, E) + 24) of keys, then values; ROWS·(KEYS·6 + 56): 45 KiB for 64 rows, 64 keys and 128 numbers.
-// Registers of a lane of 32: SUB_ROWS·E / PARTS / 32 sums and SUB_ROWS·D / 64 of queries: 64 and 32 for 16 rows of 128 numbers.
+// Bytes: keys and values once for each ROWS rows; queries and y once.
+// Memory: what a lane brings of a tile is asked for at once, in no branch, and lies in registers as it is stored until the tile before is done
+// with: values for a whole tile, keys for two. Values are turned on their way into workgroup memory, so that of both tiles a matrix of operand B is
+// read by runs of 16 numbers; row by row it was 16 loads of 2 bytes a lane on RDNA3.
+// Barriers for KEYS keys: 3. Keys and values have a tile each: both are filled while weights are made, between products and sums.
+// Workgroup memory: KEYS·2·(D + 8) of keys, E·2·(KEYS + 8) of values, ROWS·2·(max(KEYS, 16·PARTS) + 8) of weights, PARTS·ROWS·4·(KEYS + 4) of products:
+// 43 KiB for 64 rows, 32 keys and two parts of 128 numbers.
+// Registers are what shapes are made for: SUB_ROWS·(D + E) / PARTS numbers of queries and sums a subgroup, 8·(D + E) / PARTS bytes and 16·(D + E) / PARTS of a lane
+// of 32 where a matrix lies there once (RDNA3 has operands twice), 4 quads each of keys and values on their way, and KEYS / LANES
+// logits. Compiled for RDNA3, every shape that is chosen for 64, 128 and 256 numbers takes 120 … 240 registers and spills none.
+// Arrays of matrices are indexed by constants after unrolling, or they would not be in registers: where a loop has barriers inside, which
+// nobody unrolls, an array goes round instead, and its first matrix is meant.
+// Tried: 16 rows of 128 numbers a subgroup, queries and sums whole. RDNA3 spilled 72 registers of 256, its arrays were indexed by a loop with barriers,
+// and each quad of a tile was waited for before the next was asked for: an NVIDIA H100 took 174 µs for 512 queries of Llama-3-8B, and for 2048 of them
+// 20000 cycles of an SM for 128 rows and 32 keys, of which matrix units worked 1000. A subgroup's part of the keys instead of the numbers: it needs all of its queries. What stands here was not timed yet.
+// Reckoned for that H100, 64 rows, 32 keys, 128 numbers: 8 subgroups of 16 multiplications of matrices each, 512 cycles; some 650
+// instructions each, 1300 cycles; 150 KiB of workgroup memory, 1200 cycles.
 enable subgroups;
 #import attention
 #import power
@@ -32,9 +40,10 @@ enable subgroups;
 #const KEYS = 64u      // of a tile, a power of two
 #const SUB_ROWS = 16u  // of a subgroup
 #const PARTS = 1u      // subgroups that share rows
-#const D = 128u        // numbers of a query, rounded up to a multiple of KEYS
+#const D = 128u        // numbers of a query, rounded up to whole matrices of all parts
 #const E = 128u        // of a value, likewise
 #const SCALED = false  // keys or values may not fit f16
+#const Q_SCALED = true // nor queries
 #const SUBGROUP = 32u  // lanes of a subgroup, always as many
 #slot matrix
 const LANE_COUNT = ROWS / SUB_ROWS * PARTS * SUBGROUP;
@@ -46,28 +55,36 @@ const LANES = LANE_COUNT / ROWS; // of a row
 #slot y @binding(5)      // [B, H, L, E]
 #slot lse @binding(6)    // [B, H, L]
 // Rows of tiles are 16 bytes longer than what is in them, so that 8 rows lie in different banks.
-const STRIDE = max(D, E) + 8u;
-const P_STRIDE = KEYS + 8u;
-const S_STRIDE = KEYS + 4u;
-const SUB_KEYS = KEYS / PARTS; // of a subgroup, and as many of its columns are in workgroup memory at a time
-const SUB_COLS = E / PARTS;
+const K_STRIDE = (D / 4u + 2u) * matrix_CELLS; // cells
+const V_STRIDE = (KEYS / 4u + 2u) * matrix_CELLS;
+const P_STRIDE = (max(KEYS, SLICE) / 4u + 2u) * matrix_CELLS;
+const S_STRIDE = (KEYS / 4u + 1u) * matrix_CELLS;
+const QUADS = matrix_SIZE / 4u;
+const SIZE_CELLS = QUADS * matrix_CELLS;
+const SUB_D = D / PARTS; // numbers of a query of which a subgroup makes products
+const SUB_E = E / PARTS; // and of a value, of which it has sums
+const SLICE = PARTS * matrix_SIZE; // numbers of a query, or sums, that pass through workgroup memory at a time: a matrix of each part
 const DOWN = max(SUB_ROWS / matrix_SIZE, 1u); // matrices of a subgroup
-const ACROSS = SUB_COLS / matrix_SIZE;
-const STEPS = D / matrix_SIZE;
-const CHUNK = SUB_KEYS / matrix_SIZE;
+const ACROSS = max(SUB_E / matrix_SIZE, 1u);
+const STEPS = max(SUB_D / matrix_SIZE, 1u);
+const MINE = max(KEYS / LANES, 4u); // keys whose logits a lane has
+const K_QUADS = KEYS * (D / 4u); // of a tile of keys
+const K_TURNS = (K_QUADS + LANE_COUNT - 1u) / LANE_COUNT; // of which a lane brings so many
+const V_BLOCKS = (KEYS / 4u) * (E / 4u); // of a tile of values: quads of four keys
+const V_TURNS = (V_BLOCKS + LANE_COUNT - 1u) / LANE_COUNT;
 const ROOM = 4.158883;           // ln 2^6: how far a logit may be above the base of its row
 const WEIGHT = 512.0;            // 2^9, of which P is a multiple
+const HIDDEN = 0xff800000u;      // the logit of a key that a row does not see
 const OUTGROWN = 1u;
 const ODD = 2u;
-var<workgroup> tile: array<matrix_number, KEYS * STRIDE>;      // keys, then values
-var<workgroup> tile_p: array<matrix_number, ROWS * P_STRIDE>;  // weights; at first queries
-var<workgroup> tile_s: array<f32, ROWS * S_STRIDE>;            // products; sums that are brought down
+var<workgroup> tile_k: array<matrix_cell, KEYS * K_STRIDE>;      // a row a key
+var<workgroup> tile_v: array<matrix_cell, E * V_STRIDE>;         // a row a column: both are read as matrix units want them
+var<workgroup> tile_p: array<matrix_cell, ROWS * P_STRIDE>;    // weights; at first queries
+var<workgroup> tile_s: array<matrix_sum_cell, PARTS * ROWS * S_STRIDE>; // products of each part; sums on their way
 var<workgroup> tile_at: array<u32, ROWS>;                      // rows of q
 var<workgroup> tile_power: array<i32, ROWS>;                   // of queries
 var<workgroup> tile_factor: array<f32, ROWS>;                  // what a row's sums are multiplied by
-var<workgroup> tile_key: array<u32, KEYS>;                     // rows of keys and values
-var<workgroup> tile_token: array<u32, KEYS>;
-var<workgroup> tile_largest: array<atomic<u32>, 4>;            // of the keys of a tile, and of its values, as bits; the rest is room
+var<workgroup> tile_largest: array<atomic<u32>, 4>;            // of the keys of a tile, and of values, as bits; of every other tile the second two
 var<workgroup> tile_mend: array<atomic<u32>, 4>;               // the first: why sums must be brought down: OUTGROWN, ODD
 
 // v·2^n in two steps, either of which is a number.
@@ -90,13 +107,6 @@ fn fitting(largest: u32) -> i32 {
     return clamp(141 - i32(largest >> 23u), -126, 126);
 }
 
-fn keep4(at: u32, v: matrix_number4) {
-    tile[at] = v.x;
-    tile[at + 1u] = v.y;
-    tile[at + 2u] = v.z;
-    tile[at + 3u] = v.w;
-}
-
 // Numbers i … i + 3 of the query of row r of the tile.
 fn query4(r: u32, i: u32) -> vec4<f32> {
     let d = attention_params.keys.width;
@@ -106,108 +116,137 @@ fn query4(r: u32, i: u32) -> vec4<f32> {
     return select(vec4<f32>(), v, vec4<u32>(i, i + 1u, i + 2u, i + 3u) < vec4<u32>(d));
 }
 
-fn key4(key: u32, i: u32) -> vec4<f32> {
-    if (key == attention_NONE) { return vec4<f32>(); }
-    return keys_load4(attention_params.keys, key, i);
+// The row of keys and values of key j; a token that is not there has that of the last one, and is seen by nobody.
+fn row_of(b: u32, g: u32, j: u32) -> u32 {
+    var token = attention_token(b, j);
+    if (LISTED) { token = min(token, attention_params.place.room - 1u); }
+    return attention_key(b, g, token);
 }
 
-fn value4(key: u32, i: u32) -> vec4<f32> {
-    if (key == attention_NONE) { return vec4<f32>(); }
-    return values_load4(attention_params.values, key, i);
+// A lane's quads of a tile as they lie in memory, all asked for at once. What is past the last key is the last key again, and seen by nobody.
+struct KeyQuads {
+    quads: array<keys_Quad, K_TURNS>,
 }
 
-// Which keys a tile has.
-fn list(lane: u32, b: u32, g: u32, key0: u32, end: u32) {
-    for (var i = lane; i < KEYS; i += LANE_COUNT) {
-        var token = 0u;
-        var key = attention_NONE;
-        if (key0 + i < end) {
-            token = attention_token(b, key0 + i);
-            if (!LISTED || token < attention_params.place.room) { key = attention_key(b, g, token); }
-        }
-        tile_token[i] = token;
-        tile_key[i] = key;
+struct ValueQuads {
+    quads: array<values_Quad, 4u * V_TURNS>,
+}
+
+fn keys_of(lane: u32, b: u32, g: u32, key0: u32, last_key: u32) -> KeyQuads {
+    var asked = KeyQuads();
+    for (var n = 0u; n < K_TURNS; n++) {
+        let i = n * LANE_COUNT + lane;
+        asked.quads[n] = keys_fetch4(attention_params.keys, row_of(b, g, min(key0 + i / (D / 4u), last_key)), i % (D / 4u) * 4u);
     }
-    if (lane < 2u) { atomicStore(&tile_largest[lane], 0u); }
+    return asked;
 }
 
-// How large they and their values are.
-fn survey(lane: u32) {
-    var largest = vec2<u32>();
-    for (var i = lane; i < KEYS * (D / 4u); i += LANE_COUNT) {
-        largest.x = max(largest.x, largest4(key4(tile_key[i / (D / 4u)], i % (D / 4u) * 4u)));
+fn values_of(lane: u32, b: u32, g: u32, key0: u32, last_key: u32) -> ValueQuads {
+    var asked = ValueQuads();
+    for (var n = 0u; n < 4u * V_TURNS; n++) {
+        let i = n / 4u * LANE_COUNT + lane;
+        let key = key0 + i % (KEYS / 4u) * 4u + n % 4u;
+        asked.quads[n] = values_fetch4(attention_params.values, row_of(b, g, min(key, last_key)), i / (KEYS / 4u) * 4u);
     }
-    for (var i = lane; i < KEYS * (E / 4u); i += LANE_COUNT) {
-        largest.y = max(largest.y, largest4(value4(tile_key[i / (E / 4u)], i % (E / 4u) * 4u)));
-    }
-    atomicMax(&tile_largest[0], largest.x);
-    atomicMax(&tile_largest[1], largest.y);
+    return asked;
 }
 
-fn stage_keys(lane: u32, power: i32) {
-    for (var i = lane; i < KEYS * (D / 4u); i += LANE_COUNT) {
-        let number = i % (D / 4u) * 4u;
-        var v = key4(tile_key[i / (D / 4u)], number);
+fn key4(lane: u32, asked: KeyQuads, n: u32) -> vec4<f32> {
+    var quads = asked.quads;
+    let i = (n * LANE_COUNT + lane) % (D / 4u) * 4u;
+    return kv_inside4(attention_params.keys, keys_decode4(attention_params.keys, quads[n], i), i);
+}
+
+fn value4(lane: u32, asked: ValueQuads, n: u32) -> vec4<f32> {
+    var quads = asked.quads;
+    return values_decode4(attention_params.values, quads[n], (n / 4u * LANE_COUNT + lane) / (KEYS / 4u) * 4u);
+}
+
+// How large they are.
+fn survey_keys(lane: u32, asked: KeyQuads, at: u32) {
+    var largest = 0u;
+    for (var n = 0u; n < K_TURNS; n++) { largest = max(largest, largest4(key4(lane, asked, n))); }
+    atomicMax(&tile_largest[at], largest);
+}
+
+fn survey_values(lane: u32, asked: ValueQuads, at: u32) {
+    var largest = 0u;
+    for (var n = 0u; n < 4u * V_TURNS; n++) { largest = max(largest, largest4(value4(lane, asked, n))); }
+    atomicMax(&tile_largest[at], largest);
+}
+
+fn stage_keys(lane: u32, asked: KeyQuads, power: i32) {
+    for (var n = 0u; n < K_TURNS; n++) {
+        let i = n * LANE_COUNT + lane;
+        var v = key4(lane, asked, n);
         if (SCALED) { v *= power_of_two(power); }
-        keep4(i / (D / 4u) * STRIDE + number, matrix_of4(v));
+        let stored = matrix_of4(v);
+        let at = i / (D / 4u) * K_STRIDE + i % (D / 4u) * matrix_CELLS;
+        if (K_QUADS == K_TURNS * LANE_COUNT || i < K_QUADS) {
+            for (var c = 0u; c < matrix_CELLS; c++) { tile_k[at + c] = matrix_cell_of(stored, c); }
+        }
     }
 }
 
-fn stage_values(lane: u32, power: i32) {
-    for (var i = lane; i < KEYS * (E / 4u); i += LANE_COUNT) {
-        let number = i % (E / 4u) * 4u;
-        var v = value4(tile_key[i / (E / 4u)], number);
-        let is_odd = bits4(v) >= vec4<u32>(0x7f800000u);
-        if (any(is_odd)) {
-            v = select(v, vec4<f32>(), is_odd);
+fn stage_values(lane: u32, asked: ValueQuads, power: i32) {
+    for (var n = 0u; n < V_TURNS; n++) {
+        let i = n * LANE_COUNT + lane;
+        var v = array<vec4<f32>, 4>();
+        var bits = vec4<u32>();
+        for (var k = 0u; k < 4u; k++) {
+            v[k] = value4(lane, asked, 4u * n + k);
+            bits = max(bits, bits4(v[k]));
+        }
+        if (max(max(bits.x, bits.y), max(bits.z, bits.w)) >= 0x7f800000u) {
+            for (var k = 0u; k < 4u; k++) { v[k] = select(v[k], vec4<f32>(), bits4(v[k]) >= vec4<u32>(0x7f800000u)); }
             atomicOr(&tile_mend[0], ODD);
         }
-        if (SCALED) { v *= power_of_two(power); }
-        keep4(i / (E / 4u) * STRIDE + number, matrix_of4(v));
-    }
-}
-
-// What a lane has seen of its row in a tile: the largest logit, the sum of the weights, and whether a logit was NaN.
-struct Weighed {
-    top: f32,
-    sum: f32,
-    wrong: bool,
-}
-
-// Makes the weights of a lane's keys of row r about `base`.
-fn weigh(row: attention_Row, r: u32, t: u32, key0: u32, base: f32, power: i32) -> Weighed {
-    var all = Weighed(bitcast<f32>(0xff800000u | attention_params.nothing), 0.0, false);
-    let half_power = power_of_two(power / 2);
-    let other_half = power_of_two(power - power / 2);
-    for (var n = 0u; n < KEYS; n += LANES) {
-        let i = (n + t + r / 8u * LANES) % KEYS; // neighbouring rows begin in different banks
-        var weight = 0.0;
-        if (tile_key[i] != attention_NONE && attention_sees(row, key0 + i, tile_token[i])) {
-            let dot = tile_s[r * S_STRIDE + i] * half_power * other_half;
-            let logit = attention_logit(row, key0 + i, tile_token[i], dot);
-            all.top = max(all.top, logit);
-            all.wrong = all.wrong || attention_is_nan(logit);
-            weight = attention_exp(min(logit - base, ROOM));
-            all.sum += weight;
+        var of_keys = array<matrix_number4, 4>();
+        for (var k = 0u; k < 4u; k++) {
+            if (SCALED) { v[k] *= power_of_two(power); }
+            of_keys[k] = matrix_of4(v[k]);
         }
-        tile_p[r * P_STRIDE + i] = matrix_of4(vec4<f32>(weight * WEIGHT)).x;
+        if (V_BLOCKS == V_TURNS * LANE_COUNT || i < V_BLOCKS) {
+            for (var e = 0u; e < 4u; e++) {
+                var of_column = of_keys[0];
+                for (var k = 0u; k < 4u; k++) { of_column[k] = of_keys[k][e]; }
+                let at = (i / (KEYS / 4u) * 4u + e) * V_STRIDE + i % (KEYS / 4u) * matrix_CELLS;
+                for (var c = 0u; c < matrix_CELLS; c++) { tile_v[at + c] = matrix_cell_of(of_column, c); }
+            }
+        }
     }
-    return all;
 }
 
-// The column of y that is in column c of workgroup memory, when it has the chunk of each subgroup's sums that begins at matrix `first`.
-fn column_of(first: u32, c: u32) -> u32 {
-    return c / SUB_KEYS * SUB_COLS + first * matrix_SIZE + c % SUB_KEYS;
+// Quad `quad` of a row of a part's products, or sums.
+fn sums4(r: u32, quad: u32) -> vec4<f32> {
+    var cells = array<matrix_sum_cell, matrix_CELLS>();
+    for (var c = 0u; c < matrix_CELLS; c++) { cells[c] = tile_s[r * S_STRIDE + quad * matrix_CELLS + c]; }
+    return matrix_sum4(cells);
 }
 
-// What is not finite of column e of the values that row r of the tile sees.
-fn odd_sum(own: attention_Tile, r: u32, e: u32, key0: u32) -> f32 {
+// The row of a part's sums that has quad `quad` of row r of a slice.
+fn sums_at(r: u32, quad: u32) -> u32 {
+    return quad / QUADS * ROWS + r;
+}
+
+// Keeps a quad of weights, or of queries.
+fn keep4(r: u32, quad: u32, v: matrix_number4) {
+    for (var c = 0u; c < matrix_CELLS; c++) { tile_p[r * P_STRIDE + quad * matrix_CELLS + c] = matrix_cell_of(v, c); }
+}
+
+// Which column of all is column c of the slice that begins at `first` of the columns of each part, so many.
+fn column_of(first: u32, c: u32, of_part: u32) -> u32 {
+    return c / matrix_SIZE * of_part + first + c % matrix_SIZE;
+}
+
+// What is not finite of columns e … e + 3 of the values that row r of the tile sees.
+fn odd_sum(own: attention_Tile, r: u32, e: u32, key0: u32, end: u32) -> vec4<f32> {
     let row = attention_tile_row(own, r);
-    var sum = 0.0;
-    for (var i = 0u; i < KEYS; i++) {
-        if (tile_key[i] != attention_NONE && attention_sees(row, key0 + i, tile_token[i])) {
-            let v = value4(tile_key[i], e & ~3u)[e & 3u];
-            if ((bitcast<u32>(v) & 0x7f800000u) == 0x7f800000u) { sum += v; }
+    var sum = vec4<f32>();
+    for (var j = key0; j < min(key0 + KEYS, end); j++) {
+        if (attention_sees(row, j, attention_token(row.b, j))) {
+            let v = values_load4(attention_params.values, row_of(row.b, row.g, j), e);
+            sum += select(vec4<f32>(), v, bits4(v) >= vec4<u32>(0x7f800000u));
         }
     }
     return sum;
@@ -225,40 +264,53 @@ fn main(
     let t = lane % LANES;
     let row = attention_tile_row(own, r);
     let range = attention_tile_range(own);
+    let last_key = max(range.y, 1u) - 1u;
     let sub_row = subgroup / PARTS * SUB_ROWS;
     let part = subgroup % PARTS;
-    let band_at = sub_row * S_STRIDE + part * SUB_KEYS; // of this subgroup in tile_s
+    let products_at = (part * ROWS + sub_row) * S_STRIDE; // of this subgroup in tile_s
 
-    list(lane, own.b, row.g, range.x, range.y);
-    if (lane == 0u) { atomicStore(&tile_mend[0], 0u); } // workgroup memory may hold anything at first
+    var asked_keys = keys_of(lane, own.b, row.g, range.x, last_key);
+    var asked_values = values_of(lane, own.b, row.g, range.x, last_key);
+    if (lane < 4u) {
+        // Workgroup memory may hold anything at first.
+        atomicStore(&tile_mend[lane], 0u);
+        atomicStore(&tile_largest[lane], 0u);
+    }
     if (t == 0u) { tile_at[r] = row.at; }
     // Sums begin as zeros that are loaded: that a matrix begins as zeros is not said of every device.
-    for (var i = lane; i < ROWS * S_STRIDE; i += LANE_COUNT) { tile_s[i] = 0.0; }
+    for (var i = lane; i < PARTS * ROWS * S_STRIDE; i += LANE_COUNT) { tile_s[i] = matrix_sum_cell_of(vec4<f32>(), 0u); }
     workgroupBarrier();
-    let zero = coopLoadT<matrix_sum>(&tile_s[band_at], S_STRIDE);
+    let zero = coopLoadT<matrix_sum>(&tile_s[products_at], S_STRIDE);
     var y: array<matrix_sum, DOWN * ACROSS>;
     for (var i = 0u; i < DOWN * ACROSS; i++) { y[i] = zero; }
 
-    var largest = 0u;
-    for (var i = t * 4u; i < D; i += LANES * 4u) { largest = max(largest, largest4(query4(r, i))); }
-    let query_power = fitting(reduce_max(largest, lane));
-    if (t == 0u) { tile_power[r] = query_power; }
+    var query_power = 0;
+    if (Q_SCALED) {
+        var largest = 0u;
+        for (var i = t * 4u; i < D; i += LANES * 4u) { largest = max(largest, largest4(query4(r, i))); }
+        query_power = fitting(reduce_max(largest, lane));
+        if (t == 0u) { tile_power[r] = query_power; }
+    }
+    if (SCALED) { survey_keys(lane, asked_keys, 2u); }
     workgroupBarrier();
+    var key_power = 0;
+    if (SCALED) { key_power = fitting(atomicLoad(&tile_largest[2])); }
+    stage_keys(lane, asked_keys, key_power);
+    asked_keys = keys_of(lane, own.b, row.g, range.x + KEYS, last_key);
+    // Arrays of matrices are indexed by constants, or they would not be in registers; so an array goes round.
     var q: array<matrix_a, DOWN * STEPS>;
-    for (var first = 0u; first < D; first += KEYS) {
-        for (var i = lane; i < ROWS * (KEYS / 4u); i += LANE_COUNT) {
-            let of_row = i / (KEYS / 4u);
-            let number = i % (KEYS / 4u) * 4u;
-            let v = matrix_of4(query4(of_row, first + number) * power_of_two(tile_power[of_row]));
-            let at = of_row * P_STRIDE + number;
-            for (var n = 0u; n < 4u; n++) { tile_p[at + n] = v[n]; }
+    for (var first = 0u; first < SUB_D; first += matrix_SIZE) {
+        for (var i = lane; i < ROWS * (SLICE / 4u); i += LANE_COUNT) {
+            let of_row = i / (SLICE / 4u);
+            var of_query = query4(of_row, column_of(first, i % (SLICE / 4u) * 4u, SUB_D));
+            if (Q_SCALED) { of_query *= power_of_two(tile_power[of_row]); }
+            keep4(of_row, i % (SLICE / 4u), matrix_of4(of_query));
         }
         workgroupBarrier();
         for (var i = 0u; i < DOWN; i++) {
-            for (var k = 0u; k < KEYS / matrix_SIZE; k++) {
-                let at = (sub_row + i * matrix_SIZE) * P_STRIDE + k * matrix_SIZE;
-                q[i * STEPS + first / matrix_SIZE + k] = coopLoadT<matrix_a>(&tile_p[at], P_STRIDE);
-            }
+            for (var k = 1u; k < STEPS; k++) { q[i * STEPS + k - 1u] = q[i * STEPS + k]; }
+            let at = (sub_row + i * matrix_SIZE) * P_STRIDE + part * SIZE_CELLS;
+            q[i * STEPS + STEPS - 1u] = coopLoadT<matrix_a>(&tile_p[at], P_STRIDE);
         }
         workgroupBarrier(); // the tile is free again
     }
@@ -267,75 +319,107 @@ fn main(
     var sum = 0.0;
     var wrong = false;
     var begun = false; // the row has seen a key
-    var key_power = 0;
     var value_power = select(0, 126, SCALED);
+    var odd_tile = 0u; // 2 of every other tile
     for (var key0 = range.x; key0 < range.y; key0 += KEYS) {
-        var fall = 1.0;
-        if (SCALED) {
-            survey(lane);
-            workgroupBarrier();
-            key_power = fitting(atomicLoad(&tile_largest[0]));
-            let top = i32(atomicLoad(&tile_largest[1]) >> 23u) - 127; // below 2^(top + 1)
-            if (top + value_power > 14) {
-                fall = power_of_two(9 - top - value_power);
-                value_power = 9 - top;
-                if (lane == 0u && key0 > range.x) { atomicOr(&tile_mend[0], OUTGROWN); }
-            }
-        }
-        stage_keys(lane, key_power);
-        workgroupBarrier();
-        for (var c = 0u; c < CHUNK; c++) {
+        for (var c = 0u; c < KEYS / matrix_SIZE; c++) {
             var products: array<matrix_sum, DOWN> = array<matrix_sum, DOWN>();
             for (var i = 0u; i < DOWN; i++) { products[i] = zero; }
             for (var k = 0u; k < STEPS; k++) {
-                let b = coopLoad<matrix_b>(&tile[(part * SUB_KEYS + c * matrix_SIZE) * STRIDE + k * matrix_SIZE], STRIDE);
+                let b = coopLoad<matrix_b>(&tile_k[c * matrix_SIZE * K_STRIDE + (part * STEPS + k) * SIZE_CELLS], K_STRIDE);
                 for (var i = 0u; i < DOWN; i++) { products[i] = coopMultiplyAdd(q[i * STEPS + k], b, products[i]); }
             }
             for (var i = 0u; i < DOWN; i++) {
-                coopStoreT(products[i], &tile_s[band_at + i * matrix_SIZE * S_STRIDE + c * matrix_SIZE], S_STRIDE);
+                coopStoreT(products[i], &tile_s[products_at + i * matrix_SIZE * S_STRIDE + c * SIZE_CELLS], S_STRIDE);
             }
         }
-        workgroupBarrier(); // the tile is free again
+        if (SCALED) {
+            survey_values(lane, asked_values, odd_tile + 1u);
+            survey_keys(lane, asked_keys, odd_tile);
+        }
+        workgroupBarrier(); // products are whole, and the tile of keys is free
 
-        stage_values(lane, value_power);
-        var weighed = weigh(row, r, t, key0, base, -query_power - key_power);
-        var of_row = attention_ordered(weighed.top);
-        if (weighed.wrong) { of_row = 0xffffffffu; }
+        // The logits of a lane's keys, and the largest.
+        let power = -query_power - key_power;
+        var logits = array<f32, MINE>();
+        let hidden = bitcast<f32>(HIDDEN | attention_params.nothing);
+        var top = hidden;
+        var bits = 0u;
+        for (var n = 0u; n < MINE; n += 4u) {
+            var dots = sums4(r, (t * MINE + n) / 4u);
+            for (var other = 1u; other < PARTS; other++) { dots += sums4(other * ROWS + r, (t * MINE + n) / 4u); }
+            if (SCALED || Q_SCALED) { dots = dots * power_of_two(power / 2) * power_of_two(power - power / 2); }
+            for (var c = 0u; c < 4u; c++) {
+                let j = key0 + t * MINE + n + c;
+                let at = min(j, last_key);
+                let token = attention_token(own.b, at);
+                let logit = attention_logit(row, at, token, dots[c]);
+                logits[n + c] = select(hidden, logit, attention_sees(row, at, token) & (j <= last_key) & (t * MINE < KEYS));
+                top = max(top, logits[n + c]);
+                bits = max(bits, bitcast<u32>(logits[n + c]) & 0x7fffffffu);
+            }
+        }
+        var of_row = attention_ordered(top);
+        if (bits > 0x7f800000u) { of_row = 0xffffffffu; }
         of_row = reduce_max(of_row, lane);
         wrong = wrong || of_row == 0xffffffffu;
-        let top = attention_from_ordered(of_row);
+        top = attention_from_ordered(of_row);
         var factor = 1.0;
         if (!wrong && top > base + ROOM) {
             factor = attention_exp(base - top);
             base = top;
-            weighed = weigh(row, r, t, key0, base, -query_power - key_power);
             if (begun && t == 0u) { atomicOr(&tile_mend[0], OUTGROWN); }
         }
         begun = begun || of_row > 0x007fffffu; // what is above −∞
-        sum = sum * factor + weighed.sum;
         if (t == 0u) { tile_factor[r] = factor; }
+        // And their weights.
+        sum *= factor;
+        for (var n = 0u; n < MINE; n += 4u) {
+            var weights = vec4<f32>();
+            for (var c = 0u; c < 4u; c++) {
+                let weight = attention_exp(min(logits[n + c] - base, ROOM));
+                weights[c] = select(0.0, weight, bitcast<u32>(logits[n + c]) != HIDDEN);
+                sum += weights[c];
+            }
+            if (t * MINE < KEYS) { keep4(r, (t * MINE + n) / 4u, matrix_of4(weights * WEIGHT)); }
+        }
 
-        let mend = workgroupUniformLoad(&tile_mend[0]); // and P and the values are whole
+        var fall = 1.0;
+        if (SCALED) {
+            key_power = fitting(atomicLoad(&tile_largest[odd_tile]));
+            let largest = i32(atomicLoad(&tile_largest[odd_tile + 1u]) >> 23u) - 127; // below 2^(largest + 1)
+            if (largest + value_power > 14) {
+                fall = power_of_two(9 - largest - value_power);
+                value_power = 9 - largest;
+                if (lane == 0u && key0 > range.x) { atomicOr(&tile_mend[0], OUTGROWN); }
+            }
+            odd_tile = 2u - odd_tile;
+            if (lane < 2u) { atomicStore(&tile_largest[odd_tile + lane], 0u); }
+        }
+        stage_values(lane, asked_values, value_power);
+        stage_keys(lane, asked_keys, key_power);
+        let mend = workgroupUniformLoad(&tile_mend[0]); // and all tiles are whole
+        asked_keys = keys_of(lane, own.b, row.g, key0 + 2u * KEYS, last_key);
+        asked_values = values_of(lane, own.b, row.g, key0 + KEYS, last_key);
         if (mend != 0u) {
-            for (var first = 0u; first < ACROSS; first += CHUNK) {
-                for (var i = 0u; i < DOWN * CHUNK; i++) {
-                    let c = first + i % CHUNK;
-                    let at = band_at + i / CHUNK * matrix_SIZE * S_STRIDE + i % CHUNK * matrix_SIZE;
-                    coopStoreT(y[i / CHUNK * ACROSS + c], &tile_s[at], S_STRIDE);
+            for (var first = 0u; first < SUB_E; first += matrix_SIZE) {
+                for (var i = 0u; i < DOWN; i++) {
+                    coopStoreT(y[i * ACROSS], &tile_s[products_at + i * matrix_SIZE * S_STRIDE], S_STRIDE);
                 }
                 workgroupBarrier();
-                for (var i = lane; i < ROWS * KEYS; i += LANE_COUNT) {
-                    let e = column_of(first, i % KEYS);
-                    let at = i / KEYS * S_STRIDE + i % KEYS;
-                    var v = tile_s[at] * tile_factor[i / KEYS] * fall;
-                    if ((mend & ODD) != 0u) { v += odd_sum(own, i / KEYS, e, key0); }
-                    tile_s[at] = v;
+                for (var i = lane; i < ROWS * (SLICE / 4u); i += LANE_COUNT) {
+                    let of_row = i / (SLICE / 4u);
+                    let quad = i % (SLICE / 4u);
+                    let at = sums_at(of_row, quad);
+                    var v = sums4(at, quad % QUADS) * tile_factor[of_row] * fall;
+                    if ((mend & ODD) != 0u) { v += odd_sum(own, of_row, column_of(first, quad * 4u, SUB_E), key0, range.y); }
+                    for (var c = 0u; c < matrix_CELLS; c++) { tile_s[at * S_STRIDE + quad % QUADS * matrix_CELLS + c] = matrix_sum_cell_of(v, c); }
                 }
                 workgroupBarrier();
-                for (var i = 0u; i < DOWN * CHUNK; i++) {
-                    let c = first + i % CHUNK;
-                    let at = band_at + i / CHUNK * matrix_SIZE * S_STRIDE + i % CHUNK * matrix_SIZE;
-                    y[i / CHUNK * ACROSS + c] = coopLoadT<matrix_sum>(&tile_s[at], S_STRIDE);
+                for (var i = 0u; i < DOWN; i++) {
+                    for (var c = 1u; c < ACROSS; c++) { y[i * ACROSS + c - 1u] = y[i * ACROSS + c]; }
+                    let at = products_at + i * matrix_SIZE * S_STRIDE;
+                    y[i * ACROSS + ACROSS - 1u] = coopLoadT<matrix_sum>(&tile_s[at], S_STRIDE);
                 }
                 workgroupBarrier();
             }
@@ -344,15 +428,13 @@ fn main(
         for (var k = 0u; k < KEYS; k += matrix_SIZE) {
             var a: array<matrix_a, DOWN> = array<matrix_a, DOWN>();
             for (var i = 0u; i < DOWN; i++) {
-                a[i] = coopLoadT<matrix_a>(&tile_p[(sub_row + i * matrix_SIZE) * P_STRIDE + k], P_STRIDE);
+                a[i] = coopLoadT<matrix_a>(&tile_p[(sub_row + i * matrix_SIZE) * P_STRIDE + k / 4u * matrix_CELLS], P_STRIDE);
             }
             for (var c = 0u; c < ACROSS; c++) {
-                let b = coopLoadT<matrix_b>(&tile[k * STRIDE + part * SUB_COLS + c * matrix_SIZE], STRIDE);
+                let b = coopLoad<matrix_b>(&tile_v[(part * ACROSS + c) * matrix_SIZE * V_STRIDE + k / 4u * matrix_CELLS], V_STRIDE);
                 for (var i = 0u; i < DOWN; i++) { y[i * ACROSS + c] = coopMultiplyAdd(a[i], b, y[i * ACROSS + c]); }
             }
         }
-        list(lane, own.b, row.g, key0 + KEYS, range.y);
-        workgroupBarrier(); // the tiles are free again, and the next keys are known
     }
 
     let finish = attention_finish(row, base, reduce_sum2(vec2<f32>(sum, 0.0), lane).x, wrong);
@@ -361,19 +443,18 @@ fn main(
         if (r < own.count) { lse_store4(attention_params.lse0 + row.stat, vec4<f32>(finish.y), 1u); }
     }
     let width = attention_params.values.width;
-    for (var first = 0u; first < ACROSS; first += CHUNK) {
-        for (var i = 0u; i < DOWN * CHUNK; i++) {
-            let c = first + i % CHUNK;
-            let at = band_at + i / CHUNK * matrix_SIZE * S_STRIDE + i % CHUNK * matrix_SIZE;
-            coopStoreT(y[i / CHUNK * ACROSS + c], &tile_s[at], S_STRIDE);
+    for (var first = 0u; first < SUB_E; first += matrix_SIZE) {
+        for (var i = 0u; i < DOWN; i++) {
+            coopStoreT(y[i * ACROSS], &tile_s[products_at + i * matrix_SIZE * S_STRIDE], S_STRIDE);
+            for (var c = 1u; c < ACROSS; c++) { y[i * ACROSS + c - 1u] = y[i * ACROSS + c]; }
         }
         workgroupBarrier();
-        for (var i = lane; i < own.count * (KEYS / 4u); i += LANE_COUNT) {
-            let of_row = i / (KEYS / 4u);
-            let e = column_of(first, i % (KEYS / 4u) * 4u);
+        for (var i = lane; i < own.count * (SLICE / 4u); i += LANE_COUNT) {
+            let of_row = i / (SLICE / 4u);
+            let quad = i % (SLICE / 4u);
+            let e = column_of(first, quad * 4u, SUB_E);
             if (e >= width) { continue; }
-            let at = of_row * S_STRIDE + i % (KEYS / 4u) * 4u;
-            var v = vec4<f32>(tile_s[at], tile_s[at + 1u], tile_s[at + 2u], tile_s[at + 3u]) * tile_factor[of_row];
+            var v = sums4(sums_at(of_row, quad), quad % QUADS) * tile_factor[of_row];
             for (var n = 0u; n < 4u; n++) { v[n] = by_power(v[n], -9 - value_power); }
             y_store4(attention_params.y0 + tile_at[of_row] * width + e, v, min(width - e, 4u));
         }

@@ -9,6 +9,7 @@ alias slot_number = f16;
 alias slot_number4 = vec4<f16>;
 // Tiles are of single numbers: Metal loads a matrix from nothing else.
 alias slot_cell = f16;
+alias slot_sum_cell = f32;
 const slot_CELLS = 4u; // cells of four numbers
 
 fn slot_of4(v: vec4<f32>) -> slot_number4 {
@@ -18,4 +19,13 @@ fn slot_of4(v: vec4<f32>) -> slot_number4 {
 // Cell i of the four.
 fn slot_cell_of(v: slot_number4, i: u32) -> slot_cell {
     return v[i];
+}
+
+fn slot_sum_cell_of(v: vec4<f32>, i: u32) -> slot_sum_cell {
+    return v[i];
+}
+
+// The four of so many cells.
+fn slot_sum4(cells: array<slot_sum_cell, slot_CELLS>) -> vec4<f32> {
+    return vec4<f32>(cells[0], cells[1], cells[2], cells[3]);
 }

@@ -357,18 +357,19 @@ struct Matrices {
     parts: u32,
 }
 
-/// The best first, where there are rows enough. On an NVIDIA H100, 512 queries of Llama-3-8B took 174 µs by the first of these, 192, 237, 303 and
-/// 1,297 by the others, whose tile of 64 keys leaves room for one workgroup.
-const MATRICES: [Matrices; 5] = [
+/// The best first, where there are rows enough. Those with more parts are for wider rows: what registers hold of them is a part's.
+const MATRICES: [Matrices; 6] = [
     Matrices { name: "tiled_coop/128x32", rows: 128, keys: 32, parts: 1 },
     Matrices { name: "tiled_coop/64x32/2", rows: 64, keys: 32, parts: 2 },
-    Matrices { name: "tiled_coop/32x32/2", rows: 32, keys: 32, parts: 2 },
+    Matrices { name: "tiled_coop/32x32/4", rows: 32, keys: 32, parts: 4 },
     Matrices { name: "tiled_coop/64x32", rows: 64, keys: 32, parts: 1 },
-    Matrices { name: "tiled_coop/64x64", rows: 64, keys: 64, parts: 1 },
+    Matrices { name: "tiled_coop/32x16/4", rows: 32, keys: 16, parts: 4 },
+    Matrices { name: "tiled_coop/32x16/2", rows: 32, keys: 16, parts: 2 },
 ];
 
-/// Numbers of a query, and of a value, of which a subgroup keeps its rows in registers.
-const MATRICES_WIDEST: u32 = 128;
+/// Numbers of a query, and of a value, of which a subgroup keeps its rows in registers, times the size of its matrix units: AMD's of 16 have
+/// an operand twice.
+const MATRICES_WIDEST: u32 = 64 * 16;
 
 impl Matrices {
     /// Rows of a subgroup, where units of this size are in subgroups of so many lanes: 16, or 8 where every row would not have a lane.
@@ -380,16 +381,19 @@ impl Matrices {
         Some(self.rows / self.sub_rows(units)? * self.parts * units.subgroup)
     }
 
-    /// Numbers of a query and a value, rounded up to as many as a tile has keys: so many pass through workgroup memory at a time.
-    fn widths(&self, d: u64, e: u64) -> Option<[u32; 2]> {
-        let most = u64::from(MATRICES_WIDEST * self.parts);
-        let widths = [d, e].map(|width| width.next_multiple_of(self.keys.into()));
+    /// Numbers of a query and a value, rounded up to whole matrices of all parts.
+    fn widths(&self, units: MatrixUnits, d: u64, e: u64) -> Option<[u32; 2]> {
+        let most = u64::from(MATRICES_WIDEST / units.size * self.parts);
+        let widths = [d, e].map(|width| width.next_multiple_of((self.parts * units.size).into()));
         widths.iter().all(|width| *width <= most).then(|| widths.map(|width| width as u32))
     }
 
     fn fits(&self, caps: &Caps, units: MatrixUnits, d: u64, e: u64) -> bool {
-        let (Some(lanes), Some([d, e])) = (self.lanes(units), self.widths(d, e)) else { return false };
-        let bytes = self.keys * (2 * d.max(e) + 24) + self.rows * (self.keys * 6 + 56) + 32;
+        let (Some(lanes), Some([d, e])) = (self.lanes(units), self.widths(units, d, e)) else { return false };
+        let slice = self.keys.max(self.parts * units.size);
+        let of_row = 2 * (slice + 8) + 4 * self.parts * (self.keys + 4) + 12;
+        let of_tiles = 2 * self.keys * (d + 8) + 2 * e * (self.keys + 8);
+        let bytes = of_tiles + self.rows * of_row + 32 + lanes * 28 / units.subgroup;
         bytes <= caps.workgroup_bytes && lanes <= caps.invocations && lanes / self.rows <= units.subgroup
     }
 }
@@ -955,7 +959,7 @@ impl AttentionProblem {
         let blocks = self.k.format.elem().is_none();
         let lanes = if blocks { quads / 8 } else { quads }.next_power_of_two().min(8);
         // A row's queries, logits, row and scale; 32 keys; what lanes sum, in the kernel and over subgroups or by halving.
-        let bytes = |rows: u32| rows * (quads * 16 + 128 + 40) + 128 + lane_count * (16 + 28);
+        let bytes = |rows: u32| rows * (quads * 16 + 128 + 40) + 144 + lane_count * (16 + 28);
         let mut most = (lane_count / lanes).min(16).min(self.sharing() as u32).next_power_of_two();
         while most > 1 && bytes(most) > SPLIT_BYTES {
             most /= 2;
@@ -1092,7 +1096,7 @@ impl AttentionProblem {
         let (mut step, mut params) = self.kernel("attention/tiled_coop", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         self.outputs(&mut step, &mut params, means.native_f16);
-        let [d, e] = shape.widths(self.k.width, self.v.width).unwrap_or_default();
+        let [d, e] = shape.widths(units, self.k.width, self.v.width).unwrap_or_default();
         for (name, value) in [
             ("ROWS", shape.rows),
             ("KEYS", shape.keys),
@@ -1104,6 +1108,7 @@ impl AttentionProblem {
             step.set(name, Const::U32(value));
         }
         let f16 = [self.k.format, self.v.format] == [KvFormat::F16; 2];
+        step.set("Q_SCALED", Const::Bool(self.q.elem != Elem::F16));
         step.set("SCALED", Const::Bool(!f16));
         step.fill("matrix", units.filling());
         means.reduce(&mut step);
