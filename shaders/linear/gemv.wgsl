@@ -73,8 +73,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             } else {
                 // Codes of four rows of the weight, which are made numbers quad by quad: each quad of x serves all four.
-                var a: array<w_Open, 4>;
-                var b: array<up_Open, 4>;
+                var a = array<w_Open, 4>();
+                var b = array<up_Open, 4>();
                 for (var j = 0u; j < 4u; j++) {
                     a[j] = w_open32(linear_params.w, rows[j], block, w_fetch32(linear_params.w, rows[j], block));
                     if (GATED) { b[j] = up_open32(linear_params.up, rows[j], block, up_fetch32(linear_params.up, rows[j], block)); }
