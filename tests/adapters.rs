@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test fails by it")]
 
 use std::borrow::Cow;
+use std::process::Command;
 
 use gristmill::adapters::{AdapterAttach, AdapterScale, LoadedAdapter, ModelAdapters};
 use gristmill::checkpoint::Checkpoint;
@@ -358,6 +359,109 @@ fn each_row_has_its_own_adapter_and_others_have_none() {
         };
         assert_eq!(got, &want[row * N..][..N], "row {row}");
     }
+}
+
+/// Layers of one row, one after the other on the same sets: in turn with two matrices, with one, and with an index.
+struct OneRow {
+    layer: Layer,
+    sets: [AdapterSet; 2],
+    index: Vec<Tensor>,
+    xs: Vec<Tensor>,
+    ys: Vec<Tensor>,
+}
+
+impl OneRow {
+    fn new(gpu: &Dispatcher) -> Self {
+        let low = Low::new(gpu);
+        let layer = Layer::new(gpu, Format::Q4_0);
+        layer.attach(0, low.lora(), 0.5);
+        layer.attach(2, low.dora(), 1.5);
+        let sets = [1.0, -2.0].map(|scale| {
+            let set = gpu.adapter_set([N, K], Room { magnitudes: Magnitudes::Rows, ..ROOM }).expect("a set");
+            gpu.run(AdapterAttach::new(&layer.w0, low.lora(), scale, &set, 0)).expect("an adapter");
+            set
+        });
+        let place = |i: i32| gpu.upload_bytes(&i.to_le_bytes(), [1], Elem::I32).expect("an index");
+        Self {
+            index: [0, 2, -1].map(place).into(),
+            xs: (0..9).map(|i| tensor(gpu, &[1, K], 40 + i)).collect(),
+            ys: (0..9).map(|_| gpu.zeros([1, N], Elem::F32).expect("a row")).collect(),
+            layer,
+            sets,
+        }
+    }
+
+    fn op(&self, i: usize) -> Linear<'_> {
+        let (w, [first, second]) = (&self.layer.w0, &self.sets);
+        let plain = Linear::new(&self.xs[i], w, &self.ys[i]);
+        match i % 3 {
+            0 => Linear { adapters: Some(first), up: Some(w), up_adapters: Some(second), ..plain },
+            1 => Linear { adapters: Some(first), ..plain },
+            _ => Linear { adapters: Some(&self.layer.set), adapter_index: Some(&self.index[i / 3]), ..plain },
+        }
+    }
+
+    /// What they make, by plans whose names begin so, after a recording of them all was replayed so many times.
+    fn by(&self, plan: &str, times: usize) -> Vec<f32> {
+        let gpu = &self.layer.gpu;
+        let recording = gpu.keep(|rec| {
+            for i in 0..self.xs.len() {
+                let named = gpu.plans(self.op(i))?.into_iter().find(|p| p.name.starts_with(plan)).expect("a plan");
+                rec.run_plan(self.op(i), &named.name)?;
+            }
+            Ok(())
+        });
+        let mut rec = gpu.record().expect("a recorder");
+        let recording = recording.expect("a recording");
+        (0..times).for_each(|_| rec.replay(&recording).expect("a replay"));
+        rec.submit().expect("commands");
+        self.ys.iter().flat_map(read).collect()
+    }
+}
+
+/// Where the next test writes what it made, where it runs with other shaders.
+const WRITE_TO: &str = "GRISTMILL_TEST_OUTPUTS";
+const ONE_ROW: &str = "a_layer_of_one_row_makes_its_own_terms_whenever_they_come";
+
+#[test]
+fn a_layer_of_one_row_makes_its_own_terms_whenever_they_come() {
+    let rows = OneRow::new(&gpu());
+    // What the last dispatch, or the last but one, has left is not seen.
+    let made = rows.by("gemv_here", 1);
+    assert_eq!(rows.by("gemv_here", 2), made, "other numbers the second and third time");
+    if let Ok(path) = std::env::var(WRITE_TO) {
+        std::fs::write(path, bytemuck::cast_slice(&made)).expect("a file");
+        return;
+    }
+    // As in `live_and_merged_agree`; no number is larger than some hundreds.
+    let bound = 120.0 * 256.0 * f64::from(f32::EPSILON);
+    for (at, (made, want)) in made.iter().zip(rows.by("naive", 1)).enumerate() {
+        near(&format!("layer {}, output {}", at / N, at % N), f64::from(*made), want.into(), bound);
+    }
+    // To the same bits where nobody looks for terms, and where who makes them comes last, so that others find what is left there.
+    let dir = std::env::temp_dir().join(format!("gristmill-late-{}", std::process::id()));
+    let id = "group.x + group.y * linear_params.fold";
+    let (first, last) = (format!("let id = {id};"), format!("let id = make_groups() - 1u - ({id});"));
+    for (what, file, from, to) in [
+        ("nobody looks", "lib/make", "#const POLLS = 64u", "#const POLLS = 0u"),
+        ("makers come last", "linear/gemv", &first, &last),
+    ] {
+        let (outputs, shaders) = (dir.join(what), dir.join(format!("shaders, {what}")));
+        for (name, text) in gristmill::wgsl::SHADERS {
+            let changed = if *name == file { text.replace(from, to) } else { (*text).to_owned() };
+            assert_eq!(changed != *text, *name == file, "{what}: {name}");
+            let path = shaders.join(name).with_extension("wgsl");
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, changed).expect("a file");
+        }
+        let mut test = Command::new(std::env::current_exe().expect("this program"));
+        test.args(["--exact", ONE_ROW]).env(WRITE_TO, &outputs).env("GRISTMILL_SHADERS", shaders);
+        let done = test.output().expect("a process");
+        assert!(done.status.success(), "{what}: {}", String::from_utf8_lossy(&done.stdout));
+        let bits = std::fs::read(outputs).expect("outputs");
+        assert!(bits == bytemuck::cast_slice::<f32, u8>(&made), "{what}: other bits");
+    }
+    std::fs::remove_dir_all(dir).expect("the folder is gone");
 }
 
 #[test]

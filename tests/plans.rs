@@ -548,7 +548,8 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "linear/gemv" | "linear/gemv_dot" => {
             // Teams of LANES lanes, each of which has four outputs.
             let teams = constant("LANE_COUNT") / constant("LANES");
-            (outputs.div_ceil(4 * teams) * slices, 1, constant("LANE_COUNT"))
+            // Before them come those that make terms.
+            (u64::from(linear(step).makers) + outputs.div_ceil(4 * teams) * slices, 1, constant("LANE_COUNT"))
         }
         "linear/merge" => (rows * outputs.div_ceil(4), 64, 64),
         "linear/tiled" | "linear/tiled_dot" => {
@@ -696,6 +697,13 @@ fn check_layer(who: &str, asked: &Asked, plan: &Plan) {
         assert_eq!(begins(asked, step, 2, p.bias0).unwrap_or(0), 0, "{who}: the bias");
         for (binding, at) in [(10, p.live), (11, p.up_live)] {
             let Some((pool, _)) = bound(step, binding) else { continue };
+            if p.makers > 0 {
+                // It makes them itself, on a tray of their own.
+                let (tray, access) = bound(step, 13).unwrap_or_else(|| panic!("{who}: no tray"));
+                assert!(matches!(tray, Source::Operand(_)) && access == Access::Write, "{who}: the tray");
+                assert_eq!(step.binds.iter().filter(|b| b.source == tray).count(), 1, "{who}: the tray");
+                continue;
+            }
             let words = 4 + 2 * u64::from(at.pairs);
             // Steps that make them follow each other, wherever this one begins.
             let here = made
@@ -1326,14 +1334,21 @@ fn layers_with_live_adapters_are_split() {
             }
         }
     }
-    // A decode step is two dispatches, by every plan for few rows.
+    // A decode step is one dispatch, and two by other plans for few rows.
     let (x, y) = (outline(&[1, k], Elem::F16), outline(&[1, n], Elem::F16));
     let layer = Linear { adapters: Some(&set), ..Linear::new(&x, &w, &y) };
     let asked = Asked::of(&layer).unwrap_or_else(|e| panic!("{e}"));
     for (device, caps) in described() {
         let plans = check_all(&format!("a decode step on {device}"), &asked, &caps, &enabling);
         let few: Vec<_> = plans.iter().filter(|plan| plan.name.starts_with("gemv")).collect();
-        assert!(!few.is_empty() && few.iter().all(|plan| plan.steps.len() == 2), "a decode step on {device}");
+        let steps: Vec<_> = few.iter().map(|plan| plan.steps.len()).collect();
+        assert!(steps.len() > 1 && steps[0] == 1 && steps[1..].iter().all(|n| *n == 2), "a decode step on {device}");
+        // For more ranks than are little beside a weight there is no such plan.
+        let wide = AdapterSet::outline([n, k], Room::new(65)).expect("a set");
+        let asked = Asked::of(&Linear { adapters: Some(&wide), ..layer }).unwrap_or_else(|e| panic!("{e}"));
+        for plan in check_all(&format!("many ranks on {device}"), &asked, &caps, &enabling) {
+            assert!(plan.steps.len() > 1, "many ranks on {device} by {}", plan.name);
+        }
     }
 }
 

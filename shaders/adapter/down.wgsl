@@ -8,7 +8,8 @@
 // for ranks in the hundreds, for which a is read again for every ROWS rows of x.
 // LANES lanes take four ranks of ROWS rows of x; each lane eight inputs, then the eight LANES further on. For few rows of x
 // ROWS is 1, so that a decode step has as many workgroups as it can; else rows with the same adapter share what is loaded of a.
-// Into the linear kernel itself it cannot go: every workgroup there would need all terms, R·K numbers of a for N / 16 of them.
+// For one row lib/make does it in the dispatch of the linear kernel. Where every workgroup there made its terms itself, it would be R·K numbers
+// of a for N / 16 of them.
 // Bytes: a for each ROWS rows of x, x for each four ranks, from cache after the first time; 4·R + 16 out for each row.
 // Barriers: those of ROWS sums. Registers: 32 of a and 8 of x for a turn, 4·ROWS of sums. Workgroup memory: that of the sums.
 // A decode step is as long as its loads wait for each other: for the index, the adapter's header, and then all of a and x of 4,096 inputs at once,

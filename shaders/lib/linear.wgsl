@@ -6,7 +6,7 @@
 //
 //     rows ⊙ ((cols ⊙ x)·wᵀ + terms·bᵀ)
 //
-// with the factors and b of each row's own adapter (slot/live), and terms that adapter/down has made.
+// with the factors and b of each row's own adapter (slot/live), and terms that adapter/down has made, or lib/make makes.
 #import weight
 #import pool
 struct linear_Params {
@@ -27,9 +27,13 @@ struct linear_Params {
     row_scale0: u32, // of the scales of rows
     y0: u32,        // of y
     x_scale0: u32,  // of the scales of codes
+    index0: u32,    // of the index; this and what follows: where terms are made in the dispatch itself (lib/make)
+    makers: u32,    // workgroups that make them
+    room: u32,      // words of a half of the tray
+    entries: u32,   // adapters for which there is room
+    up_entries: u32, // and of the second weight
     pad0: u32,      // nothing
     pad1: u32,      // nothing
-    pad2: u32,      // nothing
 }
 #const TAIL = false  // K is not a multiple of 32
 #const GATED = false // there are two matrices

@@ -17,3 +17,18 @@ const pool_HAS_COLS = 2u; // and of columns
 fn pool_terms(at: pool_At) -> u32 {
     return 4u + 2u * at.pairs;
 }
+
+// Eight inputs of rank r from k on of a block that is repeated along K, every so many inputs.
+fn pool_repeated8(every: u32, r: u32, k: u32) -> array<vec4<f32>, 2> {
+    var both = array<vec4<f32>, 2>();
+    var rank = k % every;
+    for (var i = 0u; i < 8u; i++) {
+        both[i / 4u][i % 4u] = select(0.0, 1.0, rank == r);
+        rank = select(rank + 1u, 0u, rank + 1u == every);
+    }
+    return both;
+}
+
+// Slices of K of a term that is made in the dispatch that takes it (lib/make). For rank 16 the lanes of a team then have a slice and a pair of
+// ranks each, and a workgroup that makes terms has as many bytes of a as one that makes sums has of the weight's 4 bits, or fewer.
+const pool_SLICES = 8u;

@@ -21,6 +21,7 @@
 // Levels of formats that have a table of them lie in workgroup memory too, 64 bytes for each weight (w_begin).
 // Tried on an NVIDIA H100, for 14,336 inputs and 4,096 outputs of 4 bits: 32 lanes to four rows reached 37 % of its copy bandwidth, 64 lanes
 // 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. What stands here for more rows was not timed yet.
+// For one row with live adapters the first workgroups make terms in place of sums (lib/make).
 #import few
 const X_TURNS = (LANES * 8u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // quads of x that a lane brings
 const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
@@ -36,11 +37,11 @@ fn place(t: u32, i: u32) -> u32 {
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let id = group.x + group.y * linear_params.fold;
-    let slice = slices_slice(id);
     let t = lane % LANES;
     let n = few_outputs(id, lane);
     let rows = linear_rows(n);
-    let blocks = slices_blocks(slice);
+    let blocks = few_blocks(id);
+    if (tray_ON) { make_begin(id, lane, n); }
     w_begin(linear_params.w, lane);
     if (GATED) { up_begin(linear_params.up, lane); }
     var sums: array<vec4<f32>, ROWS>;
@@ -62,6 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         workgroupBarrier();
+        if (tray_ON && block0 == blocks.x) { make_go_on(n, lane); }
         let block = block0 + t;
         if (block < blocks.y) {
             if (ROWS == 1u && !TAIL) {
@@ -96,7 +98,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
         }
+        if (tray_ON) { make_publish(lane); }
         workgroupBarrier();
     }
-    few_store(slice, lane, n, sums, up_sums);
+    few_store(id, lane, n, sums, up_sums);
 }

@@ -26,11 +26,11 @@ fn block_of(m: u32, t: u32) -> array<u32, 8> {
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let id = group.x + group.y * linear_params.fold;
-    let slice = slices_slice(id);
     let t = lane % LANES;
     let n = few_outputs(id, lane);
     let rows = linear_rows(n);
-    let blocks = slices_blocks(slice);
+    let blocks = few_blocks(id);
+    if (tray_ON) { make_begin(id, lane, n); }
     var sums: array<vec4<f32>, ROWS>;
     var ints: array<vec4<i32>, ROWS>;
     var up_sums: array<vec4<f32>, ROWS>;
@@ -51,6 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         workgroupBarrier();
+        if (tray_ON && block0 == blocks.x) { make_go_on(n, lane); }
         let block = block0 + t;
         if (block < blocks.y) {
             for (var j = 0u; j < 4u; j++) {
@@ -86,6 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
         }
+        if (tray_ON) { make_publish(lane); }
         workgroupBarrier();
     }
 
@@ -102,5 +104,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             up_sums[m] = vec4<f32>(up_ints[m]) * up_scales;
         }
     }
-    few_store(slice, lane, n, sums, up_sums);
+    few_store(id, lane, n, sums, up_sums);
 }

@@ -56,10 +56,12 @@ impl Room {
 /// before them sees what was there before. No memory is had and no pipeline made.
 ///
 /// In memory a place has 16 bytes that say what is there, the factors of rows and of columns in f32, `A` by rows of eight inputs, and `B` by
-/// quads of outputs with ranks side by side; each part begins at 256 bytes. Cloning shares the buffer.
+/// quads of outputs with ranks side by side; each part begins at 256 bytes. Beside the pool are some KB for the terms of a row of x, of up to
+/// 64 ranks: the tray of `shaders/lib/make.wgsl`. Cloning shares the buffers.
 #[derive(Clone, Debug)]
 pub struct AdapterSet {
     pool: Tensor,
+    tray: Tensor,
     shelf: Shelf,
 }
 
@@ -76,7 +78,15 @@ pub(crate) struct Shelf {
 pub(crate) struct Held {
     pub shelf: Shelf,
     pub layout: Layout,
+    /// Of the tray.
+    pub tray: Layout,
 }
+
+/// Slices of K of a term that is made in the dispatch that takes it: `pool_SLICES` of `shaders/lib/pool.wgsl`.
+const SLICES: u64 = 8;
+
+/// The most pairs of ranks for which a dispatch makes its terms itself. Of more, a is no longer little beside the weight.
+const MOST_PAIRS: u64 = 32;
 
 /// Parts begin at so many quads.
 const ALIGN: u64 = BIND_ALIGN_BYTES / 16;
@@ -161,6 +171,21 @@ impl Shelf {
         PoolAt { base: 0, stride, rows, cols, a, b, pairs: self.pairs() as u32, terms: terms as u32 }
     }
 
+    /// The terms of a row of x that a dispatch makes itself, those of all slices; none where it does not.
+    pub fn made(&self) -> u64 {
+        if self.pairs() > MOST_PAIRS { 0 } else { SLICES * 2 * self.pairs() }
+    }
+
+    /// The words of a half of the tray: for the set's own terms, and for those of a second matrix.
+    pub fn half(&self) -> u64 {
+        2 * self.made()
+    }
+
+    /// The counter, and both halves.
+    fn tray_words(&self) -> u64 {
+        4 + 2 * self.half()
+    }
+
     /// Words of the terms of a row of x.
     pub fn terms(&self) -> u64 {
         4 + 2 * self.pairs()
@@ -174,7 +199,8 @@ impl AdapterSet {
     /// As [`Dispatcher::adapter_set`], but for memory.
     pub fn outline(shape: [usize; 2], room: Room) -> Result<Self> {
         let shelf = Shelf::new(shape, room)?;
-        Ok(Self { pool: Tensor::outline([shelf.words() as usize], Elem::U32)?, shelf })
+        let outline = |words| Tensor::outline([words as usize], Elem::U32);
+        Ok(Self { pool: outline(shelf.words())?, tray: outline(shelf.tray_words())?, shelf })
     }
 
     /// The shape of the weight, `[N, K]`.
@@ -189,20 +215,25 @@ impl AdapterSet {
 
     /// The bytes that it takes on the device.
     pub fn bytes(&self) -> u64 {
-        self.pool.bytes()
+        self.pool.bytes() + self.tray.bytes()
     }
 
     pub(crate) fn pool(&self) -> &Tensor {
         &self.pool
     }
 
-    pub(crate) fn held(&self) -> Held {
-        Held { shelf: self.shelf, layout: self.pool.layout() }
+    /// Where a dispatch makes terms for itself. Nothing else may write there.
+    pub(crate) fn tray(&self) -> &Tensor {
+        &self.tray
     }
 
-    /// The same set with another buffer, which holds the same: for timing.
+    pub(crate) fn held(&self) -> Held {
+        Held { shelf: self.shelf, layout: self.pool.layout(), tray: self.tray.layout() }
+    }
+
+    /// The same set with another pool, which holds the same: for timing.
     pub(crate) fn over(&self, pool: Tensor) -> Self {
-        Self { pool, shelf: self.shelf }
+        Self { pool, ..self.clone() }
     }
 }
 
@@ -218,6 +249,7 @@ impl Dispatcher {
             let (op, limit) = ("adapter_set", "storage_binding_bytes");
             return Err(Error::Limit { op, limit, need: shelf.words() * 4, have });
         }
-        Ok(AdapterSet { pool: self.zeros([shelf.words() as usize], Elem::U32)?, shelf })
+        let zeros = |words| self.zeros([words as usize], Elem::U32);
+        Ok(AdapterSet { pool: zeros(shelf.words())?, tray: zeros(shelf.tray_words())?, shelf })
     }
 }

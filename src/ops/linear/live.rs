@@ -1,6 +1,6 @@
 //! Adapters that are applied while their weight is multiplied.
 
-use super::{FEW_ROWS, INDEX, LinearParams, LinearProblem, POOL, Rows, UP_POOL, X};
+use super::{End, FEW_ROWS, INDEX, LinearParams, LinearProblem, POOL, Rows, TRAY, UP_POOL, X};
 use crate::adapters::{Held, PoolAt};
 use crate::caps::{Caps, DeviceKind};
 use crate::error::{Error, Result};
@@ -145,31 +145,85 @@ impl LinearProblem {
         Ok(steps)
     }
 
+    /// The terms of the sets, of all slices, and the set with the tray for them: where a dispatch can make them itself.
+    fn made(&self) -> Option<(u64, Held)> {
+        let (of_each, first) = (self.pools().map(|(held, ..)| held.shelf.made()), self.pools().next()?.0);
+        let all: Vec<_> = of_each.collect();
+        let sum = all.iter().sum();
+        (!all.contains(&0) && sum <= first.shelf.half()).then_some((sum, first))
+    }
+
+    /// Plans that make their terms themselves: one row, whose number the host knows, and bindings for the index too.
+    pub(super) fn here(&self, caps: &Caps) -> Result<Vec<Plan>> {
+        let optional = [self.bias, self.residual, self.row_scale, self.x_scale, self.index].iter().flatten().count();
+        let bound = 3 + optional + usize::from(self.up.is_some()) + self.live_bindings();
+        let fits = bound <= caps.storage_buffers as usize && self.rows_at_once(caps, 1)? >= self.m;
+        if self.m != 1 || self.grids.is_some() || !fits || self.made().is_none() {
+            return Ok(Vec::new());
+        }
+        let means = Means::few(caps, self.native_f16(caps)).first().copied().unwrap_or(Means::BASELINE);
+        let products = self.products();
+        let (steps, scratch) = self.gemv(caps, means, products, true)?;
+        let name = means.name(if products.is_some() { "gemv_dot_here" } else { "gemv_here" });
+        let why = "one row: the weight is streamed once, and terms of adapters are made meanwhile";
+        Ok(vec![Plan::new("linear", name, why, steps, scratch)])
+    }
+
+    /// Fills the slots of a kernel for few rows that say where terms are made; gives the workgroups of `teams` teams that make them.
+    pub(super) fn makers(&self, step: &mut Builder, params: &mut LinearParams, here: bool, teams: u64) -> u64 {
+        let Some((sum, first)) = self.made().filter(|_| here) else {
+            step.fill("tray", "slot/tray/none");
+            step.fill("index", "slot/little/none");
+            return 0;
+        };
+        step.fill("tray", "slot/tray/words");
+        step.set("TERMS", Const::U32(sum as u32));
+        step.bind(13, Part::whole(TRAY, first.tray), Access::Write);
+        match self.index {
+            None => step.fill("index", "slot/little/none"),
+            Some(layout) => {
+                step.fill("index", "slot/little/words");
+                step.set("INDEXED", Const::Bool(true));
+                params.index0 = step.bind(14, Part::whole(INDEX, layout), Access::Read);
+            }
+        }
+        let entries = |held: Option<Held>| held.map_or(0, |held| held.shelf.room().adapters as u32);
+        (params.entries, params.up_entries) = (entries(self.adapters), entries(self.up_adapters));
+        params.room = first.shelf.half() as u32;
+        // Four terms are a team's.
+        let makers = (sum / 4).div_ceil(teams);
+        params.makers = makers as u32;
+        makers
+    }
+
     /// Fills the slots of a layer's adapters. A step that does not finish its sums has those only that stand before x.
-    pub(super) fn live(&self, step: &mut Builder, params: &mut LinearParams, rows: Rows, finish: bool) {
-        let wanted = |held: &Held| finish || held.shelf.has_cols();
+    pub(super) fn live(&self, step: &mut Builder, params: &mut LinearParams, rows: Rows, end: End) {
+        let wanted = |held: &Held| end != End::Parts || held.shelf.has_cols();
         let sets = [(self.adapters, "live_w"), (self.up_adapters, "live_up")];
         for (held, slot) in sets {
             let has = held.as_ref().is_some_and(wanted);
             step.fill(slot, if has { "slot/live/pool" } else { "slot/live/none" });
         }
         let mut slots = [
-            ("live_w_eight", "live_w_ROWS", "live_w_COLS", &mut params.live),
-            ("live_up_eight", "live_up_ROWS", "live_up_COLS", &mut params.up_live),
+            ("live_w_eight", ["live_w_ROWS", "live_w_COLS", "live_w_HERE"], &mut params.live),
+            ("live_up_eight", ["live_up_ROWS", "live_up_COLS", "live_up_HERE"], &mut params.up_live),
         ];
         let mut some = false;
         for (held, operand, terms) in self.pools().filter(|(held, ..)| wanted(held)) {
-            let (eight, of_rows, of_cols, at) = &mut slots[operand - POOL];
+            let (eight, [of_rows, of_cols, here], at) = &mut slots[operand - POOL];
             let shelf = held.shelf;
             step.fill(eight, shelf.eight());
             step.set(of_rows, Const::Bool(shelf.has_rows()));
             step.set(of_cols, Const::Bool(shelf.has_cols()));
+            if end == End::Here {
+                step.set(here, Const::Bool(true));
+            }
             **at = shelf.at(terms + rows.m0 * shelf.terms());
             let binding = if operand == POOL { 10 } else { 11 };
             at.base = step.bind(binding, Part::whole(operand, held.layout), Access::Read) / 4;
             some = true;
         }
-        if some {
+        if some && end != End::Here {
             step.fill("terms", "slot/little/words");
             step.scratch(12, 0, self.terms_bytes(), Access::Read);
         } else {

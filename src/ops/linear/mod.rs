@@ -85,8 +85,8 @@ impl Activation {
 ///
 /// With live adapters the sums of row m are `rows ⊙ ((cols ⊙ x)·wᵀ + scale·((cols ⊙ x)·Aᵀ)·Bᵀ)` of the adapter `adapter_index[m]`, which may be
 /// another one in each row; rows and cols are the factors of DoRA and BoRA, and 1 for others. The weight stays as it is, and is streamed
-/// once: a dispatch more makes the R terms of each row. An index that is negative, or not below the places of the set, is no adapter,
-/// and so is an empty place.
+/// once. The R terms of each row are made by a dispatch before, or, for one row and ranks up to 64, by the first workgroups of the same. An
+/// index that is negative, or not below the places of the set, is no adapter, and so is an empty place.
 ///
 /// The weight may be in any format, the second in another. M, N and K need not be multiples of anything; where M is 0 nothing is done.
 /// A NaN in a row of x makes NaN of that row of y and of no other.
@@ -176,7 +176,8 @@ const GRIDS: usize = 6;
 const INDEX: usize = 7;
 const POOL: usize = 8;
 const UP_POOL: usize = 9;
-const W: usize = 10;
+const TRAY: usize = 10;
+const W: usize = 11;
 
 /// The most rows of x that the kernel for few rows takes.
 pub const FEW_ROWS: u64 = 8;
@@ -221,12 +222,20 @@ params! {
         y0: u32,
         /// First element of the scales of codes.
         x_scale0: u32,
+        /// First element of the index, where the dispatch makes terms itself.
+        index0: u32,
+        /// The workgroups that make them.
+        makers: u32,
+        /// Words of a half of the tray.
+        room: u32,
+        /// Adapters for which there is room.
+        entries: u32,
+        /// And of the second weight.
+        up_entries: u32,
         /// Nothing.
         pad0: u32,
         /// Nothing.
         pad1: u32,
-        /// Nothing.
-        pad2: u32,
     }
 }
 
@@ -347,6 +356,7 @@ impl Op for Linear<'_> {
             ("adapter_index", self.adapter_index),
             ("adapters", self.adapters.map(AdapterSet::pool)),
             ("up_adapters", self.up_adapters.map(AdapterSet::pool)),
+            ("the tray of adapters", self.adapters.or(self.up_adapters).map(AdapterSet::tray)),
         ];
         list.extend(self.w.chunks().iter().map(|chunk| ("w", Some(chunk))));
         list.extend(self.up.iter().flat_map(|up| up.chunks()).map(|chunk| ("up", Some(chunk))));
@@ -397,6 +407,23 @@ impl From<Step> for Sums {
 struct Rows {
     m0: u64,
     m: u64,
+}
+
+/// What a step does with its sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// They are those of a slice of K: it stores them by themselves.
+    Parts,
+    /// It finishes them; terms of live adapters have been made before.
+    Whole,
+    /// It finishes them, and makes the terms itself.
+    Here,
+}
+
+impl End {
+    fn of(slices: u64) -> Self {
+        if slices == 1 { Self::Whole } else { Self::Parts }
+    }
 }
 
 /// A shape of `linear/tiled`.
@@ -537,6 +564,9 @@ impl Problem for LinearProblem {
             plans.insert(if cpu { 0 } else { plans.len() }, plan);
         }
         self.with_terms(caps, &mut plans)?;
+        // One dispatch, where that goes. On a processor all the same the one that comes first does without lanes.
+        let at = usize::from(cpu).min(plans.len());
+        plans.splice(at..at, self.here(caps)?);
         Ok(plans)
     }
 }
@@ -585,7 +615,7 @@ impl LinearProblem {
                 Some(_) => ("gemv_dot", "few rows of codes: products of four at a time"),
                 None => ("gemv", "few rows: the weight is streamed once"),
             };
-            let (steps, scratch) = self.gemv(caps, means, products)?;
+            let (steps, scratch) = self.gemv(caps, means, products, false)?;
             Ok(self.plan_of(means.name(kernel), why, steps, scratch))
         };
         all.into_iter().map(plan).collect()
@@ -726,7 +756,7 @@ impl LinearProblem {
         }
         let mut steps = vec![Self::by_rows(caps, step, &mut params, rows, [tile, times * slices, 1])?];
         if slices > 1 {
-            let (mut step, mut params) = self.layer("linear/merge", means, range, rows, true);
+            let (mut step, mut params) = self.layer("linear/merge", means, range, rows, End::Whole);
             // Of weights only what is added, where there is something: it is one pipeline for all formats.
             self.weights(&mut step, &mut params, range, Decode::Sums, |laid| laid.has_side());
             params.slices = slices as u32;
@@ -753,14 +783,7 @@ impl LinearProblem {
     }
 
     /// A kernel's operands and params, all but the grid.
-    fn layer(
-        &self,
-        kernel: &'static str,
-        means: Means,
-        range: Range,
-        rows: Rows,
-        finish: bool,
-    ) -> (Builder, LinearParams) {
+    fn layer(&self, kernel: &'static str, means: Means, range: Range, rows: Rows, end: End) -> (Builder, LinearParams) {
         let x_loads = Loads { quads: Self::quads(&[Some(self.x)], self.k), native_f16: means.native_f16 };
         let outputs = [Some(self.y), self.bias, self.residual];
         let loads = Loads { quads: Self::quads(&outputs, self.n), native_f16: means.native_f16 };
@@ -783,7 +806,7 @@ impl LinearProblem {
             elements: rows.m * width,
         };
         params.x0 = step.read_as("x", 1, Some(part(X, self.x, self.k)), "slot/read/zero", x_loads);
-        if finish {
+        if end != End::Parts {
             params.bias0 = step.read("bias", 2, self.bias.map(|l| Part::whole(BIAS, l)), "slot/read/zero");
             params.residual0 =
                 step.read("residual", 3, self.residual.map(|l| part(RESIDUAL, l, self.n)), "slot/read/zero");
@@ -802,7 +825,7 @@ impl LinearProblem {
             step.fill("y", "slot/write/none");
             step.fill("activation", "slot/activation/none");
         }
-        self.live(&mut step, &mut params, rows, finish);
+        self.live(&mut step, &mut params, rows, end);
         (step, params)
     }
 
@@ -829,7 +852,7 @@ impl LinearProblem {
 
     fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Sums> {
         let means = Means::BASELINE;
-        let (mut step, mut params) = self.layer("linear/naive", means, range, rows, true);
+        let (mut step, mut params) = self.layer("linear/naive", means, range, rows, End::Whole);
         self.weights(&mut step, &mut params, range, Decode::Sums, |_| true);
         step.set("ROWS", Const::U32(together as u32));
         let parts = [together, range.outputs().div_ceil(4), 64];
@@ -849,7 +872,7 @@ impl LinearProblem {
         let kernel = if products.is_some() { "linear/tiled_dot" } else { "linear/tiled" };
         let across = range.outputs().div_ceil(tile.outputs(self.up.is_some()));
         let slices = self.tile_slices(caps, across * rows.m.div_ceil(tile.rows), range, rows);
-        let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
+        let (mut step, mut params) = self.layer(kernel, means, range, rows, End::of(slices));
         // A tile that every device has stays one.
         let least = u64::from(Caps::baseline().workgroup_bytes);
         let room = if tile.bytes() <= least { least } else { u64::from(caps.workgroup_bytes) };
@@ -887,7 +910,7 @@ impl LinearProblem {
     ) -> Result<Sums> {
         let across = range.outputs().div_ceil(shape.outputs(self.up.is_some()));
         let slices = self.tile_slices(caps, across * rows.m.div_ceil(shape.rows), range, rows);
-        let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, slices == 1);
+        let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, End::of(slices));
         self.weights(&mut step, &mut params, range, Decode::Near, |_| true);
         step.set("ROWS", Const::U32(shape.rows as u32));
         step.set("COLS", Const::U32(shape.cols as u32));
@@ -901,7 +924,8 @@ impl LinearProblem {
     }
 
     /// The kernel for few rows, and where K is sliced the merge.
-    fn gemv(&self, caps: &Caps, means: Means, products: Option<bool>) -> Result<(Vec<Step>, Vec<u64>)> {
+    /// `here`: it makes the terms of live adapters itself.
+    fn gemv(&self, caps: &Caps, means: Means, products: Option<bool>, here: bool) -> Result<(Vec<Step>, Vec<u64>)> {
         // 8 KiB of x in workgroup memory, whatever the rows.
         let (together, lanes) = match self.m {
             1 => (1, 64),
@@ -914,10 +938,12 @@ impl LinearProblem {
         self.each(caps, 1, |range, rows| {
             let groups = range.outputs().div_ceil(4 * u64::from(lane_count / lanes));
             let turns = self.k.div_ceil(32).div_ceil(u64::from(lanes));
-            // With live adapters there is a dispatch before already, and no third is wanted of a decode step.
+            // With live adapters there may be a dispatch before already, and no third is wanted of a decode step.
             let most = if self.is_live() { 1 } else { turns / 2 };
             let slices = self.slices(caps, FILLED, groups, most, (range, rows));
-            let (mut step, mut params) = self.layer(kernel, means, range, rows, slices == 1);
+            let end = if here { End::Here } else { End::of(slices) };
+            let (mut step, mut params) = self.layer(kernel, means, range, rows, end);
+            let makers = self.makers(&mut step, &mut params, here, u64::from(lane_count / lanes));
             if let Some(integers) = products {
                 step.set("INTS", Const::Bool(integers));
             }
@@ -928,7 +954,7 @@ impl LinearProblem {
             let decode = if products.is_some() { Decode::Codes } else { Decode::Near };
             self.weights(&mut step, &mut params, range, decode, |_| true);
             // All rows are made together, or none.
-            self.sums(caps, means, (range, rows), (slices, [rows.m, groups]), (step, params))
+            self.sums(caps, means, (range, rows), (slices, [rows.m, makers + groups]), (step, params))
         })
     }
 }
