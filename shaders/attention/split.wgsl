@@ -19,7 +19,8 @@
 // Bytes: keys and values once for each ROWS rows, and (E + 4)·4 for each row and part where the keys are parted. Keys are parted where the
 // tiles alone would not fill a device; attention/merge adds the parts.
 // What counts is how much of memory is on its way: a lane asks for 8 quads of values and 8 of keys at a time, and 512 workgroups of 128
-// lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge.
+// lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge; only where
+// each keeps 256 keys there are twice as many, so that a last round of few is a small part of the whole.
 // Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 870 instructions a subgroup for 32 keys in f16, 1250 in Q8_0 and 1270 in Q4_0, of which
 // 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 32, 46
 // and 46 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. Two quads of values a lane would be next.

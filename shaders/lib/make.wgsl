@@ -9,7 +9,8 @@
 // WGSL orders nothing between workgroups but what happens to one word, and does not promise that all of them run. Neither is asked for:
 // - A word of the tray is a term or nothing (0: see make_coded). What is read is the term, or it is not there yet.
 // - Who does not find a term in POLLS reads makes them all, by the same code in the same order, so that they are the same to the last bit.
-//   Nobody waits for anybody.
+//   Nobody waits for anybody. Whoever reads again does so as if to change the word: what only reads may ask a cache that nobody
+//   refreshes (naga's HLSL loads and stores without coherence).
 // - The tray has two halves. A dispatch fills one, and its makers empty the other, at which nobody looks, for the next dispatch;
 //   between dispatches memory is whole. Which half it is, the highest bit of a counter tells. Each workgroup reads the counter and then adds
 //   to it: 1, but the first workgroup so much that all of them together add 2^31. As long as one has not added, the others have added
@@ -30,8 +31,9 @@
 #const TERMS = 4u // of all slices, of w and of up
 #const INDEXED = false // the row's adapter is told by an index
 #const POLLS = 64u // reads of a word, each of half a microsecond or so on a GPU, before its term is made anew
-#slot tray @binding(13)   // [4 + two halves]: the counter first
+#slot tray @binding(13)   // [HEAD + two halves]: the counter first
 #slot index @binding(14)  // [1]
+const make_HEAD = 64u; // words: the counter, and no term beside it in any cache's line
 const make_TEAMS = LANE_COUNT / LANES;
 const make_TAKES = (TERMS + LANE_COUNT - 1u) / LANE_COUNT; // words that a lane reads
 var<workgroup> make_tile: array<f32, TERMS>;
@@ -135,8 +137,8 @@ fn make_terms(id: u32, lane: u32) {
     }
     let room = linear_params.room;
     let half = make_counted[0] >> 31u;
-    let first = 4u + half * room;
-    let other = 4u + (1u - half) * room;
+    let first = make_HEAD + half * room;
+    let other = make_HEAD + (1u - half) * room;
     if (lane == 0u && id < make_groups()) { tray_count(select(1u, 0x80000000u - (make_groups() - 1u), id == 0u)); }
 
     var words = array<u32, make_TAKES>();
@@ -150,7 +152,7 @@ fn make_terms(id: u32, lane: u32) {
         if (!live_w_COLS) { make_head(); }
         for (var i = 0u; i < make_TAKES; i++) {
             let at = min(i * LANE_COUNT + lane, TERMS - 1u);
-            for (var poll = 1u; poll < POLLS && words[i] == 0u; poll++) { words[i] = tray_word(first + at); }
+            for (var poll = 1u; poll < POLLS && words[i] == 0u; poll++) { words[i] = tray_fresh(first + at); }
             if (words[i] == 0u) { atomicStore(&make_missing[0], 1u); }
             if (i * LANE_COUNT + lane < TERMS) { make_tile[at] = bitcast<f32>(~words[i]); }
         }

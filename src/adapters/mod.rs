@@ -181,9 +181,9 @@ impl Shelf {
         2 * self.made()
     }
 
-    /// The counter, and both halves.
+    /// The counter, with nothing beside it, and both halves.
     fn tray_words(&self) -> u64 {
-        4 + 2 * self.half()
+        64 + 2 * self.half()
     }
 
     /// Words of the terms of a row of x.

@@ -297,9 +297,13 @@ const SPLIT_BYTES: u32 = 16 << 10;
 /// More rows that share keys go by other kernels: each tile reads the keys again.
 const SPLIT_ROWS_MOST: u64 = 32;
 
-/// Workgroups of `attention/split` that fill a device: 4 of 128 lanes on each of 128 multiprocessors, which is what all of them have room for
-/// at once.
+/// Workgroups of `attention/split` that fill a device: 4 of 128 lanes on each of 128 multiprocessors, which is about what all of them have room
+/// for at once.
 const SPLIT_FILLED: u64 = 512;
+
+/// Keys of a part from which on there are twice as many workgroups: where only 3 of the 4 fit, the last of 512 would be alone for a second
+/// round, as long as the first. Of 1,024 the last round is a smaller part of the whole, and what parts cost more is little beside such keys.
+const SPLIT_LONG: u64 = 256;
 
 /// Parts of the keys at most, as many as `attention/merge` has room for.
 const SPLITS_MOST: u64 = 256;
@@ -983,7 +987,9 @@ impl AttentionProblem {
         let SplitShape { rows, quads, lanes, columns, lane_count, blocks } = shape;
         let tiles = self.tiles(rows);
         // Enough workgroups to fill a device; but each part has keys.
-        let splits = SPLIT_FILLED.div_ceil(tiles).min(self.reach().div_ceil(SPLIT_KEYS)).clamp(1, SPLITS_MOST);
+        let filled = SPLIT_FILLED.div_ceil(tiles);
+        let twice = (2 * filled).min(self.reach() / SPLIT_LONG);
+        let splits = filled.max(twice).min(self.reach().div_ceil(SPLIT_KEYS)).clamp(1, SPLITS_MOST);
         let (mut step, mut params) = self.kernel("attention/split", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         for (name, value) in
