@@ -3,9 +3,9 @@
 //   sums[r, c] = Σ over k of a[r, k] · b[k, c] + d[r, c], whole numbers that differ from place to place
 //
 // Good for the dispatcher, before it believes in the matrix units of a device: a is loaded by rows, b by columns, sums are loaded and
-// stored by rows, each at a place of its own for each subgroup. No operand is symmetric, so that rows taken for columns show. Sums
+// stored by rows, in quads where the filling has such and as single numbers, each at a place of its own for each subgroup. No operand is symmetric, so that rows taken for columns show. Sums
 // reach 2^21, where f16 is infinite, and an f32 is exact. Wrong for anything else. Costs 4 bytes a number, 3 barriers, and for each
-// subgroup 3 KiB of workgroup memory where a matrix is 16 × 16.
+// subgroup 4.5 KiB of workgroup memory where a matrix is 16 × 16.
 enable subgroups;
 #const SUBGROUP = 32u
 #const SUBGROUPS = 4u // of a workgroup
@@ -16,7 +16,8 @@ const CELL_STRIDE = STRIDE / 4u * matrix_CELLS;
 const ROWS = SUBGROUPS * matrix_SIZE;
 var<workgroup> tile_a: array<matrix_cell, ROWS * CELL_STRIDE>;
 var<workgroup> tile_b: array<matrix_cell, ROWS * CELL_STRIDE>;
-var<workgroup> tile_sums: array<f32, ROWS * STRIDE>;
+var<workgroup> tile_sums: array<matrix_sum_cell, ROWS * CELL_STRIDE>;
+var<workgroup> tile_plain: array<f32, ROWS * STRIDE>; // single numbers, where sums are kept too
 
 struct probe_Params {
     seed: u32,
@@ -38,16 +39,18 @@ fn main(
     for (var i = lane * 4u; i < ROWS * matrix_SIZE; i += LANE_COUNT * 4u) {
         var a = vec4<f32>();
         var b = vec4<f32>();
+        var d = vec4<f32>();
         for (var j = 0u; j < 4u; j++) {
             let x = number(first + i + j);
             a[j] = f32(x >> 24u) - 128.0;
             b[j] = f32((x >> 16u) & 255u) - 128.0;
-            tile_sums[i / matrix_SIZE * STRIDE + i % matrix_SIZE + j] = f32(x & 0xfffffu);
+            d[j] = f32(x & 0xfffffu);
         }
         let at = i / matrix_SIZE * CELL_STRIDE + i % matrix_SIZE / 4u * matrix_CELLS;
         for (var j = 0u; j < matrix_CELLS; j++) {
             tile_a[at + j] = matrix_cell_of(matrix_of4(a), j);
             tile_b[at + j] = matrix_cell_of(matrix_of4(b), j);
+            tile_sums[at + j] = matrix_sum_cell_of(d, j);
         }
     }
     workgroupBarrier();
@@ -55,11 +58,17 @@ fn main(
     let cell = subgroup * matrix_SIZE * CELL_STRIDE;
     let a = coopLoadT<matrix_a>(&tile_a[cell], CELL_STRIDE);
     let b = coopLoad<matrix_b>(&tile_b[cell], CELL_STRIDE);
-    let sums = coopLoadT<matrix_sum>(&tile_sums[at], STRIDE);
+    let sums = coopLoadT<matrix_sum>(&tile_sums[cell], CELL_STRIDE);
+    coopStoreT(coopMultiplyAdd(a, b, sums), &tile_plain[at], STRIDE);
     workgroupBarrier();
-    coopStoreT(coopMultiplyAdd(a, b, sums), &tile_sums[at], STRIDE);
+    coopStoreT(coopLoadT<matrix_sum>(&tile_plain[at], STRIDE), &tile_sums[cell], CELL_STRIDE);
     workgroupBarrier();
     for (var i = lane; i < ROWS * matrix_SIZE; i += LANE_COUNT) {
-        probe_sums[first + i] = tile_sums[i / matrix_SIZE * STRIDE + i % matrix_SIZE];
+        let of_row = i % matrix_SIZE;
+        var cells = array<matrix_sum_cell, matrix_CELLS>();
+        for (var j = 0u; j < matrix_CELLS; j++) {
+            cells[j] = tile_sums[i / matrix_SIZE * CELL_STRIDE + of_row / 4u * matrix_CELLS + j];
+        }
+        probe_sums[first + i] = matrix_sum4(cells)[of_row % 4u];
     }
 }

@@ -1,5 +1,7 @@
 //! Finding a device.
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::caps::Caps;
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
 
@@ -96,18 +98,27 @@ impl Dispatcher {
     }
 }
 
-/// `gpu`, without its matrix units if they do not prove to compute: they are an experiment of drivers and wgpu alike.
+/// `gpu`, without its matrix units if they do not prove to compute: they are an experiment of drivers and wgpu alike. Where they only do from
+/// single numbers, they are used so.
 #[cfg(not(target_arch = "wasm32"))]
 async fn with_proved_matrices(gpu: Dispatcher) -> Result<Dispatcher> {
-    if gpu.caps().matrix_units().is_none() {
-        return Ok(gpu);
+    let scalars = |caps: &mut Caps| caps.matrix.iter_mut().for_each(|shape| shape.from_vectors = false);
+    let vectors = gpu.caps().matrix_units().map(|units| units.from_vectors);
+    for from_vectors in [true, false].into_iter().filter(|from| vectors.is_some_and(|may| may || !from)) {
+        // Asked of another, so that this one holds nothing of it.
+        let asked = gpu.restricted(|caps| {
+            if !from_vectors {
+                scalars(caps);
+            }
+        });
+        match asked.proves_matrices().await {
+            Ok(true) if from_vectors => return Ok(gpu),
+            Ok(true) => return Ok(gpu.restricted(scalars)),
+            Err(lost @ Error::Lost { .. }) => return Err(lost),
+            Ok(false) | Err(_) => {}
+        }
     }
-    // Asked of another, so that this one holds nothing of it.
-    match gpu.restricted(|_| ()).proves_matrices().await {
-        Ok(true) => Ok(gpu),
-        Err(lost @ Error::Lost { .. }) => Err(lost),
-        Ok(false) | Err(_) => Ok(gpu.restricted(|caps| caps.matrix.clear())),
-    }
+    Ok(if vectors.is_some() { gpu.restricted(|caps| caps.matrix.clear()) } else { gpu })
 }
 
 #[cfg(not(target_arch = "wasm32"))]
