@@ -21,13 +21,14 @@
 // What counts is how much of memory is on its way: a lane asks for 8 quads of values and 8 of keys at a time, and 512 workgroups of 128
 // lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge; only where
 // each keeps 256 keys there are twice as many, so that a last round of few is a small part of the whole.
-// Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 870 instructions a subgroup for 32 keys in f16, 1250 in Q8_0 and 1270 in Q4_0, of which
-// 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 32, 46
-// and 46 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. Two quads of values a lane would be next.
+// Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 790 instructions a subgroup for 32 keys in f16, 1050 in Q8_0 and 1080 in Q4_0, of which
+// 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 29, 39
+// and 40 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. Of up to four rows a lane has two quads of a value
+// (PAIRS): one scale and one load of a weight serve both; with one quad it was 870, 1250 and 1270.
 // Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
 // waits for. BOUNDED has 2.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
-// Registers: ROWS·4 of sums of values, 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 144, and 120 for codes.
+// Registers: ROWS·4 of sums of values (of two quads 8), 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 144, and 120 for codes.
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax. An NVIDIA H100 waited for
 // one load after the other, 33 µs for 32 keys of 8 groups, and reached 5 % of its copy bandwidth. Then loads in no branch, where quads of keys
 // were used as soon as they were there: 13.8 µs in f16 and 5.3 µs by blocks of Q8_0, which are 3 loads where f16 has 8, so that loads of keys
@@ -39,10 +40,11 @@
 #const ROWS = 4u
 #const QUADS = 32u       // of a query, rounded up to whole blocks
 #const LANES = 8u        // lanes that share a key, or a row
-#const COLUMNS = 32u     // lanes that share a value
+#const COLUMNS = 16u     // lanes that share a value
 #const LANE_COUNT = 128u // lanes of a workgroup
 #const SUBGROUP = 4u
 #const BLOCKS = false    // keys go by blocks of 32
+#const PAIRS = false     // a lane has two quads of a value
 #slot reduce
 #slot q @binding(1)      // [B, H, L, D]
 #slot keys @binding(2)   // [rows, D]
@@ -55,7 +57,8 @@ const TEAMS = LANE_COUNT / LANES;
 const TURNS = (KEYS + TEAMS - 1u) / TEAMS;
 const SHARES = LANE_COUNT / COLUMNS; // keys whose values are added at the same time
 const MINE = KEYS / SHARES;          // of which so many are a lane's
-const AHEAD = min(MINE, 16u);        // whose values it asks for before it has looked at keys
+const WIDE = select(1u, 2u, PAIRS);  // quads of a value of a lane
+const AHEAD = min(MINE, 16u / WIDE); // keys whose values it asks for before it has looked at keys
 const QUAD_TURNS = QUADS / LANES;
 const BLOCK_TURNS = (QUADS / 8u + LANES - 1u) / LANES;
 const FOURS = (ROWS + 3u) / 4u;
@@ -107,6 +110,26 @@ fn fetched(lane_of_key: u32, key: u32) -> Share {
         }
     }
     return share;
+}
+
+// What a lane has of values, as they lie in memory.
+struct Asked {
+    quads: array<values_Quad, AHEAD>,
+    eights: array<values_Eight, AHEAD>,
+}
+
+// Of key n that was asked for, the quads of a lane.
+fn value_of(asked: Asked, n: u32, column: u32) -> array<vec4<f32>, WIDE> {
+    var all = asked;
+    var v = array<vec4<f32>, WIDE>();
+    if (PAIRS) {
+        let both = values_decode8(attention_params.values, all.eights[n], column * 8u);
+        v[0] = both[0];
+        v[WIDE - 1u] = both[1];
+    } else {
+        v[0] = values_decode4(attention_params.values, all.quads[n], column * 4u);
+    }
+    return v;
 }
 
 // What a share gives for each row.
@@ -180,7 +203,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var top = attention_first_top();
     var sum = 0.0; // of this lane's logits
     var wrong = false;
-    var values: array<vec4<f32>, ROWS>;
+    var values: array<vec4<f32>, ROWS * WIDE>;
     // What is past the last key is the last key again, and seen by nobody.
     let last_key = max(to_key, 1u) - 1u;
     var shares = array<Share, TURNS>();
@@ -190,10 +213,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var key0 = from_key; key0 < to_key; key0 += KEYS) {
-        var asked = array<values_Quad, AHEAD>();
+        var asked = Asked();
         for (var n = 0u; n < AHEAD; n++) {
             let key = row_of(b, one.g, min(key0 + n * SHARES + lane / COLUMNS, last_key));
-            asked[n] = values_fetch4(attention_params.values, key, column * 4u);
+            if (PAIRS) {
+                asked.eights[n] = values_fetch8(attention_params.values, key, column * 8u);
+            } else {
+                asked.quads[n] = values_fetch4(attention_params.values, key, column * 4u);
+            }
         }
         var sums = array<f32, TURNS * ROWS>();
         var logits = array<f32, TURNS * FOURS * FINISHED>(); // that this lane finishes
@@ -279,7 +306,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (t == 0u) { tile_scale[own] = vec2<f32>(shrink, top); }
             }
             workgroupBarrier();
-            for (var r = 0u; r < ROWS; r++) { values[r] *= tile_scale[r].x; }
+            for (var i = 0u; i < ROWS * WIDE; i++) { values[i] *= tile_scale[i / WIDE].x; }
         }
         if (team < ROWS) {
             for (var n = 0u; n < KEYS; n += LANES) {
@@ -292,24 +319,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // A value that a row does not see may be NaN.
         if (atomicLoad(&tile_hidden) == key0 + 1u) {
             for (var n = 0u; n < AHEAD; n++) {
-                let v = values_decode4(attention_params.values, asked[n], column * 4u);
-                for (var r = 0u; r < ROWS; r++) {
-                    let weight = tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + r];
-                    if (weight > 0.0) { values[r] += weight * v; }
+                var v = value_of(asked, n, column);
+                for (var i = 0u; i < ROWS * WIDE; i++) {
+                    let weight = tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + i / WIDE];
+                    if (weight > 0.0) { values[i] += weight * v[i % WIDE]; }
                 }
             }
         } else {
             for (var n = 0u; n < AHEAD; n++) {
-                let v = values_decode4(attention_params.values, asked[n], column * 4u);
-                for (var r = 0u; r < ROWS; r++) { values[r] += tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + r] * v; }
+                var v = value_of(asked, n, column);
+                for (var i = 0u; i < ROWS * WIDE; i++) {
+                    values[i] += tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + i / WIDE] * v[i % WIDE];
+                }
             }
         }
         for (var n = AHEAD; n < MINE; n++) {
             let j = n * SHARES + lane / COLUMNS;
-            let v = values_load4(attention_params.values, row_of(b, one.g, min(key0 + j, last_key)), column * 4u);
-            for (var r = 0u; r < ROWS; r++) {
-                let weight = tile_weight[j * ROWS + r];
-                if (weight > 0.0) { values[r] += weight * v; }
+            let key = row_of(b, one.g, min(key0 + j, last_key));
+            for (var q = 0u; q < WIDE; q++) {
+                let v = values_load4(attention_params.values, key, (column * WIDE + q) * 4u);
+                for (var r = 0u; r < ROWS; r++) {
+                    let weight = tile_weight[j * ROWS + r];
+                    if (weight > 0.0) { values[r * WIDE + q] += weight * v; }
+                }
             }
         }
         workgroupBarrier(); // the tiles are free again
@@ -329,17 +361,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             lse_store4(attention_params.lse0 + row.stat, vec4<f32>(finish.y), 1u);
         }
     }
-    for (var r = 0u; r < ROWS; r++) {
-        tile_sum[lane] = values[r];
+    for (var i = 0u; i < ROWS * WIDE; i++) {
+        let r = i / WIDE;
+        let quad = column * WIDE + i % WIDE;
+        tile_sum[lane] = values[i];
         workgroupBarrier();
-        if (lane < COLUMNS && column < quads && r < count) {
+        if (lane < COLUMNS && quad < quads && r < count) {
             var v = tile_sum[lane];
             for (var share = 1u; share < SHARES; share++) { v += tile_sum[share * COLUMNS + lane]; }
             let at = tile_row[r].at;
             if (parts_ON) {
-                parts_store4((at * attention_params.splits + split) * (quads + 1u) + column, v);
+                parts_store4((at * attention_params.splits + split) * (quads + 1u) + quad, v);
             } else {
-                y_store4(attention_params.y0 + at * e + column * 4u, v * tile_scale[r].x, min(e - column * 4u, 4u));
+                y_store4(attention_params.y0 + at * e + quad * 4u, v * tile_scale[r].x, min(e - quad * 4u, 4u));
             }
         }
         workgroupBarrier();

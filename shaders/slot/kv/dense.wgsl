@@ -16,6 +16,18 @@ fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
 }
 
 // Numbers i … i + 3 of a row; what is past it is 0.
+// Numbers i … i + 7, i a multiple of 8, as the width is.
+alias slot_Eight = array<slot_read_Quad, 2>;
+
+fn slot_fetch8(at: kv_At, row: u32, i: u32) -> slot_Eight {
+    let first = at.first + row * at.width + min(i, at.width - 8u);
+    return slot_Eight(slot_read_fetch4(first, 4u), slot_read_fetch4(first + 4u, 4u));
+}
+
+fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
+    return array<vec4<f32>, 2>(slot_decode4(at, eight[0], i), slot_decode4(at, eight[1], i + 4u));
+}
+
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);
 }

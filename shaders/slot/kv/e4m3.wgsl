@@ -24,6 +24,17 @@ fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
     return slot_bytes(quad) * at.scale;
 }
 
+// Numbers i … i + 7, i a multiple of 8.
+alias slot_Eight = vec2<u32>;
+
+fn slot_fetch8(at: kv_At, row: u32, i: u32) -> slot_Eight {
+    return slot_Eight(slot_fetch4(at, row, i), slot_fetch4(at, row, i + 4u));
+}
+
+fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
+    return array<vec4<f32>, 2>(slot_bytes(eight.x) * at.scale, slot_bytes(eight.y) * at.scale);
+}
+
 // Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);

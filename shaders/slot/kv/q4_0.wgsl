@@ -31,6 +31,18 @@ fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
     return slot_nibbles(quad.x >> (i & 4u)) * kv_decode_scale(quad.y, kv_block_of(at, i));
 }
 
+// Numbers i … i + 7, i a multiple of 8: they are one word.
+alias slot_Eight = slot_Quad;
+
+fn slot_fetch8(at: kv_At, row: u32, i: u32) -> slot_Eight {
+    return slot_fetch4(at, row, i);
+}
+
+fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
+    let scale = kv_decode_scale(eight.y, kv_block_of(at, i));
+    return array<vec4<f32>, 2>(slot_nibbles(eight.x) * scale, slot_nibbles(eight.x >> 4u) * scale);
+}
+
 // Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);

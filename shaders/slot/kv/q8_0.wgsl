@@ -31,6 +31,24 @@ fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
     return slot_bytes(quad.x) * kv_decode_scale(quad.y, kv_block_of(at, i));
 }
 
+// Numbers i … i + 7, i a multiple of 8: their scale is one.
+struct slot_Eight {
+    low: u32,
+    high: u32,
+    scale: u32,
+}
+
+fn slot_fetch8(at: kv_At, row: u32, i: u32) -> slot_Eight {
+    let block = kv_block_of(at, i);
+    let word = at.first + (row * kv_blocks(at) + block) * 8u + i % 32u / 4u;
+    return slot_Eight(slot_data[word >> 2u][word & 3u], slot_data[word >> 2u][(word & 3u) + 1u], slot_fetch_scale(at, row, block));
+}
+
+fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
+    let scale = kv_decode_scale(eight.scale, kv_block_of(at, i));
+    return array<vec4<f32>, 2>(slot_bytes(eight.low) * scale, slot_bytes(eight.high) * scale);
+}
+
 // Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);

@@ -323,6 +323,7 @@ struct SplitShape {
     columns: u32,
     lane_count: u32,
     blocks: bool,
+    pairs: bool,
 }
 
 /// Fewer rows that share keys leave most of a tile of `attention/tiled` empty.
@@ -953,6 +954,9 @@ impl AttentionProblem {
     /// The shape of `attention/split`, where it takes this problem.
     fn split_shape(&self, caps: &Caps) -> Option<SplitShape> {
         let (quads, columns) = ((self.k.width.div_ceil(32) * 8) as u32, self.v.width.div_ceil(4) as u32);
+        // Two quads of a value a lane: loads of 16 bytes of f16, one scale of codes, one weight for both. Of more rows, sums fill the registers.
+        let pairs = self.sharing() <= 4 && self.v.width.is_multiple_of(8);
+        let columns = if pairs { columns / 2 } else { columns };
         let lane_count = SPLIT_LANES.min(caps.invocations);
         // At most as many keys at the same time as a tile has.
         let columns = columns.next_power_of_two().max(lane_count / SPLIT_KEYS as u32);
@@ -972,7 +976,7 @@ impl AttentionProblem {
             return None;
         }
         let rows = most;
-        Some(SplitShape { rows, quads, lanes, columns, lane_count, blocks })
+        Some(SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs })
     }
 
     /// Plans for few queries.
@@ -984,7 +988,7 @@ impl AttentionProblem {
 
     fn split(&self, caps: &Caps, means: Means, shape: SplitShape) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
-        let SplitShape { rows, quads, lanes, columns, lane_count, blocks } = shape;
+        let SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs } = shape;
         let tiles = self.tiles(rows);
         // Enough workgroups to fill a device; but each part has keys.
         let filled = SPLIT_FILLED.div_ceil(tiles);
@@ -998,6 +1002,7 @@ impl AttentionProblem {
             step.set(name, Const::U32(value));
         }
         step.set("BLOCKS", Const::Bool(blocks));
+        step.set("PAIRS", Const::Bool(pairs));
         means.reduce(&mut step);
         params.splits = splits as u32;
         let parts_bytes = self.rows() * splits * (self.v.width.div_ceil(4) + 1) * 16;
