@@ -136,7 +136,7 @@ fn main(
     for (var t = 0u; t < X_TURNS; t++) { x_powers[t] = MOST; }
     for (var t = 0u; t < W_TURNS; t++) { w_powers[t] = MOST; }
     for (var row = lane; row < ROWS + COLS; row += LANE_COUNT) {
-        tile_power[row] = 0; // a row of zeros keeps it
+        tile_power[row] = select(0, MOST, select(X_POWERS, W_POWERS, row >= ROWS)); // which a row of zeros, or of very little, keeps
         tile_less[row] = 0;
     }
     if (lane == 0u) { atomicStore(&tile_outgrown[0], 0u); }
