@@ -15,9 +15,12 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<(), String> {
     compile(workspace, debian::root(debian::RADV)?, args)
 }
 
-/// In the profile of tests, which have compiled nearly all of it; it is the driver that works.
+/// In the profile and with the packages of the tests, which have compiled nearly all of it; it is the driver that works.
 pub fn compile(workspace: &Workspace, root: Root, args: &[String]) -> Result<(), String> {
-    let mut cargo = process::cargo(workspace, "bench --profile dev --package gristmill --bench registers --");
+    let mut cargo = process::cargo(
+        workspace,
+        "bench --profile dev --package gristmill --package gristmill-www --bench registers --",
+    );
     cargo.args(args);
     vulkan::show_only(&mut cargo, &[root.icd])?;
     process::run_by(&mut cargo, &root.runner);
