@@ -5,7 +5,6 @@ const slot_SIZE = 16u;
 alias slot_a = coop_mat16x16<f16, A>;
 alias slot_b = coop_mat16x16<f16, B>;
 alias slot_sum = coop_mat16x16<f32, C>;
-alias slot_number = f16;
 alias slot_number4 = vec4<f16>;
 // Tiles are of quads: what a lane stores into one is 8 bytes, and a matrix begins where the device knows that a quad does.
 alias slot_cell = vec4<f16>;

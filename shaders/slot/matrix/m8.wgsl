@@ -5,7 +5,6 @@ const slot_SIZE = 8u;
 alias slot_a = coop_mat8x8<f16, A>;
 alias slot_b = coop_mat8x8<f16, B>;
 alias slot_sum = coop_mat8x8<f32, C>;
-alias slot_number = f16;
 alias slot_number4 = vec4<f16>;
 // Tiles are of single numbers: Metal loads a matrix from nothing else.
 alias slot_cell = f16;

@@ -497,7 +497,7 @@ pub(super) fn cases() -> Vec<Case> {
     let made = Make::new("sliced-gated", 10, [20, 640], format("q4_0")).kind("lora", 3).up("dora", 5);
     all.push(made.hurts("tiles by slices of K, two matrices"));
     all.push(Make::new("owq-bora", 2, [34, 96], format("owq")).kind("bora", 3).hurts("numbers beside the codes"));
-    all.push(Make::new("miss", 1, [33, 70], dense).kind("miss", 12).hurts("a block along K"));
+    all.push(Make::new("miss", 2, [33, 70], dense).kind("miss", 12).hurts("a block along K"));
     all.push(Make::new("miss_mini", 11, [66, 100], dense).kind("miss_mini", 7).hurts("a block along both"));
     all.push(Make::new("loha", 3, [21, 34], dense).kind("loha", 3).hurts("a product of two"));
     let made = Make::new("long", 1, [7, 4100], format("int8")).kind("dora", 33).attr("rank", 64.0);
@@ -510,6 +510,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let made = Make::new("one-bora", 1, [21, 66], dense).kind("bora", 4).fill("x", Fill::NanRows);
     all.push(made.hurts("one row, NaN in it, with factors of columns"));
+    all.push(Make::new("one-miss", 1, [33, 70], dense).kind("miss", 12).hurts("one row, a block along K"));
     let made = Make::new("one-gated", 1, [33, 64], format("q4_0")).kind("lora", 9).up("dora", 4);
     all.push(made.hurts("one row, two matrices with adapters of different ranks"));
     let made = Make::new("one-codes", 1, [70, 544], format("q8_0")).kind("dora", 20).codes().bias();
