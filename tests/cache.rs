@@ -528,3 +528,50 @@ fn layers_hold_the_tokens_that_they_kept() -> Result<()> {
     }
     Ok(())
 }
+
+/// Rows of codes of two blocks, as words: codes that differ, and scales of about 0.05 but for those of some rows and blocks, which are these f16.
+fn coded(gpu: &Dispatcher, format: KvFormat, rows: usize, odd: &[(usize, usize, u16)]) -> Result<KvRows> {
+    let code_words = rows * 2 * if format == KvFormat::Q4_0 { 4 } else { 8 };
+    let code = |i: usize| (i as u32 + 1).wrapping_mul(0x9e37_79b9) ^ 0x0f1e_2d3c;
+    let mut words: Vec<u32> = (0..code_words).map(code).collect();
+    let scale = |row: usize, block: usize| match odd.iter().find(|o| (o.0, o.1) == (row, block)) {
+        Some(o) => u32::from(o.2),
+        None => 0x2a66 + (row * 13 + block * 7) as u32 % 64,
+    };
+    words.extend((0..rows).map(|row| scale(row, 0) | scale(row, 1) << 16));
+    words.resize(words.len().next_multiple_of(4), 0);
+    let tensor = gpu.upload_bytes(bytemuck::cast_slice(&words), [words.len()], Elem::U32)?;
+    KvRows::over(&tensor, format, rows, 64)
+}
+
+/// What a matrix holds of one row all rows of a tile would have; no encoder writes such scales, but a file may.
+#[test]
+fn matrix_units_too_leave_a_scale_that_is_no_number_to_who_sees_it() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let (heads, queries, keys, offset) = (4, 12, 45, 33);
+    let q = gpu.upload(&numbers(heads * queries * 64, 3), [1, heads, queries, 64], Elem::F16)?;
+    let y = gpu.zeros([1, heads, queries, 64], Elem::F32)?;
+    let (infinite, nan) = (0x7c00, 0x7e01);
+    for (keys_as, values_as) in [(KvFormat::Q8_0, KvFormat::Q4_0), (KvFormat::Q4_0, KvFormat::Q8_0)] {
+        let k = coded(&gpu, keys_as, keys, &[(41, 1, nan)])?;
+        let v = coded(&gpu, values_as, keys, &[(36, 0, infinite), (38, 1, nan), (43, 0, nan)])?;
+        let attention = Attention { causal: true, offset, kv_heads: Some(1), ..Attention::new(&q, &k, &v, &y) };
+        let mut first: Option<Vec<f32>> = None;
+        for plan in gpu.plans(attention)?.iter().rev() {
+            let mut recorder = gpu.record()?;
+            recorder.run_plan(attention, &plan.name)?;
+            recorder.submit()?;
+            let got = block_on(y.read())?;
+            let wrong = got.iter().filter(|v| !v.is_finite()).count();
+            // Queries 3 to 7 see the first and then the second; from 8 on all is NaN.
+            assert!((heads * 9 * 32..heads * queries * 64).contains(&wrong), "{plan}: {wrong} are no numbers");
+            let want = first.get_or_insert_with(|| got.clone());
+            for (i, (got, want)) in got.iter().zip(want.iter()).enumerate() {
+                let same =
+                    (got - want).abs() <= 2e-3 * (1.0 + want.abs()) || got == want || got.is_nan() && want.is_nan();
+                assert!(same, "{plan}: {got} for {want} at {i} of {keys_as:?} and {values_as:?}");
+            }
+        }
+    }
+    Ok(())
+}

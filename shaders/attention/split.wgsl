@@ -23,7 +23,8 @@
 // each keeps 256 keys there are twice as many, so that a last round of few is a small part of the whole.
 // Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 790 instructions a subgroup for 32 keys in f16, 1050 in Q8_0 and 1080 in Q4_0, of which
 // 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 29, 39
-// and 40 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. Of up to four rows a lane has two quads of a value
+// and 40 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory, and where there are matrix units
+// attention/tiled_coop takes them with half as many. Of up to four rows a lane has two quads of a value
 // (PAIRS): one scale and one load of a weight serve both; with one quad it was 870, 1250 and 1270.
 // Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
 // waits for. BOUNDED has 2.
@@ -171,7 +172,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     // What is past the last row is the last row again, and stored by nobody.
     let one = attention_tile_row(tile, 0u);
-    let all = attention_tile_range(tile);
+    let own_keys = attention_part(attention_tile_range(tile), split, KEYS);
     if (lane < ROWS) {
         tile_row[lane] = attention_tile_row(tile, lane);
         tile_scale[lane] = vec2<f32>(1.0, attention_first_top());
@@ -192,9 +193,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
 
-    let each = ((all.y - all.x + attention_params.splits - 1u) / attention_params.splits + KEYS - 1u) / KEYS * KEYS;
-    let from_key = min(all.x + split * each, all.y);
-    let to_key = min(from_key + each, all.y);
+    let from_key = own_keys.x;
+    let to_key = own_keys.y;
 
     let team = lane / LANES;
     let t = lane % LANES;

@@ -267,6 +267,13 @@ fn attention_tile_range(tile: attention_Tile) -> vec2<u32> {
     return attention_range(tile.b, one.keys, first, last);
 }
 
+// Part number `part` of these keys, of as many as there are splits: whole tiles of so many keys, but for the last.
+fn attention_part(keys: vec2<u32>, part: u32, size: u32) -> vec2<u32> {
+    let each = ((keys.y - keys.x + attention_params.splits - 1u) / attention_params.splits + size - 1u) / size * size;
+    let first = min(keys.x + part * each, keys.y);
+    return vec2<u32>(first, min(first + each, keys.y));
+}
+
 // The token that is key j.
 fn attention_token(b: u32, j: u32) -> u32 {
     if (!LISTED) { return j; }

@@ -19,7 +19,8 @@ const WITH_FULL_CAPS: [&str; 1] = ["dispatch"];
 /// Run on the newest lavapipe, the only device of the matrix with matrix units: the plans that need them, by a part of their names, the golden
 /// cases of linear layers of 17 rows, among whose plans they are, and that the device has such units at all. Those of attention are too few
 /// with so many queries for the seconds that each of its pipelines takes to compile.
-const WITH_MATRIX_UNITS: [(&str, &str); 3] = [("probe", "matri"), ("correctness", "tiled_coop"), ("golden", "m17-")];
+const WITH_MATRIX_UNITS: [(&str, &str); 4] =
+    [("probe", "matri"), ("correctness", "tiled_coop"), ("cache", "matri"), ("golden", "m17-")];
 /// Needs the page, served.
 const BROWSER: &str = "browser";
 

@@ -15,7 +15,6 @@ fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
     return slot_read_decode4(quad);
 }
 
-// Numbers i … i + 3 of a row; what is past it is 0.
 // Numbers i … i + 7, i a multiple of 8, as the width is.
 alias slot_Eight = array<slot_read_Quad, 2>;
 
@@ -28,6 +27,26 @@ fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
     return array<vec4<f32>, 2>(slot_decode4(at, eight[0], i), slot_decode4(at, eight[1], i + 4u));
 }
 
+// There are no codes that are whole numbers: nobody asks for them.
+const slot_MIDDLE = 0.0;
+
+fn slot_bytes4(eight: slot_Eight, i: u32) -> u32 {
+    return 0u;
+}
+
+fn slot_bytes32(v: slot_Block) -> array<u32, 8> {
+    return array<u32, 8>();
+}
+
+fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
+    return 0u;
+}
+
+fn slot_decode_scale(at: kv_At, word: u32, block: u32) -> f32 {
+    return 1.0;
+}
+
+// Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);
 }

@@ -15,6 +15,10 @@ fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
     return slot_data[word >> 2u][word & 3u];
 }
 
+fn slot_decode_scale(at: kv_At, word: u32, block: u32) -> f32 {
+    return kv_decode_scale(word, block);
+}
+
 // The low nibbles of four bytes.
 fn slot_nibbles(word: u32) -> vec4<f32> {
     return vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u)) - 8.0;
@@ -41,6 +45,19 @@ fn slot_fetch8(at: kv_At, row: u32, i: u32) -> slot_Eight {
 fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
     let scale = kv_decode_scale(eight.y, kv_block_of(at, i));
     return array<vec4<f32>, 2>(slot_nibbles(eight.x) * scale, slot_nibbles(eight.x >> 4u) * scale);
+}
+
+// Codes as bytes, for who multiplies them as they are: those of numbers i … i + 3 of an eight, i a multiple of 4, and of a block.
+const slot_MIDDLE = 8.0; // the byte of 0
+
+fn slot_bytes4(eight: slot_Eight, i: u32) -> u32 {
+    return (eight.x >> (i & 4u)) & 0x0f0f0f0fu;
+}
+
+fn slot_bytes32(v: slot_Block) -> array<u32, 8> {
+    let low = v.codes & vec4<u32>(0x0f0f0f0fu);
+    let high = (v.codes >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
+    return array<u32, 8>(low.x, high.x, low.y, high.y, low.z, high.z, low.w, high.w);
 }
 
 // Numbers i … i + 3 of a row; what is past it is 0.

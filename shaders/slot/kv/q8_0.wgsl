@@ -15,6 +15,10 @@ fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
     return slot_data[word >> 2u][word & 3u];
 }
 
+fn slot_decode_scale(at: kv_At, word: u32, block: u32) -> f32 {
+    return kv_decode_scale(word, block);
+}
+
 fn slot_bytes(word: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
 }
@@ -47,6 +51,19 @@ fn slot_fetch8(at: kv_At, row: u32, i: u32) -> slot_Eight {
 fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
     let scale = kv_decode_scale(eight.scale, kv_block_of(at, i));
     return array<vec4<f32>, 2>(slot_bytes(eight.low) * scale, slot_bytes(eight.high) * scale);
+}
+
+// Codes as bytes, for who multiplies them as they are: those of numbers i … i + 3 of an eight, i a multiple of 4, and of a block.
+const slot_MIDDLE = 128.0; // the byte of 0
+
+fn slot_bytes4(eight: slot_Eight, i: u32) -> u32 {
+    return select(eight.low, eight.high, (i & 4u) != 0u) ^ 0x80808080u;
+}
+
+fn slot_bytes32(v: slot_Block) -> array<u32, 8> {
+    let low = v.low ^ vec4<u32>(0x80808080u);
+    let high = v.high ^ vec4<u32>(0x80808080u);
+    return array<u32, 8>(low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w);
 }
 
 // Numbers i … i + 3 of a row; what is past it is 0.

@@ -363,14 +363,33 @@ struct Matrices {
 }
 
 /// The best first, where there are rows enough. Those with more parts are for wider rows: what registers hold of them is a part's.
-const MATRICES: [Matrices; 6] = [
+const MATRICES: [Matrices; 12] = [
     Matrices { name: "tiled_coop/128x32", rows: 128, keys: 32, parts: 1 },
     Matrices { name: "tiled_coop/64x32/2", rows: 64, keys: 32, parts: 2 },
     Matrices { name: "tiled_coop/32x32/4", rows: 32, keys: 32, parts: 4 },
     Matrices { name: "tiled_coop/64x32", rows: 64, keys: 32, parts: 1 },
     Matrices { name: "tiled_coop/32x16/4", rows: 32, keys: 16, parts: 4 },
     Matrices { name: "tiled_coop/32x16/2", rows: 32, keys: 16, parts: 2 },
+    // For few rows: a tile is of as few as matrix units have.
+    Matrices { name: "tiled_coop/16x32/4", rows: 16, keys: 32, parts: 4 },
+    Matrices { name: "tiled_coop/16x32/2", rows: 16, keys: 32, parts: 2 },
+    Matrices { name: "tiled_coop/16x16/8", rows: 16, keys: 16, parts: 8 },
+    Matrices { name: "tiled_coop/8x32/4", rows: 8, keys: 32, parts: 4 },
+    Matrices { name: "tiled_coop/8x32/2", rows: 8, keys: 32, parts: 2 },
+    Matrices { name: "tiled_coop/8x16/8", rows: 8, keys: 16, parts: 8 },
 ];
+
+/// Rows of a tile for few: with more that share keys, each tile of so few reads the keys again.
+const MATRICES_FEW: u32 = 16;
+
+/// Numbers of a query and of a value that are a part's where keys and values are codes: they have one scale.
+const CODED_PART: u64 = 32;
+
+/// Rows that share keys from which on codes go by matrix units however few there are.
+const CODED_ROWS_LEAST: u64 = 2;
+
+/// Keys of a part at least, where `attention/tiled_coop` parts them: four tiles, so that what is done once for a part is little beside them.
+const MATRICES_KEYS: u64 = 128;
 
 /// Numbers of a query, and of a value, of which a subgroup keeps its rows in registers, times the size of its matrix units: AMD's of 16 have
 /// an operand twice.
@@ -379,7 +398,9 @@ const MATRICES_WIDEST: u32 = 64 * 16;
 impl Matrices {
     /// Rows of a subgroup, where units of this size are in subgroups of so many lanes: 16, or 8 where every row would not have a lane.
     fn sub_rows(&self, units: MatrixUnits) -> Option<u32> {
-        [16, 8].into_iter().find(|rows| rows % units.size == 0 && units.subgroup * self.parts >= *rows)
+        let fits =
+            |rows: &u32| *rows <= self.rows && rows.is_multiple_of(units.size) && units.subgroup * self.parts >= *rows;
+        [16, 8].into_iter().find(fits)
     }
 
     fn lanes(&self, units: MatrixUnits) -> Option<u32> {
@@ -393,11 +414,19 @@ impl Matrices {
         widths.iter().all(|width| *width <= most).then(|| widths.map(|width| width as u32))
     }
 
-    fn fits(&self, caps: &Caps, units: MatrixUnits, d: u64, e: u64) -> bool {
+    /// Whether codes of rows so wide go through it as they are: a part has one scale of each.
+    fn takes_codes(&self, d: u64, e: u64) -> bool {
+        [d, e].iter().all(|width| width.div_ceil(CODED_PART) == u64::from(self.parts))
+    }
+
+    /// Whether a device takes it, for numbers or for codes.
+    fn fits(&self, caps: &Caps, units: MatrixUnits, [d, e]: [u64; 2], coded: bool) -> bool {
         let (Some(lanes), Some([d, e])) = (self.lanes(units), self.widths(units, d, e)) else { return false };
-        let slice = self.keys.max(self.parts * units.size);
-        let of_row = 2 * (slice + 8) + 4 * self.parts * (self.keys + 4) + 12;
-        let of_tiles = 2 * self.keys * (d + 8) + 2 * e * (self.keys + 8);
+        let weights = (self.keys + 8) * if coded { self.parts } else { 1 };
+        let slice = weights.max(self.parts * units.size + 8);
+        let of_row = 2 * slice + 4 * self.parts * (self.keys + 4) + 12;
+        let of_scales = if coded { 12 * self.parts * self.keys } else { 48 };
+        let of_tiles = 2 * self.keys * (d + 8) + 2 * e * (self.keys + 8) + of_scales;
         let bytes = of_tiles + self.rows * of_row + 32 + lanes * 28 / units.subgroup;
         bytes <= caps.workgroup_bytes && lanes <= caps.invocations && lanes / self.rows <= units.subgroup
     }
@@ -756,7 +785,11 @@ impl Problem for AttentionProblem {
         let mut plans = self.split_plans(caps)?;
         let (matrices, at) = (self.matrices_plans(caps)?, plans.len());
         plans.extend(self.tiled_plans(caps)?);
-        let at = if self.is_for_matrices() { at } else { plans.len() };
+        let at = match self.is_for_matrices() {
+            _ if self.is_few_for_matrices(caps) => 0,
+            true => at,
+            false => plans.len(),
+        };
         plans.splice(at..at, matrices);
         // The last runs everywhere.
         plans.push(self.naive(caps)?);
@@ -801,7 +834,7 @@ impl AttentionProblem {
     }
 
     /// A kernel with the features that are asked for and the params that all kernels share, without operands.
-    fn kernel(&self, kernel: &'static str, words: &Words) -> (Builder, AttentionParams) {
+    fn kernel(&self, kernel: &'static str, words: &Words, bounded: bool) -> (Builder, AttentionParams) {
         // Operands are read by loads of their own.
         let mut step = Builder::new(kernel, Loads { quads: false, native_f16: false });
         let float_mask = self.mask.is_some_and(|m| m.layout.elem.is_float());
@@ -819,7 +852,7 @@ impl AttentionProblem {
             ("ALIBI", self.told[ALIBI]),
             ("GAIN", self.told[GAIN]),
             ("SINKS", self.told[SINKS]),
-            ("BOUNDED", self.bounded),
+            ("BOUNDED", bounded),
             ("KV_HEAD", self.told[KV_HEAD]),
             ("PAGED", self.told[TABLE]),
             ("LISTED", self.list_len.is_some()),
@@ -979,6 +1012,13 @@ impl AttentionProblem {
         Some(SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs })
     }
 
+    /// Parts of the keys of each tile: enough workgroups to fill a device, but each part has at least so many keys.
+    fn splits(&self, tiles: u64, filled: u64, keys: u64) -> u64 {
+        let filled = filled.div_ceil(tiles);
+        let twice = (2 * filled).min(self.reach() / SPLIT_LONG);
+        filled.max(twice).min(self.reach().div_ceil(keys)).clamp(1, SPLITS_MOST)
+    }
+
     /// Plans for few queries.
     fn split_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let Some(shape) = self.split_shape(caps) else { return Ok(Vec::new()) };
@@ -990,11 +1030,8 @@ impl AttentionProblem {
         let mut begun = self.begin(caps)?;
         let SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs } = shape;
         let tiles = self.tiles(rows);
-        // Enough workgroups to fill a device; but each part has keys.
-        let filled = SPLIT_FILLED.div_ceil(tiles);
-        let twice = (2 * filled).min(self.reach() / SPLIT_LONG);
-        let splits = filled.max(twice).min(self.reach().div_ceil(SPLIT_KEYS)).clamp(1, SPLITS_MOST);
-        let (mut step, mut params) = self.kernel("attention/split", &begun.words);
+        let splits = self.splits(tiles, SPLIT_FILLED, SPLIT_KEYS);
+        let (mut step, mut params) = self.kernel("attention/split", &begun.words, self.bounded);
         self.inputs(&mut step, &mut params, means.native_f16);
         for (name, value) in
             [("ROWS", rows), ("QUADS", quads), ("LANES", lanes), ("COLUMNS", columns), ("LANE_COUNT", lane_count)]
@@ -1004,6 +1041,24 @@ impl AttentionProblem {
         step.set("BLOCKS", Const::Bool(blocks));
         step.set("PAIRS", Const::Bool(pairs));
         means.reduce(&mut step);
+        self.parted(caps, means, &mut begun, (step, params), [tiles, splits], self.bounded)?;
+        Ok(Self::plan_of(
+            begun,
+            &means.name("split"),
+            "few queries: keys and values are streamed once for a group of heads",
+        ))
+    }
+
+    /// Ends a plan: this kernel for each tile and each part of its keys, and, where there are parts, one that adds what they make.
+    fn parted(
+        &self,
+        caps: &Caps,
+        means: Means,
+        begun: &mut Begun,
+        (mut step, mut params): (Builder, AttentionParams),
+        [tiles, splits]: [u64; 2],
+        bounded: bool,
+    ) -> Result<()> {
         params.splits = splits as u32;
         let parts_bytes = self.rows() * splits * (self.v.width.div_ceil(4) + 1) * 16;
         let scratch = begun.scratch_bytes.len();
@@ -1017,28 +1072,25 @@ impl AttentionProblem {
             step.scratch(8, scratch, parts_bytes, Access::Write);
             begun.scratch_bytes.push(parts_bytes);
         }
-        let split_grid = grid(OP, caps, tiles * splits)?;
-        params.fold = split_grid[0];
-        begun.steps.push(step.step(&params, split_grid));
-        if splits > 1 {
-            let (mut step, mut params) = self.kernel("attention/merge", &begun.words);
-            step.fill("mask", "slot/read/zero");
-            params.splits = splits as u32;
-            params.values.width = self.v.width as u32;
-            self.outputs(&mut step, &mut params, means.native_f16);
-            step.scratch(8, scratch, parts_bytes, Access::Read);
-            step.set("COLUMNS", Const::U32((self.v.width.div_ceil(4) as u32).next_power_of_two()));
-            step.set("LANE_COUNT", Const::U32(MERGE_LANES.min(caps.invocations)));
-            means.reduce(&mut step);
-            let grid = grid(OP, caps, self.rows())?;
-            params.fold = grid[0];
-            begun.steps.push(step.step(&params, grid));
+        let of_parts = grid(OP, caps, tiles * splits)?;
+        params.fold = of_parts[0];
+        begun.steps.push(step.step(&params, of_parts));
+        if splits == 1 {
+            return Ok(());
         }
-        Ok(Self::plan_of(
-            begun,
-            &means.name("split"),
-            "few queries: keys and values are streamed once for a group of heads",
-        ))
+        let (mut step, mut params) = self.kernel("attention/merge", &begun.words, bounded);
+        step.fill("mask", "slot/read/zero");
+        params.splits = splits as u32;
+        params.values.width = self.v.width as u32;
+        self.outputs(&mut step, &mut params, means.native_f16);
+        step.scratch(8, scratch, parts_bytes, Access::Read);
+        step.set("COLUMNS", Const::U32((self.v.width.div_ceil(4) as u32).next_power_of_two()));
+        step.set("LANE_COUNT", Const::U32(MERGE_LANES.min(caps.invocations)));
+        means.reduce(&mut step);
+        let grid = grid(OP, caps, self.rows())?;
+        params.fold = grid[0];
+        begun.steps.push(step.step(&params, grid));
+        Ok(())
     }
 
     /// Plans for many queries.
@@ -1056,7 +1108,7 @@ impl AttentionProblem {
         let mut begun = self.begin(caps)?;
         let TiledShape { rows, keys, lane_count } = shape;
         let tiles = self.tiles(rows);
-        let (mut step, mut params) = self.kernel("attention/tiled", &begun.words);
+        let (mut step, mut params) = self.kernel("attention/tiled", &begun.words, self.bounded);
         self.inputs(&mut step, &mut params, means.native_f16);
         self.outputs(&mut step, &mut params, means.native_f16);
         let slices = self.v.width.div_ceil(u64::from(keys)) as u32;
@@ -1076,24 +1128,47 @@ impl AttentionProblem {
         self.q.elem != Elem::F32 && ![self.k.format, self.v.format].contains(&KvFormat::F32)
     }
 
+    /// Whether keys and values go through a shape as codes: both are codes of blocks, of which a part has one.
+    fn is_coded(&self, shape: &Matrices) -> bool {
+        let coded = |format: &KvFormat| matches!(format, KvFormat::Q8_0 | KvFormat::Q4_0);
+        [self.k.format, self.v.format].iter().all(coded) && shape.takes_codes(self.k.width, self.v.width)
+    }
+
+    /// Whether few rows are better with matrix units than with `attention/split`, which has more to do for each code than memory takes for it.
+    fn is_few_for_matrices(&self, caps: &Caps) -> bool {
+        caps.kind != DeviceKind::Cpu && self.is_for_matrices() && MATRICES.iter().any(|shape| self.is_coded(shape))
+    }
+
     /// Plans by matrix units, the best first. Where nobody gets them without asking, one is enough, and none on a software device, which takes
     /// seconds to compile it.
     fn matrices_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let cpu = caps.kind == DeviceKind::Cpu;
-        let asked = self.sharing() >= TILED_ROWS_LEAST && (!cpu || self.is_for_matrices());
+        let [d, e] = [self.k.width, self.v.width];
+        let asked = self.sharing() >= CODED_ROWS_LEAST && (!cpu || self.is_for_matrices());
         let Some(units) = caps.matrix_units().filter(|_| asked) else { return Ok(Vec::new()) };
-        let fits = |shape: &&Matrices| shape.fits(caps, units, self.k.width, self.v.width);
-        let mut shapes: Vec<_> = MATRICES.iter().filter(fits).collect();
+        let codes = |shape: &Matrices| self.is_coded(shape);
+        let mut shapes: Vec<_> =
+            MATRICES.iter().filter(|shape| shape.fits(caps, units, [d, e], codes(shape))).collect();
+        let few = u64::from(MATRICES_FEW);
+        shapes.retain(|shape| match self.sharing() {
+            0..TILED_ROWS_LEAST => codes(shape),
+            sharing => shape.rows > MATRICES_FEW || sharing <= few,
+        });
         if cpu {
-            // A processor gains nothing by more subgroups; and the one that has units is where tiles of one subgroup are tested.
-            shapes.sort_by_key(|shape| shape.parts);
+            // A processor gains nothing by more subgroups; and the one that has units is where tiles of one subgroup are tested, and codes.
+            shapes.sort_by_key(|shape| (!codes(shape), shape.parts));
         }
-        // The more rows a tile has, the less is read; but they should be there, and tiles enough for all cores.
-        let good = |shape: &&Matrices| {
-            self.sharing() * 2 > u64::from(shape.rows) && (cpu || self.tiles(shape.rows) >= TILES_FILLED)
+        // The more rows a tile has, the less is read; but they should be there, and tiles enough for all cores, or keys that can be parted.
+        let filled = |shape: &Matrices, parts: u64| {
+            self.sharing() * 2 > u64::from(shape.rows) && (cpu || self.tiles(shape.rows) * parts >= TILES_FILLED)
         };
-        let smallest = shapes.iter().enumerate().min_by_key(|(_, shape)| shape.rows).map_or(0, |(i, _)| i);
-        let best = shapes.iter().position(good).unwrap_or(smallest);
+        let smallest = || {
+            let all = shapes.iter().enumerate();
+            all.min_by_key(|(_, shape)| (shape.rows, !codes(shape))).map_or(0, |(i, _)| i)
+        };
+        let best = shapes.iter().position(|shape| filled(shape, 1));
+        let best = best.or_else(|| shapes.iter().position(|shape| filled(shape, self.reach() / MATRICES_KEYS)));
+        let best = best.unwrap_or_else(smallest);
         shapes.rotate_left(best);
         if cpu || !self.is_for_matrices() {
             shapes.truncate(1);
@@ -1104,9 +1179,10 @@ impl AttentionProblem {
     fn matrices(&self, caps: &Caps, units: MatrixUnits, shape: &Matrices) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
         let means = Means { subgroup: Some(units.subgroup), native_f16: self.native_f16(caps) };
-        let (mut step, mut params) = self.kernel("attention/tiled_coop", &begun.words);
+        // It has no use for a bound, and its parts none either.
+        let (mut step, mut params) = self.kernel("attention/tiled_coop", &begun.words, false);
         self.inputs(&mut step, &mut params, means.native_f16);
-        self.outputs(&mut step, &mut params, means.native_f16);
+        let coded = self.is_coded(shape);
         let [d, e] = shape.widths(units, self.k.width, self.v.width).unwrap_or_default();
         for (name, value) in [
             ("ROWS", shape.rows),
@@ -1120,13 +1196,16 @@ impl AttentionProblem {
         }
         let f16 = [self.k.format, self.v.format] == [KvFormat::F16; 2];
         step.set("Q_SCALED", Const::Bool(self.q.elem != Elem::F16));
-        step.set("SCALED", Const::Bool(!f16));
+        step.set("SCALED", Const::Bool(!f16 && !coded));
+        step.set("CODED", Const::Bool(coded));
         step.fill("matrix", units.filling());
         means.reduce(&mut step);
-        let grid = grid(OP, caps, self.tiles(shape.rows))?;
-        params.fold = grid[0];
-        begun.steps.push(step.step(&params, grid));
-        let why = "many queries: f16 operands, by matrix units";
+        let tiles = self.tiles(shape.rows);
+        let filled = if shape.rows <= MATRICES_FEW { SPLIT_FILLED } else { TILES_FILLED };
+        // Half of a device at work is better than parts that must be added.
+        let splits = if 2 * tiles <= filled { self.splits(tiles, filled, MATRICES_KEYS) } else { 1 };
+        self.parted(caps, means, &mut begun, (step, params), [tiles, splits], false)?;
+        let why = "f16 operands, by matrix units: a tile of keys and values serves many rows, all heads of a group among them";
         Ok(Plan { operands: Some(Elem::F16), ..Self::plan_of(begun, shape.name, why) })
     }
 
@@ -1179,7 +1258,7 @@ impl AttentionProblem {
 
     fn mixed(&self, caps: &Caps, means: Means, shape: MixedShape) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
-        let (mut step, mut params) = self.kernel("attention/mixed", &begun.words);
+        let (mut step, mut params) = self.kernel("attention/mixed", &begun.words, self.bounded);
         self.inputs(&mut step, &mut params, means.native_f16);
         self.outputs(&mut step, &mut params, means.native_f16);
         self.mixes(&mut step);
@@ -1214,7 +1293,7 @@ impl AttentionProblem {
             return Err(Error::Limit { op: OP, limit: "workgroup_bytes", need, have });
         }
         let mut begun = self.begin(caps)?;
-        let (mut step, mut params) = self.kernel("attention/mixed_naive", &begun.words);
+        let (mut step, mut params) = self.kernel("attention/mixed_naive", &begun.words, self.bounded);
         self.inputs(&mut step, &mut params, false);
         self.outputs(&mut step, &mut params, false);
         self.mixes(&mut step);
@@ -1229,7 +1308,7 @@ impl AttentionProblem {
 
     fn naive(&self, caps: &Caps) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
-        let (mut step, mut params) = self.kernel("attention/naive", &begun.words);
+        let (mut step, mut params) = self.kernel("attention/naive", &begun.words, self.bounded);
         self.inputs(&mut step, &mut params, false);
         self.outputs(&mut step, &mut params, false);
         let grid = grid(OP, caps, self.rows() * self.v.width.div_ceil(256))?;

@@ -984,6 +984,7 @@ fn bounded() -> Vec<Case> {
 
 /// Keys and values as codes.
 fn coded() -> Vec<Case> {
+    let wide = Fill::Normal { mean: 0.0, deviation: 30.0 };
     let mut cases = Vec::new();
     for (name, k, v) in [
         ("q8_0", KvFormat::Q8_0, KvFormat::Q8_0),
@@ -998,6 +999,33 @@ fn coded() -> Vec<Case> {
         let case = Make::new(&format!("{name}-paged"), [1, 3, 1, 9, 37, 40, 72]).paged(4).causal().kv(k, v);
         cases.push(case.lse().storages(&[Elem::F16]).hurts("codes"));
     }
+    // Of 17 to 32 numbers, 33 to 64, 97 to 128 and 225 to 256 a part of matrix units has a block.
+    let (q8_0, q4_0, f16) = (KvFormat::Q8_0, KvFormat::Q4_0, &[Elem::F16][..]);
+    let more = [
+        Make::new("q8_0-tiles", [1, 8, 2, 40, 140, 60, 64])
+            .causal()
+            .attr("causal_offset", 95.0)
+            .kv(q8_0, q8_0)
+            .fill("v", Fill::GrowingRows)
+            .lse()
+            .hurts("scales that outgrow those before"),
+        Make::new("q4_0-narrow", [1, 4, 1, 40, 200, 32, 28])
+            .causal()
+            .attr("causal_offset", 140.0)
+            .kv(q4_0, q4_0)
+            .fill("v", Fill::GrowingRows)
+            .lse()
+            .hurts("scales at the end of f16"),
+        Make::new("q4_0-q8_0-parts", [2, 8, 2, 1, 600, 128, 128])
+            .kv(q4_0, q8_0)
+            .kv_len(Fill::Steps { first: 600.0, step: -31.0 })
+            .softcap(5.0)
+            .sinks()
+            .lse()
+            .hurts("codes"),
+        Make::new("q8_0-wide", [1, 4, 2, 3, 90, 256, 250]).window(40, 0).kv(q8_0, q4_0).fill("k", wide).hurts("codes"),
+    ];
+    cases.extend(more.map(|case| case.storages(f16)));
     cases
 }
 
