@@ -388,7 +388,8 @@ const CODED_PART: u64 = 32;
 /// Rows that share keys from which on codes go by matrix units however few there are.
 const CODED_ROWS_LEAST: u64 = 2;
 
-/// Keys of a part at least, where `attention/tiled_coop` parts them: four tiles, so that what is done once for a part is little beside them.
+/// Keys of a part at least, where `attention/tiled_coop` parts those of many rows: four tiles, so that what is done once for a part is little
+/// beside them.
 const MATRICES_KEYS: u64 = 128;
 
 /// Numbers of a query, and of a value, of which a subgroup keeps its rows in registers, times the size of its matrix units: AMD's of 16 have
@@ -1201,9 +1202,11 @@ impl AttentionProblem {
         step.fill("matrix", units.filling());
         means.reduce(&mut step);
         let tiles = self.tiles(shape.rows);
-        let filled = if shape.rows <= MATRICES_FEW { SPLIT_FILLED } else { TILES_FILLED };
+        // Where rows are few, keys too may be: then time is that of one part.
+        let few = shape.rows <= MATRICES_FEW;
+        let (filled, keys) = if few { (SPLIT_FILLED, shape.keys.into()) } else { (TILES_FILLED, MATRICES_KEYS) };
         // Half of a device at work is better than parts that must be added.
-        let splits = if 2 * tiles <= filled { self.splits(tiles, filled, MATRICES_KEYS) } else { 1 };
+        let splits = if 2 * tiles <= filled { self.splits(tiles, filled, keys) } else { 1 };
         self.parted(caps, means, &mut begun, (step, params), [tiles, splits], false)?;
         let why = "f16 operands, by matrix units: a tile of keys and values serves many rows, all heads of a group among them";
         Ok(Plan { operands: Some(Elem::F16), ..Self::plan_of(begun, shape.name, why) })

@@ -1000,7 +1000,7 @@ fn coded() -> Vec<Case> {
         cases.push(case.lse().storages(&[Elem::F16]).hurts("codes"));
     }
     // Of 17 to 32 numbers, 33 to 64, 97 to 128 and 225 to 256 a part of matrix units has a block.
-    let (q8_0, q4_0, f16) = (KvFormat::Q8_0, KvFormat::Q4_0, &[Elem::F16][..]);
+    let (q8_0, q4_0) = (KvFormat::Q8_0, KvFormat::Q4_0);
     let more = [
         Make::new("q8_0-tiles", [1, 8, 2, 40, 140, 60, 64])
             .causal()
@@ -1025,7 +1025,7 @@ fn coded() -> Vec<Case> {
             .hurts("codes"),
         Make::new("q8_0-wide", [1, 4, 2, 3, 90, 256, 250]).window(40, 0).kv(q8_0, q4_0).fill("k", wide).hurts("codes"),
     ];
-    cases.extend(more.map(|case| case.storages(f16)));
+    cases.extend(more.map(|case| case.storages(&[Elem::F16, Elem::Bf16])));
     cases
 }
 
