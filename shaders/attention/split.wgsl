@@ -24,7 +24,7 @@
 // Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 790 instructions a subgroup for 32 keys in f16, 1050 in Q8_0 and 1080 in Q4_0, of which
 // 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 29, 39
 // and 40 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory, and where there are matrix units
-// attention/tiled_coop takes them with half as many. Of up to four rows a lane has two quads of a value
+// attention/tiled_coop takes them with some 630. Of up to four rows a lane has two quads of a value
 // (PAIRS): one scale and one load of a weight serve both; with one quad it was 870, 1250 and 1270.
 // Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
 // waits for. BOUNDED has 2.

@@ -10,7 +10,7 @@
 // through workgroup memory once, a matrix of each part at a time. After the first tile that is rare.
 // Numbers fit f16 by powers of two: 2^s for each query, 2^t for the keys of a tile, 2^u for all values so far, which falls as they grow, as
 // in linear/tiled_coop. What is stored in f16 needs none (SCALED and Q_SCALED are false), and passes exactly, as does bf16; other numbers lose
-// what f16 loses. In P, what is below 2^-23 of a row's largest may be lost.
+// what f16 loses. In P, what is below 2^-23 of a row's largest may be lost, of codes below 2^-21 of the largest weight by the largest scale.
 // Codes of blocks (CODED) stay codes: f16 has every whole number up to 2048, so tiles are of them as they are, and a block is a part of a key, and of a
 // value. A product of a part is multiplied by the key's scale of that part, in f32, and there is a P for each part, of weights times the values' scales;
 // 2^u is then for scales. That is as exact for keys as f32, and conversion, subtraction of the middle, and storage are all that a code costs.
@@ -161,7 +161,7 @@ struct KeyQuads {
 struct ValueQuads {
     quads: array<values_Quad, 4u * V_TURNS>,
     eights: array<values_Eight, 4u * V_EIGHT_TURNS>,
-    scales: array<u32, K_RUN_TURNS>,
+    runs: array<values_Block, K_RUN_TURNS>, // of which only scales are looked at, so that no compiler loads more
 }
 
 // Run i of a tile of codes: its block and its key. Eight lanes have two blocks of four keys, which lie in different banks as they are stored, and 32
@@ -204,7 +204,7 @@ fn values_of(lane: u32, b: u32, g: u32, key0: u32, last_key: u32) -> ValueQuads 
         for (var n = 0u; n < K_RUN_TURNS; n++) {
             let run = run_of(n * LANE_COUNT + lane);
             let key = row_of(b, g, min(key0 + run.y, last_key));
-            asked.scales[n] = values_fetch_scale(attention_params.values, key, block_of(attention_params.values, run.x));
+            asked.runs[n] = values_fetch32(attention_params.values, key, block_of(attention_params.values, run.x));
         }
         return asked;
     }
@@ -243,11 +243,11 @@ fn survey_keys(lane: u32, asked: KeyQuads, at: u32) {
 fn survey_values(lane: u32, asked: ValueQuads, at: u32, key0: u32) {
     var largest = 0u;
     if (CODED) {
-        var scales = asked.scales;
+        var runs = asked.runs;
         for (var n = 0u; n < K_RUN_TURNS; n++) {
             let i = n * LANE_COUNT + lane;
             let run = run_of(i);
-            var scale = values_decode_scale(attention_params.values, scales[n], block_of(attention_params.values, run.x));
+            var scale = values_scale32(attention_params.values, runs[n], block_of(attention_params.values, run.x));
             let bits = bitcast<u32>(scale) & 0x7fffffffu;
             if (bits >= 0x7f800000u) {
                 atomicMax(&tile_mend[1], key0 + 1u);

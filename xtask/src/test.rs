@@ -16,8 +16,8 @@ const WITHOUT_GPU: [&str; 5] = ["laws", "shaders", "plans", "formats", "checkpoi
 const WITH_EACH_CAPS: [&str; 2] = ["correctness", "golden"];
 /// Run on a device with full capabilities; so does every integration test that is named nowhere here.
 const WITH_FULL_CAPS: [&str; 1] = ["dispatch"];
-/// Run on the newest lavapipe, the only device of the matrix with matrix units: the plans that need them, by a part of their names, the golden
-/// cases of linear layers of 17 rows, among whose plans they are, and that the device has such units at all. Those of attention are too few
+/// Run on the newest lavapipe, the only device of the matrix with matrix units: the plans that need them, by a part of their names, what of caches
+/// is about them, the golden cases of linear layers of 17 rows, among whose plans they are, and that the device has such units at all. Those of attention are too few
 /// with so many queries for the seconds that each of its pipelines takes to compile.
 const WITH_MATRIX_UNITS: [(&str, &str); 4] =
     [("probe", "matri"), ("correctness", "tiled_coop"), ("cache", "matri"), ("golden", "m17-")];

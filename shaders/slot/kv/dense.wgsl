@@ -38,14 +38,6 @@ fn slot_bytes32(v: slot_Block) -> array<u32, 8> {
     return array<u32, 8>();
 }
 
-fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
-    return 0u;
-}
-
-fn slot_decode_scale(at: kv_At, word: u32, block: u32) -> f32 {
-    return 1.0;
-}
-
 // Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);

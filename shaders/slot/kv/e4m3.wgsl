@@ -46,15 +46,6 @@ fn slot_bytes32(v: slot_Block) -> array<u32, 8> {
     return array<u32, 8>();
 }
 
-// The scale of a block, which is that of all.
-fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
-    return bitcast<u32>(at.scale);
-}
-
-fn slot_decode_scale(at: kv_At, word: u32, block: u32) -> f32 {
-    return bitcast<f32>(word);
-}
-
 // Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);

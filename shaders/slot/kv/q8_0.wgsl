@@ -15,10 +15,6 @@ fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
     return slot_data[word >> 2u][word & 3u];
 }
 
-fn slot_decode_scale(at: kv_At, word: u32, block: u32) -> f32 {
-    return kv_decode_scale(word, block);
-}
-
 fn slot_bytes(word: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
 }

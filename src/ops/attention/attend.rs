@@ -786,10 +786,12 @@ impl Problem for AttentionProblem {
         let mut plans = self.split_plans(caps)?;
         let (matrices, at) = (self.matrices_plans(caps)?, plans.len());
         plans.extend(self.tiled_plans(caps)?);
-        let at = match self.is_for_matrices() {
-            _ if self.is_few_for_matrices(caps) => 0,
-            true => at,
-            false => plans.len(),
+        let at = if self.is_few_for_matrices(caps) {
+            0
+        } else if self.is_for_matrices() {
+            at
+        } else {
+            plans.len()
         };
         plans.splice(at..at, matrices);
         // The last runs everywhere.
@@ -835,7 +837,7 @@ impl AttentionProblem {
     }
 
     /// A kernel with the features that are asked for and the params that all kernels share, without operands.
-    fn kernel(&self, kernel: &'static str, words: &Words, bounded: bool) -> (Builder, AttentionParams) {
+    fn kernel(&self, kernel: &'static str, words: &Words) -> (Builder, AttentionParams) {
         // Operands are read by loads of their own.
         let mut step = Builder::new(kernel, Loads { quads: false, native_f16: false });
         let float_mask = self.mask.is_some_and(|m| m.layout.elem.is_float());
@@ -853,7 +855,7 @@ impl AttentionProblem {
             ("ALIBI", self.told[ALIBI]),
             ("GAIN", self.told[GAIN]),
             ("SINKS", self.told[SINKS]),
-            ("BOUNDED", bounded),
+            ("BOUNDED", self.bounded),
             ("KV_HEAD", self.told[KV_HEAD]),
             ("PAGED", self.told[TABLE]),
             ("LISTED", self.list_len.is_some()),
@@ -1032,7 +1034,7 @@ impl AttentionProblem {
         let SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs } = shape;
         let tiles = self.tiles(rows);
         let splits = self.splits(tiles, SPLIT_FILLED, SPLIT_KEYS);
-        let (mut step, mut params) = self.kernel("attention/split", &begun.words, self.bounded);
+        let (mut step, mut params) = self.kernel("attention/split", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         for (name, value) in
             [("ROWS", rows), ("QUADS", quads), ("LANES", lanes), ("COLUMNS", columns), ("LANE_COUNT", lane_count)]
@@ -1042,7 +1044,7 @@ impl AttentionProblem {
         step.set("BLOCKS", Const::Bool(blocks));
         step.set("PAIRS", Const::Bool(pairs));
         means.reduce(&mut step);
-        self.parted(caps, means, &mut begun, (step, params), [tiles, splits], self.bounded)?;
+        self.parted(caps, means, &mut begun, (step, params), [tiles, splits])?;
         Ok(Self::plan_of(
             begun,
             &means.name("split"),
@@ -1058,7 +1060,6 @@ impl AttentionProblem {
         begun: &mut Begun,
         (mut step, mut params): (Builder, AttentionParams),
         [tiles, splits]: [u64; 2],
-        bounded: bool,
     ) -> Result<()> {
         params.splits = splits as u32;
         let parts_bytes = self.rows() * splits * (self.v.width.div_ceil(4) + 1) * 16;
@@ -1079,7 +1080,7 @@ impl AttentionProblem {
         if splits == 1 {
             return Ok(());
         }
-        let (mut step, mut params) = self.kernel("attention/merge", &begun.words, bounded);
+        let (mut step, mut params) = self.kernel("attention/merge", &begun.words);
         step.fill("mask", "slot/read/zero");
         params.splits = splits as u32;
         params.values.width = self.v.width as u32;
@@ -1109,7 +1110,7 @@ impl AttentionProblem {
         let mut begun = self.begin(caps)?;
         let TiledShape { rows, keys, lane_count } = shape;
         let tiles = self.tiles(rows);
-        let (mut step, mut params) = self.kernel("attention/tiled", &begun.words, self.bounded);
+        let (mut step, mut params) = self.kernel("attention/tiled", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         self.outputs(&mut step, &mut params, means.native_f16);
         let slices = self.v.width.div_ceil(u64::from(keys)) as u32;
@@ -1174,14 +1175,15 @@ impl AttentionProblem {
         if cpu || !self.is_for_matrices() {
             shapes.truncate(1);
         }
-        shapes.into_iter().map(|shape| self.matrices(caps, units, shape)).collect()
+        // They have no use for a bound of the logits, and what adds their parts must not count on it.
+        let unbounded = Self { bounded: false, ..self.clone() };
+        shapes.into_iter().map(|shape| unbounded.matrices(caps, units, shape)).collect()
     }
 
     fn matrices(&self, caps: &Caps, units: MatrixUnits, shape: &Matrices) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
         let means = Means { subgroup: Some(units.subgroup), native_f16: self.native_f16(caps) };
-        // It has no use for a bound, and its parts none either.
-        let (mut step, mut params) = self.kernel("attention/tiled_coop", &begun.words, false);
+        let (mut step, mut params) = self.kernel("attention/tiled_coop", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         let coded = self.is_coded(shape);
         let [d, e] = shape.widths(units, self.k.width, self.v.width).unwrap_or_default();
@@ -1207,7 +1209,7 @@ impl AttentionProblem {
         let (filled, keys) = if few { (SPLIT_FILLED, shape.keys.into()) } else { (TILES_FILLED, MATRICES_KEYS) };
         // Half of a device at work is better than parts that must be added.
         let splits = if 2 * tiles <= filled { self.splits(tiles, filled, keys) } else { 1 };
-        self.parted(caps, means, &mut begun, (step, params), [tiles, splits], false)?;
+        self.parted(caps, means, &mut begun, (step, params), [tiles, splits])?;
         let why = "f16 operands, by matrix units: a tile of keys and values serves many rows, all heads of a group among them";
         Ok(Plan { operands: Some(Elem::F16), ..Self::plan_of(begun, shape.name, why) })
     }
@@ -1261,7 +1263,7 @@ impl AttentionProblem {
 
     fn mixed(&self, caps: &Caps, means: Means, shape: MixedShape) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
-        let (mut step, mut params) = self.kernel("attention/mixed", &begun.words, self.bounded);
+        let (mut step, mut params) = self.kernel("attention/mixed", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         self.outputs(&mut step, &mut params, means.native_f16);
         self.mixes(&mut step);
@@ -1296,7 +1298,7 @@ impl AttentionProblem {
             return Err(Error::Limit { op: OP, limit: "workgroup_bytes", need, have });
         }
         let mut begun = self.begin(caps)?;
-        let (mut step, mut params) = self.kernel("attention/mixed_naive", &begun.words, self.bounded);
+        let (mut step, mut params) = self.kernel("attention/mixed_naive", &begun.words);
         self.inputs(&mut step, &mut params, false);
         self.outputs(&mut step, &mut params, false);
         self.mixes(&mut step);
@@ -1311,7 +1313,7 @@ impl AttentionProblem {
 
     fn naive(&self, caps: &Caps) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
-        let (mut step, mut params) = self.kernel("attention/naive", &begun.words, self.bounded);
+        let (mut step, mut params) = self.kernel("attention/naive", &begun.words);
         self.inputs(&mut step, &mut params, false);
         self.outputs(&mut step, &mut params, false);
         let grid = grid(OP, caps, self.rows() * self.v.width.div_ceil(256))?;
