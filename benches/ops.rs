@@ -8,17 +8,14 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gristmill::formats::Format;
 use gristmill::ops::norm::RmsNorm;
 use gristmill::plan::Access;
 use gristmill::proof::measure::{
-    Effort, FUSION_TOKENS, Fusion, LayerSizes, Number, Rate, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, SWAPPED_RANK,
-    Saving, Swap, Swaps, Trial, fusion, layer_sizes, prologue_fusion, roof, skipping, steadiness, swapping,
+    Busy, Effort, FUSION_TOKENS, Fusion, LayerSizes, Roof, SELECTION_TOKENS, SKIPPING_TOKENS, SWAPPED_RANK, Saving,
+    Swap, Swaps, Trial, fusion, layer_sizes, prologue_fusion, roof, skipping, steadiness, swapping,
 };
 use gristmill::proof::{COLUMNS, Row, cases, json_text};
 use gristmill::{DeviceKind, Dispatcher, Elem, wgsl};
@@ -382,43 +379,6 @@ fn fused(options: &Options, software: bool) -> Vec<Fused> {
         filters => filters.iter().any(|f| one.name().contains(f.as_str())),
     };
     norms.chain(prologues).filter(wanted).collect()
-}
-
-/// Work for a GPU while the host makes a reference: one that waits for seconds lets its clock down, and takes as long to bring it up.
-struct Busy {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Busy {
-    /// None on a software device, which shares the processor with the host.
-    fn new(gpu: &Dispatcher) -> Option<Self> {
-        if gpu.caps().kind == DeviceKind::Cpu {
-            return None;
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        let (gpu, stopped) = (gpu.clone(), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            // A fault is the measurement's to tell, which comes after this.
-            let Ok(y) = gpu.zeros([1 << 20], Elem::F32) else { return };
-            while !stopped.load(Ordering::Relaxed) {
-                let done = gpu.run(Rate { number: Number::F32, rounds: 1024, y: &y });
-                if done.and_then(|()| pollster::block_on(gpu.wait())).is_err() {
-                    return;
-                }
-            }
-        });
-        Some(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            _ = thread.join();
-        }
-    }
 }
 
 /// The device in words.
@@ -1030,7 +990,7 @@ mod host {
             }));
             let layout =
                 device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
-            let text = wgsl::compose(&step.key, gpu.caps().target)?.text;
+            let text = wgsl::compose(&step.key, gpu.caps().target, wgsl::Loops::of(gpu.caps().kind))?.text;
             let source = wgpu::ShaderSource::Wgsl(text.into());
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {

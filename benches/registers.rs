@@ -3,7 +3,7 @@
 //! Each real case's best plan for a desktop GPU (or, with `--all-plans`, every plan) becomes SPIR-V as wgpu makes it, and a Vulkan driver
 //! compiles that. `cargo xtask registers` runs this with a driver that compiles for an AMD GPU which need not be there; on a machine with a GPU,
 //! `cargo bench --bench registers` asks its own driver, if it tells. Nothing is run, so that nothing is said of speed; but a kernel that
-//! spills its registers, or leaves room for few waves to hide memory behind, is slow on any GPU.
+//! spills its registers, keeps arrays in scratch memory, or leaves room for few waves to hide memory behind, is slow on any GPU.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to a person")]
 #![allow(unsafe_code, reason = "Vulkan itself: wgpu does not tell what a driver's compiler says")]
 
@@ -26,8 +26,15 @@ Compiles the kernels of the real cases, and shows what they need. With filters, 
   --all-plans  every plan that a desktop GPU is offered, not only the one that it gets
   --check      fail where a kernel spills registers";
 
-/// What a compiler tells, in the order of the table: RADV's names, which others partly share.
-const FIGURES: [&str; 6] = ["VGPRs", "Spilled VGPRs", "Scratch size", "LDS size", "Subgroups per SIMD", "Instructions"];
+/// What a compiler tells, in the order of the table: by RADV's names, and by NVIDIA's.
+const FIGURES: [[&str; 2]; 6] = [
+    ["VGPRs", "Register Count"],
+    ["Spilled VGPRs", ""],
+    ["Scratch size", "Local Memory Size"],
+    ["LDS size", "Shared Memory Size"],
+    ["Subgroups per SIMD", ""],
+    ["Instructions", ""],
+];
 const SPILLED: usize = 1;
 
 fn main() -> ExitCode {
@@ -99,7 +106,7 @@ fn run() -> Result<ExitCode, Failure> {
 /// The SPIR-V of a kernel as wgpu writes it for a device that checks bounds of buffers itself.
 fn spirv(key: &gristmill::plan::PipelineKey) -> Result<Vec<u32>, Failure> {
     use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
-    let composed = wgsl::compose(key, gristmill::Target::Native)?;
+    let composed = wgsl::compose(key, gristmill::Target::Native, wgsl::Loops::Unrolled)?;
     let module = naga::front::wgsl::parse_str(&composed.text).map_err(|e| format!("{key}: {}", e.message()))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module)?;
     let options = naga::back::spv::Options {
@@ -207,12 +214,14 @@ impl Compiler {
             let statistics = self.told.get_pipeline_executable_statistics(&asked)?;
             self.device.destroy_pipeline(pipeline, None);
             self.device.destroy_shader_module(module, None);
-            Ok(FIGURES.map(|name| {
+            Ok(FIGURES.map(|names| {
                 let named = |s: &&vk::PipelineExecutableStatisticKHR<'_>| {
-                    s.name_as_c_str().is_ok_and(|n| n.to_bytes() == name.as_bytes())
+                    s.name_as_c_str().is_ok_and(|n| names.iter().any(|name| n.to_bytes() == name.as_bytes()))
                 };
                 let found = statistics.iter().find(named)?;
-                (found.format == vk::PipelineExecutableStatisticFormatKHR::UINT64).then_some(found.value.u64)
+                let is_whole = found.format == vk::PipelineExecutableStatisticFormatKHR::UINT64;
+                // NVIDIA's 580.159 has something else in the upper half.
+                is_whole.then_some(found.value.u64 & u64::from(u32::MAX))
             }))
         }
     }

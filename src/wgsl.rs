@@ -1,10 +1,11 @@
-//! The shader dialect: WGSL with three directives, and nothing else.
+//! The shader dialect: WGSL with four directives, and nothing else.
 //!
 //! | directive | meaning |
 //! |---|---|
 //! | `#import name` | the file `lib/name.wgsl`, once, wherever it is asked for |
 //! | `#slot name` or `#slot name @binding(n)` | a hole that the plan fills with a file under `slot/`: every `slot_` in it becomes `name_`, and its bindings are counted on from `n` |
 //! | `#const NAME = value` | a number or boolean that the plan may set, spliced as a WGSL `const` |
+//! | `#unroll` | the `for` on the next line is written out, its counter a constant: arrays that it indexes stay in registers |
 //!
 //! A filling may have slots and constants of its own, which carry its name: in the filling of `w`, `#slot slot_field` is the slot
 //! `w_field` and `#const slot_RUN = 32u` the constant `w_RUN`. In the filling of `w_field`, `outer_` stands for `w_`.
@@ -16,9 +17,11 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-use crate::caps::Target;
+use crate::caps::{DeviceKind, Target};
 use crate::error::{Error, Result};
 use crate::plan::PipelineKey;
+
+mod unroll;
 
 /// The shaders that are inside the library: the path of each under `shaders/` without the ending, and its text. All of them, or none
 /// without the feature `embedded-shaders`; then see [`provide`].
@@ -118,12 +121,32 @@ pub fn interface(kernel: &str) -> Result<(Vec<String>, Vec<String>)> {
     Ok((slots, consts))
 }
 
+/// What becomes of loops that say `#unroll`. Either way a kernel computes the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loops {
+    /// They are written out, as GPUs want them: an array that they index has no address in registers.
+    Unrolled,
+    /// They stay: a processor has a stack for arrays, and its compiler takes three times as long for what is written out.
+    Kept,
+}
+
+impl Loops {
+    /// As a device wants them; with `GRISTMILL_LOOPS=unrolled` in the environment as GPUs do, to test on a processor what GPUs get.
+    pub fn of(kind: DeviceKind) -> Self {
+        #[cfg(not(target_arch = "wasm32"))]
+        if std::env::var("GRISTMILL_LOOPS").is_ok_and(|loops| loops == "unrolled") {
+            return Self::Unrolled;
+        }
+        if kind == DeviceKind::Cpu { Self::Kept } else { Self::Unrolled }
+    }
+}
+
 /// Composes a kernel with its fillings and constants.
 ///
 /// # Errors
 /// [`Error::Shader`] with the file and line: a missing file, a slot without a filling, a filling or
 /// constant for which the kernel has no place, a directive that cannot be read.
-pub fn compose(key: &PipelineKey, target: Target) -> Result<Composed> {
+pub fn compose(key: &PipelineKey, target: Target, loops: Loops) -> Result<Composed> {
     let mut composer = Composer {
         key,
         target,
@@ -145,14 +168,17 @@ pub fn compose(key: &PipelineKey, target: Target) -> Result<Composed> {
         }
     }
     // `enable` must stand first in WGSL.
-    let mut text = String::new();
-    let mut origins = Vec::new();
-    for (line, origin) in composer.enables {
+    let mut lines = composer.enables;
+    lines.extend(composer.text.lines().map(str::to_owned).zip(composer.origins));
+    let (mut text, mut origins) = (String::new(), Vec::new());
+    let lines = match loops {
+        Loops::Unrolled => unroll::unrolled(&lines).map_err(|((file, line), m)| fault(&file, line, m))?,
+        Loops::Kept => lines.into_iter().filter(|(line, _)| line.trim() != unroll::UNROLL).collect(),
+    };
+    for (line, origin) in lines {
         let _ = writeln!(text, "{line}");
         origins.push(origin);
     }
-    text.push_str(&composer.text);
-    origins.extend(composer.origins);
     Ok(Composed { text, origins })
 }
 
@@ -166,6 +192,10 @@ fn directive(line: &str) -> std::result::Result<Option<Directive<'_>>, String> {
     let Some(rest) = line.trim_start().strip_prefix('#') else { return Ok(None) };
     let rest = rest.split("//").next().unwrap_or_default().trim();
     let bad = || format!("cannot read the directive `#{rest}`");
+    // It stays where it stands, until all constants are there.
+    if rest == "unroll" {
+        return Ok(None);
+    }
     let (word, rest_of) = rest.split_once(' ').ok_or_else(bad)?;
     let rest_of = rest_of.trim();
     match word {

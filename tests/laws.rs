@@ -180,7 +180,8 @@ fn law_1_shaders_are_files() {
     for file in &rust_files {
         for line in rust(file) {
             for sign in signs.iter().filter(|s| line.strings.contains(**s)) {
-                if !(file.path == "src/wgsl.rs" && composes.contains(sign)) {
+                let composer = file.path.starts_with("src/wgsl");
+                if !(composer && composes.contains(sign)) {
                     breaches.add(file, line.number, format!("WGSL (`{sign}`) in a string of Rust"));
                 }
             }
@@ -198,14 +199,18 @@ fn law_1_shaders_are_files() {
 }
 
 #[test]
-fn law_2_three_directives_and_no_conditionals() {
+fn law_2_four_directives_and_no_conditionals() {
     let mut breaches = Breaches::default();
     for file in shaders() {
         for (number, line) in file.lines() {
             let Some(rest) = line.trim_start().strip_prefix('#') else { continue };
             let word = rest.split(' ').next().unwrap_or_default();
+            // It stands above its loop, wherever that is.
+            if word == "unroll" {
+                continue;
+            }
             if !["import", "slot", "const"].contains(&word) {
-                breaches.add(&file, number, format!("`#{word}` is none of #import, #slot, #const"));
+                breaches.add(&file, number, format!("`#{word}` is none of #import, #slot, #const, #unroll"));
             }
             if !line.starts_with('#') {
                 breaches.add(&file, number, "a directive stands at the beginning of its line");
@@ -222,7 +227,7 @@ fn law_2_three_directives_and_no_conditionals() {
             breaches.add(&file, number, format!("`{}`: what a plan sets is a #const", line.trim()));
         }
     }
-    breaches.none("law 2: three directives, no conditionals");
+    breaches.none("law 2: four directives, no conditionals");
 }
 
 #[test]

@@ -33,7 +33,7 @@ use gristmill::ops::quantize::QuantizeParams;
 use gristmill::ops::weight_merge::{AddParams, MixtureParams, ProductsParams, StockParams};
 use gristmill::plan::{Access, Const, PipelineKey};
 use gristmill::proof::measure::{Add, Copy, Number, Rate, RoofParams};
-use gristmill::wgsl::{SHADERS, compose, interface};
+use gristmill::wgsl::{Loops, SHADERS, compose, interface};
 use gristmill::{Caps, Elem, Error, MatrixUnits, Target, Tensor};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess};
@@ -392,11 +392,15 @@ fn rust_type(ty: &naga::Type) -> String {
     }
 }
 
-/// Composes, validates, writes SPIR-V, MSL and HLSL, and reflects.
-fn examine(key: &PipelineKey) -> Result<Reflection, String> {
+/// Composes, validates, writes SPIR-V, MSL and HLSL, and reflects. Loops can be unrolled in any case; where they are, nothing is indexed that
+/// should lie in registers.
+fn examine(key: &PipelineKey, loops: Loops) -> Result<Reflection, String> {
     let tell = |what: &str, e: String| format!("{key}\n  {what}: {e}");
-    let native = compose(key, Target::Native).map_err(|e| tell("compose", e.to_string()))?;
-    let web = compose(key, Target::Web).map_err(|e| tell("compose for the web", e.to_string()))?;
+    if loops != Loops::Unrolled {
+        compose(key, Target::Native, Loops::Unrolled).map_err(|e| tell("compose, unrolled", e.to_string()))?;
+    }
+    let native = compose(key, Target::Native, loops).map_err(|e| tell("compose", e.to_string()))?;
+    let web = compose(key, Target::Web, loops).map_err(|e| tell("compose for the web", e.to_string()))?;
     let enables: Vec<&str> = web.text.lines().take_while(|l| l.starts_with("enable ")).collect();
     let later = web.text.lines().skip(enables.len()).find(|l| l.trim_start().starts_with("enable "));
     if let Some(line) = later {
@@ -426,9 +430,91 @@ fn examine(key: &PipelineKey) -> Result<Reflection, String> {
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| tell("naga", e.emit_to_string(&native.text)))?;
+    let unknown = if loops == Loops::Unrolled { unknown_index(&module, &info, &native.text) } else { None };
+    if let Some(line) = unknown {
+        let told = native.error(
+            key.kernel,
+            line,
+            "an index that no compiler knows, of an array or vector that should lie in registers",
+        );
+        return Err(tell("registers", told.to_string()));
+    }
     write_all(&module, &info, f16 || subgroups, matrices).map_err(|e| tell("naga", e))?;
     let reflection = reflect(&module, &info, f16, subgroups);
     reflection.map(|r| Reflection { matrices, ..r }).map_err(|e| tell("reflection", e))
+}
+
+/// The first line, counted from 1, with an index that no compiler knows for sure, of an array or a vector of a function. Such an array has no place in
+/// a GPU's registers. NVIDIA's compiler unrolls few loops, and kept what they indexed in memory: attention that decodes took three times as long for
+/// it, and products by matrix units four times.
+fn unknown_index(module: &naga::Module, info: &naga::valid::ModuleInfo, text: &str) -> Option<u32> {
+    use naga::{Expression as E, Handle, TypeInner};
+    let mut args = HashMap::new();
+    let entry = &module.entry_points[0].function;
+    known_arguments(entry, None, &entry.body, &mut args);
+    let mut functions = vec![(entry, info.get_entry_point(0), None)];
+    let all: Vec<_> = module.functions.iter().collect();
+    // Callees stand before those who call them.
+    for (handle, function) in all.into_iter().rev() {
+        let Some(of) = args.get(&handle).cloned() else { continue };
+        known_arguments(function, Some(&of), &function.body, &mut args);
+        functions.push((function, &info[handle], Some(of)));
+    }
+    let in_registers = |inner: &TypeInner| match inner {
+        TypeInner::Pointer { space, .. } | TypeInner::ValuePointer { space, .. } => *space == AddressSpace::Function,
+        TypeInner::Array { .. } | TypeInner::Vector { .. } | TypeInner::Matrix { .. } => true,
+        _ => false,
+    };
+    let mut lines = Vec::new();
+    for (function, info, args) in &functions {
+        let unknown = |(handle, expression): (Handle<E>, &E)| {
+            let E::Access { base, index } = expression else { return None };
+            let indexed = in_registers(info[*base].ty.inner_with(&module.types));
+            let is_unknown = indexed && !is_known(function, args.as_ref(), *index);
+            is_unknown.then(|| function.expressions.get_span(handle).location(text).line_number)
+        };
+        lines.extend(function.expressions.iter().filter_map(unknown));
+    }
+    lines.into_iter().min()
+}
+
+/// Which arguments of a function are known wherever it is called.
+type KnownArguments = HashMap<naga::Handle<naga::Function>, Vec<bool>>;
+
+/// Whether an expression is made of constants, and of arguments that are known.
+fn is_known(function: &naga::Function, args: Option<&Vec<bool>>, at: naga::Handle<naga::Expression>) -> bool {
+    use naga::Expression as E;
+    let is = |at| is_known(function, args, at);
+    match &function.expressions[at] {
+        E::Literal(_) | E::Constant(_) | E::ZeroValue(_) => true,
+        E::FunctionArgument(i) => args.is_some_and(|a| a[*i as usize]),
+        E::Unary { expr, .. } | E::As { expr, .. } => is(*expr),
+        E::Binary { left, right, .. } => is(*left) && is(*right),
+        E::Select { condition, accept, reject } => is(*condition) && is(*accept) && is(*reject),
+        E::Math { arg, arg1, arg2, arg3, .. } => [Some(*arg), *arg1, *arg2, *arg3].into_iter().flatten().all(is),
+        _ => false,
+    }
+}
+
+/// Notes what a block tells of the arguments of functions that it calls.
+fn known_arguments(function: &naga::Function, args: Option<&Vec<bool>>, block: &naga::Block, all: &mut KnownArguments) {
+    use naga::Statement;
+    for statement in block {
+        let inner: Vec<&naga::Block> = match statement {
+            Statement::Call { function: callee, arguments, .. } => {
+                let known: Vec<bool> = arguments.iter().map(|a| is_known(function, args, *a)).collect();
+                let of = all.entry(*callee).or_insert_with(|| vec![true; known.len()]);
+                of.iter_mut().zip(known).for_each(|(all, one)| *all &= one);
+                continue;
+            }
+            Statement::Block(block) => vec![block],
+            Statement::If { accept, reject, .. } => vec![accept, reject],
+            Statement::Switch { cases, .. } => cases.iter().map(|c| &c.body).collect(),
+            Statement::Loop { body, continuing, .. } => vec![body, continuing],
+            _ => continue,
+        };
+        inner.into_iter().for_each(|block| known_arguments(function, args, block, all));
+    }
 }
 
 /// For SPIR-V 1.3, Metal and DX12, which has no matrices; a shader without extensions also for the old compiler of DX12.
@@ -542,14 +628,14 @@ fn reflect(
 }
 
 /// Examines all keys on all processors.
-fn examine_all(keys: &[PipelineKey]) -> Vec<Result<Reflection, String>> {
+fn examine_all(keys: &[PipelineKey], loops: Loops) -> Vec<Result<Reflection, String>> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(key) = keys.get(at) else { return done };
-            done.push((at, examine(key)));
+            done.push((at, examine(key, loops)));
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -659,7 +745,7 @@ static PLANNED: LazyLock<(Vec<PipelineKey>, HashMap<PipelineKey, Wanted>)> = Laz
     (order, wanted)
 });
 
-static EXAMINED: LazyLock<Vec<Result<Reflection, String>>> = LazyLock::new(|| examine_all(&PLANNED.0));
+static EXAMINED: LazyLock<Vec<Result<Reflection, String>>> = LazyLock::new(|| examine_all(&PLANNED.0, Loops::Unrolled));
 
 /// The pipelines of plans that are right, each with what plans want of it and what it is.
 fn reflected() -> impl Iterator<Item = (&'static PipelineKey, &'static Wanted, &'static Reflection)> {
@@ -832,7 +918,7 @@ fn every_filling_that_fits_is_a_valid_shader() {
     for filling in fillings() {
         assert!(fit_somewhere.contains(filling), "shaders/{filling}.wgsl fits no slot of any kernel");
     }
-    all_are_right(examine_all(&keys).iter());
+    all_are_right(examine_all(&keys, Loops::Kept).iter());
     report(&format!(
         "{} kernels with {all_slots} slots, {} fillings that fit {all_fits} times: all of them and pairs, in {} shaders",
         FITTING.len(),
@@ -902,8 +988,8 @@ fn pipelines_stay_within_the_caps_they_are_planned_for() {
 #[test]
 fn a_composed_shader_shows_where_its_text_comes_from() {
     for key in PLANNED.0.iter().step_by(17) {
-        let composed = compose(key, Target::Native).unwrap_or_else(|e| panic!("{key}: {e}"));
-        let again = compose(key, Target::Native).unwrap_or_else(|e| panic!("{key}: {e}"));
+        let composed = compose(key, Target::Native, Loops::Unrolled).unwrap_or_else(|e| panic!("{key}: {e}"));
+        let again = compose(key, Target::Native, Loops::Unrolled).unwrap_or_else(|e| panic!("{key}: {e}"));
         assert_eq!(composed.text, again.text, "composing twice gives two texts: {key}");
         for (slot, filling) in &key.fillings {
             let comment = format!("// ---- {slot}: {filling}.wgsl");
@@ -935,9 +1021,13 @@ fn a_composed_shader_shows_where_its_text_comes_from() {
                 source.replace("slot_", &format!("{slot}_")).replace("outer_", &outer)
             });
             let declared = |text: &str| text.split_once(" var<").map(|(_, rest)| rest.to_owned());
+            // Of a loop that is written out, what stands behind its head.
+            let unrolled = |text: &str| text.trim_start().starts_with("for (") && text.ends_with(line);
             let same = line == source
-                || source.starts_with('#')
-                || renamed.any(|r| r == line || declared(&r).is_some_and(|r| Some(r) == declared(line)));
+                || source.trim_start().starts_with('#')
+                || unrolled(source)
+                || renamed
+                    .any(|r| r == line || unrolled(&r) || declared(&r).is_some_and(|r| Some(r) == declared(line)));
             assert!(same, "line {at} of {key} is `{line}`, but {file}:{number} is `{source}`");
         }
     }
@@ -971,7 +1061,7 @@ fn a_key_that_does_not_fit_its_kernel_is_an_error() {
     let with = |change: fn(&mut PipelineKey)| {
         let mut key = good.clone();
         change(&mut key);
-        shader_error(compose(&key, Target::Native))
+        shader_error(compose(&key, Target::Native, Loops::Unrolled))
     };
     let (file, line, message) = with(|k| k.fillings.retain(|(slot, _)| *slot != "bias"));
     assert_eq!((file.as_str(), line), ("shaders/lib/norm.wgsl", line_of("lib/norm", "#slot bias")));
@@ -1036,9 +1126,9 @@ fn broken_files(dir: &Path) {
         assert_eq!((file, line_told), (format!("shaders/{shader}.wgsl"), at), "`{line}` is told as: {message}");
         message
     };
-    let composing = || shader_error(compose(&key, Target::Native));
+    let composing = || shader_error(compose(&key, Target::Native, Loops::Unrolled));
     let compiling = || {
-        let composed = compose(&key, Target::Native).expect("the directives are whole");
+        let composed = compose(&key, Target::Native, Loops::Unrolled).expect("the directives are whole");
         let error = naga::front::wgsl::parse_str(&composed.text).expect_err("the WGSL is broken");
         let line = error.location(&composed.text).expect("a place").line_number;
         shader_error::<()>(Err(composed.error(key.kernel, line, error.message())))

@@ -35,6 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (id < of_a) {
         let r = id / across;
         let k = id % across * 8u;
+        #unroll
         for (var j = 0u; j < 8u; j++) {
             if (r < attach_params.ranks && k + j < attach_params.k) { v[j / 4u][j % 4u] = source_down(r, k + j); }
         }
@@ -42,6 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     } else if (id < of_a + of_b) {
         let quad = (id - of_a) / pairs;
         let pair = (id - of_a) % pairs;
+        #unroll
         for (var j = 0u; j < 8u; j++) {
             let n = quad * 4u + j % 4u;
             let r = pair * 2u + j / 4u;

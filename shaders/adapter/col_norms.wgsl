@@ -24,10 +24,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var squares: array<vec4<f32>, 8>;
     for (var tile = slice * each; tile < last; tile++) {
         let v = adapter_tile(adapter_params.n0 + tile * adapter_ROWS, block0, lane);
+        #unroll
         for (var j = 0u; j < LANE_ROWS; j++) {
+            #unroll
             for (var i = 0u; i < 8u; i++) { squares[i] += v[j * 8u + i] * v[j * 8u + i]; }
         }
     }
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         tile_sums[lane] = squares[i];
         workgroupBarrier();
@@ -36,6 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var team = 0u; team < adapter_TEAMS; team++) { sum += tile_sums[team * 8u + lane]; }
             let k = (block0 + lane) * 32u + i * 4u;
             let at = (adapter_params.slice0 + slice) * adapter_params.k + k;
+            #unroll
             for (var c = 0u; c < 4u; c++) {
                 if (k + c < adapter_params.k) { sums[at + c] = sum[c]; }
             }

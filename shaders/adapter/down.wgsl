@@ -99,6 +99,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (m0 >= down_params.m) { return; }
     let r0 = id % fours * 4u;
     var entries: array<Entry, ROWS>;
+    #unroll
     for (var i = 0u; i < ROWS; i++) { entries[i] = entry_of(min(m0 + i, down_params.m - 1u)); }
 
     // Where one row has no such ranks there is nothing to do, but all lanes meet below.
@@ -107,37 +108,44 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var k0 = lane * 8u; k0 < end; k0 += LANES * 8u * TURNS) {
         var a = array<vec4<f32>, 8u * TURNS>();
         var loaded = NONE;
+        #unroll
         for (var i = 0u; i < ROWS; i++) {
             let entry = entries[i];
-            if (ROWS > 1u && r0 >= entry.header.x * 2u) { continue; }
-            let m = min(m0 + i, down_params.m - 1u);
-            var x = array<vec4<f32>, 2u * TURNS>();
-            for (var turn = 0u; turn < TURNS; turn++) {
-                let k = k0 + turn * LANES * 8u;
-                x[turn * 2u] = x4(entry, m, k);
-                x[turn * 2u + 1u] = x4(entry, m, k + 4u);
-            }
-            if (ROWS == 1u || entry.first != loaded) {
-                loaded = entry.first;
-                var fetched = array<array<vec4<u32>, 2>, 4u * TURNS>();
-                for (var at = 0u; at < 4u * TURNS; at++) {
-                    fetched[at] = fetched8(entry, r0 + at % 4u, k0 + at / 4u * LANES * 8u);
+            if (ROWS == 1u || r0 < entry.header.x * 2u) {
+                let m = min(m0 + i, down_params.m - 1u);
+                var x = array<vec4<f32>, 2u * TURNS>();
+                #unroll
+                for (var turn = 0u; turn < TURNS; turn++) {
+                    let k = k0 + turn * LANES * 8u;
+                    x[turn * 2u] = x4(entry, m, k);
+                    x[turn * 2u + 1u] = x4(entry, m, k + 4u);
                 }
-                for (var at = 0u; at < 4u * TURNS; at++) {
-                    let both = a8(entry, r0 + at % 4u, k0 + at / 4u * LANES * 8u, fetched[at]);
-                    a[at * 2u] = both[0];
-                    a[at * 2u + 1u] = both[1];
+                if (ROWS == 1u || entry.first != loaded) {
+                    loaded = entry.first;
+                    var fetched = array<array<vec4<u32>, 2>, 4u * TURNS>();
+                    #unroll
+                    for (var at = 0u; at < 4u * TURNS; at++) {
+                        fetched[at] = fetched8(entry, r0 + at % 4u, k0 + at / 4u * LANES * 8u);
+                    }
+                    #unroll
+                    for (var at = 0u; at < 4u * TURNS; at++) {
+                        let both = a8(entry, r0 + at % 4u, k0 + at / 4u * LANES * 8u, fetched[at]);
+                        a[at * 2u] = both[0];
+                        a[at * 2u + 1u] = both[1];
+                    }
                 }
-            }
-            for (var turn = 0u; turn < TURNS; turn++) {
-                let low = x[turn * 2u];
-                let high = x[turn * 2u + 1u];
-                let at = turn * 8u;
-                sums[i] += vec4<f32>(dot(low, a[at]), dot(low, a[at + 2u]), dot(low, a[at + 4u]), dot(low, a[at + 6u]));
-                sums[i] += vec4<f32>(dot(high, a[at + 1u]), dot(high, a[at + 3u]), dot(high, a[at + 5u]), dot(high, a[at + 7u]));
+                #unroll
+                for (var turn = 0u; turn < TURNS; turn++) {
+                    let low = x[turn * 2u];
+                    let high = x[turn * 2u + 1u];
+                    let at = turn * 8u;
+                    sums[i] += vec4<f32>(dot(low, a[at]), dot(low, a[at + 2u]), dot(low, a[at + 4u]), dot(low, a[at + 6u]));
+                    sums[i] += vec4<f32>(dot(high, a[at + 1u]), dot(high, a[at + 3u]), dot(high, a[at + 5u]), dot(high, a[at + 7u]));
+                }
             }
         }
     }
+    #unroll
     for (var i = 0u; i < ROWS; i++) {
         let sum = reduce_sum4(sums[i], lane);
         if (lane == 0u && m0 + i < down_params.m) {
@@ -149,6 +157,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 terms[start + 2u] = entry.header.y;
             }
             let scaled = bitcast<f32>(entry.header.z) * sum;
+            #unroll
             for (var r = 0u; r < 4u; r++) { terms[start + 4u + r0 + r] = bitcast<u32>(scaled[r]); }
         }
     }

@@ -26,8 +26,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let block0 = id % across * 8u;
     let v = adapter_tile(n, block0, lane);
     let block = block0 + lane % 8u;
+    #unroll
     for (var j = 0u; j < LANE_ROWS; j++) {
         var numbers = array<vec4<f32>, 8>();
+        #unroll
         for (var i = 0u; i < 8u; i++) { numbers[i] = v[j * 8u + i]; }
         let range = into_range(numbers);
         let grid = into_grid(vec2<u32>(reduce_max(range.x, lane), reduce_max(range.y, lane)));

@@ -19,6 +19,7 @@
 fn store32(n: u32, block: u32, v: array<vec4<f32>, 8>) {
     var numbers = v;
     let row = adapter_params.y0 + (n - adapter_params.first) * adapter_params.k;
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let k = block * 32u + i * 4u;
         if (k < adapter_params.k) { y_store4(row + k, numbers[i], min(adapter_params.k - k, 4u)); }
@@ -35,11 +36,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let v = adapter_tile(n, block0, lane);
     let block = block0 + lane % 8u;
     if (block >= adapter_blocks()) { return; }
+    #unroll
     for (var j = 0u; j < LANE_ROWS; j++) {
         let row = adapter_row(n, lane, j);
-        if (row >= adapter_params.n1) { continue; }
-        var numbers = array<vec4<f32>, 8>();
-        for (var i = 0u; i < 8u; i++) { numbers[i] = v[j * 8u + i]; }
-        store32(row, block, numbers);
+        if (row < adapter_params.n1) {
+            var numbers = array<vec4<f32>, 8>();
+            #unroll
+            for (var i = 0u; i < 8u; i++) { numbers[i] = v[j * 8u + i]; }
+            store32(row, block, numbers);
+        }
     }
 }

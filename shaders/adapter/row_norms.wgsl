@@ -25,10 +25,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var squares: array<f32, LANE_ROWS>;
     for (var tile = slice * each; tile < last; tile++) {
         let v = adapter_tile(n, tile * 8u, lane);
+        #unroll
         for (var j = 0u; j < LANE_ROWS; j++) {
+            #unroll
             for (var i = 0u; i < 8u; i++) { squares[j] += dot(v[j * 8u + i], v[j * 8u + i]); }
         }
     }
+    #unroll
     for (var j = 0u; j < LANE_ROWS; j++) { tile_sums[j * LANE_COUNT + lane] = squares[j]; }
     workgroupBarrier();
     // Lane by lane, so that the rows of a tile are stored next to each other.

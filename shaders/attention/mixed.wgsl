@@ -24,6 +24,7 @@
 // Tried on paper: products by staged slices of keys, as attention/tiled has them: a slice serves QUERIES rows only, each head having keys of
 // its own, and for 12 heads of 64 numbers there would be 48 barriers for 32 keys. All logits in a buffer: grows with the square of the tokens.
 #import mixing
+#import four
 #const HEADS = 4u
 #const GROUP = 1u        // heads that share keys, neighbours
 #const QUERIES = 4u      // 1, 2, 4 or 8
@@ -77,15 +78,19 @@ fn query(at: u32, quad: u32) -> vec4<f32> {
 // This lane's share of the products of a token's keys with rows r0 … r0 + 3. All loads of a turn stand before their first use, and in no branch.
 fn products(b: u32, token: u32, lane_of_key: u32, r0: u32) -> vec4<f32> {
     var sums = vec4<f32>();
+    #unroll
     for (var s = 0u; s < 4u; s += SAME) {
         let g = attention_row(b, min(r0 + s, ROWS - 1u) / QUERIES, 0u).g;
         let key = attention_key(b, g, token);
         for (var turn = 0u; turn < QUAD_TURNS; turn += AHEAD) {
             var v = array<vec4<f32>, AHEAD>();
+            #unroll
             for (var n = 0u; n < AHEAD; n++) {
                 v[n] = keys_load4(attention_params.keys, key, ((turn + n) * LANES + lane_of_key) * 4u);
             }
+            #unroll
             for (var n = 0u; n < AHEAD; n++) {
+                #unroll
                 for (var i = 0u; i < SAME; i++) {
                     let at = tile_at[min(r0 + s + i, ROWS - 1u)];
                     sums[s + i] += dot(query(at, (turn + n) * LANES + lane_of_key), v[n]);
@@ -121,6 +126,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var top: array<f32, ROW_TURNS>;
     var sum: array<f32, ROW_TURNS>; // of this lane's logits
     var wrong: array<bool, ROW_TURNS>;
+    #unroll
     for (var turn = 0u; turn < ROW_TURNS; turn++) { top[turn] = attention_LOWEST; }
     var y: array<vec4<f32>, SLOTS * TAKEN>;
 
@@ -128,6 +134,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var key0 = range.x; key0 < range.y; key0 += KEYS) {
             // What is past the last key is the last key again, and seen by nobody.
             let of_team = token_of(b, min(key0 + team % KEYS, range.y - 1u));
+            #unroll
             for (var turn = 0u; turn < FOUR_TURNS; turn++) {
                 let r0 = (turn * FOURS + team / KEYS) * 4u;
                 let four = reduce_sum4(products(b, of_team, t, r0), lane);
@@ -136,12 +143,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     let r = r0 + i;
                     if (r >= ROWS) { break; }
                     let finished = attention_row(b, r / QUERIES, l0 + min(r % QUERIES, count - 1u));
-                    tile[r * PITCH + team % KEYS] = attention_bare_logit(finished, of_team, four[i]);
+                    tile[r * PITCH + team % KEYS] = attention_bare_logit(finished, of_team, four_at(four, i));
                 }
             }
             workgroupBarrier();
 
             var mixed = array<f32, MINE>();
+            #unroll
             for (var n = 0u; n < MINE; n++) {
                 let h = min(part + n * PARTS, HEADS - 1u);
                 if (MIX_BEFORE) { mixed[n] = mixing_before_bias(h); } else { mixed[n] = tile[(h * QUERIES + q) * PITCH + key]; }
@@ -149,6 +157,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (MIX_BEFORE) {
                 for (var i = 0u; i < HEADS; i++) {
                     let logit = tile[(i * QUERIES + q) * PITCH + key];
+                    #unroll
                     for (var n = 0u; n < MINE; n++) {
                         mixed[n] += mixing_before(min(part + n * PARTS, HEADS - 1u), i) * logit;
                     }
@@ -158,20 +167,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let j = key0 + key;
             let token = attention_token(b, min(j, range.y - 1u));
             let here = j < range.y && (!LISTED || token < attention_params.place.room);
+            #unroll
             for (var n = 0u; n < MINE; n++) {
                 row.h = part + n * PARTS;
-                if (row.h >= HEADS) { break; }
-                let r = row.h * QUERIES + q;
-                var made = mixing_hidden();
-                if (here && attention_sees(row, j, token)) {
-                    made = attention_masked(row, j, mixed[n]);
-                    if (MIX_AFTER && walk == 1u) { made = attention_exp(made - tile_stat[r].x) * tile_stat[r].y; }
+                if (row.h < HEADS) {
+                    let r = row.h * QUERIES + q;
+                    var made = mixing_hidden();
+                    if (here && attention_sees(row, j, token)) {
+                        made = attention_masked(row, j, mixed[n]);
+                        if (MIX_AFTER && walk == 1u) { made = attention_exp(made - tile_stat[r].x) * tile_stat[r].y; }
+                    }
+                    tile[r * PITCH + key] = made;
                 }
-                tile[r * PITCH + key] = made;
             }
             workgroupBarrier();
 
             if (!MIX_AFTER || walk == 0u) {
+                #unroll
                 for (var turn = 0u; turn < ROW_TURNS; turn++) {
                     let own = min(turn * TEAMS + team, ROWS - 1u);
                     var largest = 0u;
@@ -204,39 +216,46 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
             if (MIX_AFTER) {
                 var seen = false; // by some head
+                #unroll
                 for (var n = 0u; n < MINE; n++) { mixed[n] = mixing_after_bias(min(part + n * PARTS, HEADS - 1u)); }
                 for (var i = 0u; i < HEADS; i++) {
                     let weight = tile[(i * QUERIES + q) * PITCH + key];
                     if (mixing_is_hidden(weight)) { continue; }
                     seen = true;
+                    #unroll
                     for (var n = 0u; n < MINE; n++) {
                         mixed[n] += mixing_after(min(part + n * PARTS, HEADS - 1u), i) * weight;
                     }
                 }
                 workgroupBarrier();
+                #unroll
                 for (var n = 0u; n < MINE; n++) {
                     let h = part + n * PARTS;
-                    if (h >= HEADS) { break; }
-                    tile[(h * QUERIES + q) * PITCH + key] = select(mixing_hidden(), mixed[n], seen);
+                    if (h < HEADS) { tile[(h * QUERIES + q) * PITCH + key] = select(mixing_hidden(), mixed[n], seen); }
                 }
                 workgroupBarrier();
             }
 
+            #unroll
             for (var slot = 0u; slot < SLOTS; slot++) {
                 let index = lane + slot * LANE_COUNT;
                 let h = min(index / COLUMNS, HEADS * (QUERIES / TAKEN) - 1u) % HEADS;
                 let q0 = min(index / COLUMNS / HEADS, QUERIES / TAKEN - 1u) * TAKEN;
                 let g = attention_row(b, h, 0u).g;
                 if (!MIX_AFTER) {
+                    #unroll
                     for (var i = 0u; i < TAKEN; i++) { y[slot * TAKEN + i] *= tile_stat[h * QUERIES + q0 + i].x; }
                 }
                 for (var first = 0u; first < KEYS; first += VALUES_AHEAD) {
                     var v = array<vec4<f32>, VALUES_AHEAD>();
+                    #unroll
                     for (var n = 0u; n < VALUES_AHEAD; n++) {
                         let at = attention_key(b, g, token_of(b, min(key0 + first + n, range.y - 1u)));
                         v[n] = values_load4(attention_params.values, at, index % COLUMNS * 4u);
                     }
+                    #unroll
                     for (var n = 0u; n < VALUES_AHEAD; n++) {
+                        #unroll
                         for (var i = 0u; i < TAKEN; i++) {
                             // A value that is not seen may be NaN.
                             let weight = tile[(h * QUERIES + q0 + i) * PITCH + first + n];
@@ -250,6 +269,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (MIX_AFTER && walk == 1u) { break; }
 
         // The sums are whole.
+        #unroll
         for (var turn = 0u; turn < ROW_TURNS; turn++) {
             let whole = reduce_sum4(vec4<f32>(sum[turn], 0.0, 0.0, 0.0), lane).x;
             let r = turn * TEAMS + team;
@@ -264,24 +284,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 
     let e = attention_params.values.width;
+    #unroll
     for (var slot = 0u; slot < SLOTS; slot++) {
         let index = lane + slot * LANE_COUNT;
         let h = index / COLUMNS % HEADS;
         let q0 = index / COLUMNS / HEADS * TAKEN;
         let column = index % COLUMNS * 4u;
+        #unroll
         for (var i = 0u; i < TAKEN; i++) {
-            if (q0 + i >= count) { break; }
-            let r = h * QUERIES + q0 + i;
-            let factor = tile_stat[r].y;
-            var bad = factor == WRONG;
-            var v = y[slot * TAKEN + i];
-            if (MIX_AFTER) {
-                for (var other = 0u; other < HEADS; other++) { bad = bad || tile_stat[other * QUERIES + q0 + i].y == WRONG; }
-            } else {
-                v *= factor;
+            if (q0 + i < count) {
+                let r = h * QUERIES + q0 + i;
+                let factor = tile_stat[r].y;
+                var bad = factor == WRONG;
+                var v = y[slot * TAKEN + i];
+                if (MIX_AFTER) {
+                    for (var other = 0u; other < HEADS; other++) { bad = bad || tile_stat[other * QUERIES + q0 + i].y == WRONG; }
+                } else {
+                    v *= factor;
+                }
+                if (bad) { v = vec4<f32>(mixing_nan()); }
+                y_store4(attention_params.y0 + tile_at[r] * e + column, v, min(e - column, 4u));
             }
-            if (bad) { v = vec4<f32>(mixing_nan()); }
-            y_store4(attention_params.y0 + tile_at[r] * e + column, v, min(e - column, 4u));
         }
     }
 }

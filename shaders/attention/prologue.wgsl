@@ -22,6 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = prologue_row(row / prologue_params.count, prologue_params.first + row % prologue_params.count);
 
     var v: array<vec4<f32>, CHUNKS>;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = team_i(lane, c);
         v[c] = prologue_x4(at, i, prologue_within(at, i));
@@ -32,11 +33,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var mean = 0.0;
         if (NORM && stat_CENTER) {
             var sum = 0.0;
+            #unroll
             for (var c = 0u; c < CHUNKS; c++) { sum += team_add(v[c]); }
             sum = reduce_sum2(vec2<f32>(sum, 0.0), lane).x;
             mean = select(0.0, sum / count, prologue_centers(at));
         }
         var squares = 0.0;
+        #unroll
         for (var c = 0u; c < CHUNKS; c++) {
             let n = prologue_within(at, team_i(lane, c));
             let d = select(vec4<f32>(), v[c] - mean, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(n));
@@ -44,6 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         squares = reduce_sum2(vec2<f32>(squares, 0.0), lane).x;
         let factor = prologue_factor(at, squares, count);
+        #unroll
         for (var c = 0u; c < CHUNKS; c++) {
             let i = team_i(lane, c);
             v[c] = prologue_normal4(at, v[c], i, prologue_within(at, i), mean, factor);

@@ -5,17 +5,19 @@
 // Good for norms over a projection. Wrong for others: a token of a decoder keeps three workgroups busy, no more.
 // Bytes of memory: as attention/prologue. Barriers: those of one or two sums, then for each ROWS heads two for a turn of halves and two for codes.
 #import team
+#import four
 
 // Four numbers of a row before the norm, of which the first n are real.
 fn before4(at: prologue_Row, i: u32, n: u32) -> vec4<f32> {
     var v = prologue_x4(at, i, n);
     if (ROPE == 1u && prologue_turns(at) && n > 0u) {
         let table = prologue_table(at);
-        for (var j = 0u; j < n; j++) {
-            if (i + j < 2u * prologue_params.half) {
+        #unroll
+        for (var j = 0u; j < 4u; j++) {
+            if (j < n && i + j < 2u * prologue_params.half) {
                 let p = prologue_partner(i + j);
                 let quad = prologue_x4(at, p & ~3u, prologue_within(at, p & ~3u));
-                v[j] = prologue_turn1(v[j], quad[p & 3u], i + j, table);
+                v[j] = prologue_turn1(v[j], four_at(quad, p & 3u), i + j, table);
             }
         }
     }
@@ -68,6 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let head = min(head0 + lane / TEAM, heads - 1u);
         let at = prologue_Row(one.kind, head, one.token, one.b, one.l, one.width);
         var v = array<vec4<f32>, CHUNKS>();
+        #unroll
         for (var c = 0u; c < CHUNKS; c++) {
             let i = team_i(lane, c);
             let n = prologue_within(at, i);

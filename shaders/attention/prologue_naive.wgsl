@@ -60,8 +60,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (at.kind != 0u) { home = prologue_home(at); }
     for (var block = 0u; block * 32u < at.width; block++) {
         var v = array<vec4<f32>, 8>();
-        for (var j = 0u; j < min(32u, at.width - block * 32u); j++) { v[j / 4u][j % 4u] = after(at, block * 32u + j, mean, factor); }
+        #unroll
+        for (var j = 0u; j < 8u; j++) {
+            #unroll
+            for (var i = 0u; i < 4u; i++) {
+                let k = block * 32u + j * 4u + i;
+                if (k < at.width) { v[j][i] = after(at, k, mean, factor); }
+            }
+        }
         if (prologue_codes(at)) { prologue_store32(at, home, block, v); }
+        #unroll
         for (var j = 0u; j < 8u; j++) {
             let i = block * 32u + j * 4u;
             prologue_store4(at, home, i, v[j], prologue_within(at, i));

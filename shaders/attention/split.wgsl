@@ -21,23 +21,27 @@
 // What counts is how much of memory is on its way: a lane asks for 8 quads of values and 8 of keys at a time, and 512 workgroups of 128
 // lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge; only where
 // each keeps 256 keys there are twice as many, so that a last round of few is a small part of the whole.
+// An NVIDIA H100 takes 12 µs for 1,024 keys of 8 groups of 4 heads of 128 numbers, with the merge, and 24 and 66 µs for 8,192 and 32,768 in f16: 10 µs for
+// two dispatches, the first loads and the last sums, then 1.7 µs for 1,024 keys, 89 % of its copy bandwidth. Q8_0 takes 29 and 70, Q4_0 22 and 57: as long
+// a key as f16, though a half and a quarter of the bytes.
 // Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 790 instructions a subgroup for 32 keys in f16, 1050 in Q8_0 and 1080 in Q4_0, of which
 // 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 29, 39
-// and 40 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory, and where there are matrix units
-// attention/tiled_coop takes them with some 630. Of up to four rows a lane has two quads of a value
+// and 40 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. Of up to four rows a lane has two quads of a value
 // (PAIRS): one scale and one load of a weight serve both; with one quad it was 870, 1250 and 1270.
 // Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
 // waits for. BOUNDED has 2.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
 // Registers: ROWS·4 of sums of values (of two quads 8), 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 144, and 120 for codes.
-// Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax. An NVIDIA H100 waited for
-// one load after the other, 33 µs for 32 keys of 8 groups, and reached 5 % of its copy bandwidth. Then loads in no branch, where quads of keys
-// were used as soon as they were there: 13.8 µs in f16 and 5.3 µs by blocks of Q8_0, which are 3 loads where f16 has 8, so that loads of keys
-// probably still waited for each other; 22 and 31 %. The largest logit for all 32 keys, by the lanes of ROWS·LANES alone, while the others waited: 143
-// instructions, 240 of codes, between two barriers. Scales multiplied into each code; now they are into the sum. What stands here was not timed yet.
+// Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax; then in no branch, but arrays of
+// what is on its way indexed by loops that NVIDIA's compiler did not unroll. It kept 672 bytes of them in memory, and that H100 took 213 µs for 32,768
+// keys in f16, 191 in Q8_0, 187 in Q4_0, whatever was left out of the arithmetic. Keys asked for only when they are wanted (not PIPED): 73 µs in f16, 67 in
+// Q8_0, 65 in Q4_0. Half as many values on their way: the same. The largest logit for all 32 keys, by the lanes of ROWS·LANES alone, while the
+// others waited: 143 instructions, 240 of codes, between two barriers. Scales multiplied into each code; now they are into the sum.
+// By matrix units, as codes in f16 tiles, with the scales of keys and values beside them (attention/tiled_coop had that): 156 µs in Q8_0, 149 in Q4_0.
 // Not tried: weights of four rows in a vector, which is one load of 16 bytes: lanes would store parts of it, and a store of a part may be one of
 // the whole.
 #import attention
+#import four
 #const ROWS = 4u
 #const QUADS = 32u       // of a query, rounded up to whole blocks
 #const LANES = 8u        // lanes that share a key, or a row
@@ -102,10 +106,12 @@ fn block_of(turn: u32, lane_of_key: u32) -> u32 {
 fn fetched(lane_of_key: u32, key: u32) -> Share {
     var share = Share();
     if (BLOCKS) {
+        #unroll
         for (var turn = 0u; turn < BLOCK_TURNS; turn++) {
             share.blocks[turn] = keys_fetch32(attention_params.keys, key, block_of(turn, lane_of_key));
         }
     } else {
+        #unroll
         for (var turn = 0u; turn < QUAD_TURNS; turn++) {
             share.quads[turn] = keys_fetch4(attention_params.keys, key, (turn * LANES + lane_of_key) * 4u);
         }
@@ -137,22 +143,27 @@ fn value_of(asked: Asked, n: u32, column: u32) -> array<vec4<f32>, WIDE> {
 fn products(lane_of_key: u32, share: Share) -> array<f32, ROWS> {
     var sums = array<f32, ROWS>();
     if (BLOCKS) {
+        #unroll
         for (var turn = 0u; turn < BLOCK_TURNS; turn++) {
             let block = block_of(turn, lane_of_key);
             let of_key = keys_codes32(attention_params.keys, share.blocks[turn], block);
             let scale = keys_scale32(attention_params.keys, share.blocks[turn], block);
             let is_own = turn * LANES + lane_of_key < QUADS / 8u;
+            #unroll
             for (var r = 0u; r < ROWS; r++) {
                 var sum = 0.0;
+                #unroll
                 for (var i = 0u; i < 8u; i++) { sum += dot(tile_q[place(r, block * 8u + i)], of_key[i]); }
                 sums[r] += select(0.0, sum * scale, is_own);
             }
         }
     } else {
+        #unroll
         for (var turn = 0u; turn < QUAD_TURNS; turn++) {
             let quad = turn * LANES + lane_of_key;
             let v = keys_decode4(attention_params.keys, share.quads[turn], quad * 4u);
             let of_key = kv_inside4(attention_params.keys, v, quad * 4u);
+            #unroll
             for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, quad)], of_key); }
         }
     }
@@ -208,12 +219,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let last_key = max(to_key, 1u) - 1u;
     var shares = array<Share, TURNS>();
     if (PIPED) {
+        #unroll
         for (var turn = 0u; turn < TURNS; turn++) {
             shares[turn] = fetched(t, row_of(b, one.g, min(from_key + turn * TEAMS + team, last_key)));
         }
     }
     for (var key0 = from_key; key0 < to_key; key0 += KEYS) {
         var asked = Asked();
+        #unroll
         for (var n = 0u; n < AHEAD; n++) {
             let key = row_of(b, one.g, min(key0 + n * SHARES + lane / COLUMNS, last_key));
             if (PAIRS) {
@@ -224,21 +237,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         var sums = array<f32, TURNS * ROWS>();
         var logits = array<f32, TURNS * FOURS * FINISHED>(); // that this lane finishes
+        #unroll
         for (var turn = 0u; turn < TURNS; turn++) {
             if (!PIPED) { shares[turn] = fetched(t, row_of(b, one.g, min(key0 + turn * TEAMS + team, last_key))); }
             let of_key = products(t, shares[turn]);
+            #unroll
             for (var r = 0u; r < ROWS; r++) { sums[turn * ROWS + r] = of_key[r]; }
         }
         if (PIPED) {
+            #unroll
             for (var turn = 0u; turn < TURNS; turn++) {
                 shares[turn] = fetched(t, row_of(b, one.g, min(key0 + KEYS + turn * TEAMS + team, last_key)));
             }
         }
+        #unroll
         for (var turn = 0u; turn < TURNS; turn++) {
             let place_of_key = turn * TEAMS + team;
             let j = key0 + place_of_key;
             let token = attention_token(b, min(j, last_key));
             let here = j < to_key && (!LISTED || token < attention_params.place.room);
+            #unroll
             for (var r0 = 0u; r0 < ROWS; r0 += 4u) {
                 let at = turn * ROWS + r0;
                 var four = vec4<f32>(sums[at], 0.0, 0.0, 0.0);
@@ -246,26 +264,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (ROWS > 2u) { four = vec4<f32>(four.xy, sums[at + min(2u, ROWS - 1u)], sums[at + min(3u, ROWS - 1u)]); }
                 four = reduce_sum4(four, lane);
                 // Rows are finished by different lanes.
+                #unroll
                 for (var n = 0u; n < FINISHED; n++) {
                     let r = r0 + n * LANES + t;
-                    if (r >= min(ROWS, r0 + 4u) || place_of_key >= KEYS) { break; }
-                    let row = tile_row[r];
-                    var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
-                    var weight = 0.0;
-                    if (here && attention_sees(row, j, token)) {
-                        logit = attention_logit(row, j, token, four[n * LANES + t]);
-                        if (BOUNDED) {
-                            weight = attention_weight(logit);
+                    if (r < min(ROWS, r0 + 4u) && place_of_key < KEYS) {
+                        let row = tile_row[r];
+                        var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
+                        var weight = 0.0;
+                        if (here && attention_sees(row, j, token)) {
+                            logit = attention_logit(row, j, token, four_at(four, n * LANES + t));
+                            if (BOUNDED) {
+                                weight = attention_weight(logit);
+                            } else {
+                                let above = logit - tile_scale[r].y;
+                                if (!(above <= ROOM)) { atomicMax(&tile_outgrown, key0 + 1u); } // or it is NaN
+                                weight = attention_exp(min(above, ROOM));
+                            }
                         } else {
-                            let above = logit - tile_scale[r].y;
-                            if (!(above <= ROOM)) { atomicMax(&tile_outgrown, key0 + 1u); } // or it is NaN
-                            weight = attention_exp(min(above, ROOM));
+                            atomicMax(&tile_hidden, key0 + 1u);
                         }
-                    } else {
-                        atomicMax(&tile_hidden, key0 + 1u);
+                        tile_weight[place_of_key * ROWS + r] = weight;
+                        logits[(turn * FOURS + r0 / 4u) * FINISHED + n] = logit;
                     }
-                    tile_weight[place_of_key * ROWS + r] = weight;
-                    logits[(turn * FOURS + r0 / 4u) * FINISHED + n] = logit;
                 }
             }
         }
@@ -273,13 +293,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             workgroupBarrier();
         } else if (workgroupUniformLoad(&tile_outgrown) == key0 + 1u) {
             // Bases rise to the largest logits so far, and the weights of these keys are made again.
+            #unroll
             for (var turn = 0u; turn < TURNS; turn++) {
+                #unroll
                 for (var r0 = 0u; r0 < ROWS; r0 += 4u) {
+                    #unroll
                     for (var n = 0u; n < FINISHED; n++) {
                         let r = r0 + n * LANES + t;
                         let place_of_key = turn * TEAMS + team;
-                        if (r >= min(ROWS, r0 + 4u) || place_of_key >= KEYS) { break; }
-                        tile_weight[place_of_key * ROWS + r] = logits[(turn * FOURS + r0 / 4u) * FINISHED + n];
+                        if (r < min(ROWS, r0 + 4u) && place_of_key < KEYS) {
+                            tile_weight[place_of_key * ROWS + r] = logits[(turn * FOURS + r0 / 4u) * FINISHED + n];
+                        }
                     }
                 }
             }
@@ -306,6 +330,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (t == 0u) { tile_scale[own] = vec2<f32>(shrink, top); }
             }
             workgroupBarrier();
+            #unroll
             for (var i = 0u; i < ROWS * WIDE; i++) { values[i] *= tile_scale[i / WIDE].x; }
         }
         if (team < ROWS) {
@@ -318,26 +343,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
         // A value that a row does not see may be NaN.
         if (atomicLoad(&tile_hidden) == key0 + 1u) {
+            #unroll
             for (var n = 0u; n < AHEAD; n++) {
                 var v = value_of(asked, n, column);
+                #unroll
                 for (var i = 0u; i < ROWS * WIDE; i++) {
                     let weight = tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + i / WIDE];
                     if (weight > 0.0) { values[i] += weight * v[i % WIDE]; }
                 }
             }
         } else {
+            #unroll
             for (var n = 0u; n < AHEAD; n++) {
                 var v = value_of(asked, n, column);
+                #unroll
                 for (var i = 0u; i < ROWS * WIDE; i++) {
                     values[i] += tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + i / WIDE] * v[i % WIDE];
                 }
             }
         }
+        #unroll
         for (var n = AHEAD; n < MINE; n++) {
             let j = n * SHARES + lane / COLUMNS;
             let key = row_of(b, one.g, min(key0 + j, last_key));
+            #unroll
             for (var q = 0u; q < WIDE; q++) {
                 let v = values_load4(attention_params.values, key, (column * WIDE + q) * 4u);
+                #unroll
                 for (var r = 0u; r < ROWS; r++) {
                     let weight = tile_weight[j * ROWS + r];
                     if (weight > 0.0) { values[r * WIDE + q] += weight * v; }
@@ -361,6 +393,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             lse_store4(attention_params.lse0 + row.stat, vec4<f32>(finish.y), 1u);
         }
     }
+    #unroll
     for (var i = 0u; i < ROWS * WIDE; i++) {
         let r = i / WIDE;
         let quad = column * WIDE + i % WIDE;

@@ -101,6 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum: array<f32, LANE_ROWS>; // of this lane's keys
     var wrong: array<bool, LANE_ROWS>;
     var y: array<vec4<f32>, SLICES * LANE_ROWS>;
+    #unroll
     for (var i = 0u; i < LANE_ROWS; i++) {
         rows[i] = attention_tile_row(own, lane_row + i);
         top[i] = attention_first_top();
@@ -128,6 +129,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let k1 = tile[place_key(lane_x * 4u + 1u, i)];
                 let k2 = tile[place_key(lane_x * 4u + 2u, i)];
                 let k3 = tile[place_key(lane_x * 4u + 3u, i)];
+                #unroll
                 for (var r = 0u; r < LANE_ROWS; r++) {
                     let v = tile[(lane_row + r) * 8u + i];
                     products[r] += vec4<f32>(dot(v, k0), dot(v, k1), dot(v, k2), dot(v, k3));
@@ -137,10 +139,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
 
         var largest = array<u32, LANE_ROWS>();
+        #unroll
         for (var i = 0u; i < 4u; i++) {
             let at = lane_x * 4u + i;
             let token = tile_token[at];
             let is_key = tile_key[at] != attention_NONE;
+            #unroll
             for (var r = 0u; r < LANE_ROWS; r++) {
                 var logit = bitcast<f32>(HIDDEN | attention_params.nothing);
                 if (BOUNDED) { logit = 0.0; } // its weight
@@ -157,35 +161,39 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         if (!BOUNDED) {
+            #unroll
             for (var r = 0u; r < LANE_ROWS; r++) { tile_top[(lane_row + r) * LANES_X + lane_x] = largest[r]; }
             workgroupBarrier();
         }
 
         var shrink = array<f32, LANE_ROWS>();
+        #unroll
         for (var r = 0u; r < LANE_ROWS; r++) {
             if (BOUNDED) {
                 let weights = products[r];
                 shrink[r] = 1.0;
                 sum[r] += weights.x + weights.y + weights.z + weights.w;
                 tile[(lane_row + r) * LANES_X + lane_x] = weights;
-                continue;
+            } else {
+                var all = 0u;
+                for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[(lane_row + r) * LANES_X + i]); }
+                wrong[r] = wrong[r] || all == 0xffffffffu;
+                var next = top[r];
+                if (all != 0u && !wrong[r]) { next = max(next, attention_from_ordered(all)); }
+                shrink[r] = attention_exp(top[r] - next);
+                top[r] = next;
+                var weights = vec4<f32>();
+                #unroll
+                for (var i = 0u; i < 4u; i++) {
+                    let logit = products[r][i];
+                    if (bitcast<u32>(logit) != HIDDEN && !wrong[r]) { weights[i] = attention_exp(logit - next); }
+                }
+                sum[r] = sum[r] * shrink[r] + (weights.x + weights.y + weights.z + weights.w);
+                tile[(lane_row + r) * LANES_X + lane_x] = weights;
             }
-            var all = 0u;
-            for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[(lane_row + r) * LANES_X + i]); }
-            wrong[r] = wrong[r] || all == 0xffffffffu;
-            var next = top[r];
-            if (all != 0u && !wrong[r]) { next = max(next, attention_from_ordered(all)); }
-            shrink[r] = attention_exp(top[r] - next);
-            top[r] = next;
-            var weights = vec4<f32>();
-            for (var i = 0u; i < 4u; i++) {
-                let logit = products[r][i];
-                if (bitcast<u32>(logit) != HIDDEN && !wrong[r]) { weights[i] = attention_exp(logit - next); }
-            }
-            sum[r] = sum[r] * shrink[r] + (weights.x + weights.y + weights.z + weights.w);
-            tile[(lane_row + r) * LANES_X + lane_x] = weights;
         }
 
+        #unroll
         for (var slice = 0u; slice < SLICES; slice++) {
             var more = array<vec4<f32>, LANE_ROWS>();
             for (var key = 0u; key < KEYS; key += STAGED) {
@@ -197,6 +205,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     let v1 = tile[VALUES_AT + (i + 1u) * LANES_X + lane_x];
                     let v2 = tile[VALUES_AT + (i + 2u) * LANES_X + lane_x];
                     let v3 = tile[VALUES_AT + (i + 3u) * LANES_X + lane_x];
+                    #unroll
                     for (var r = 0u; r < LANE_ROWS; r++) {
                         let weights = tile[(lane_row + r) * LANES_X + (key + i) / 4u];
                         if (odd) {
@@ -211,6 +220,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
                 workgroupBarrier(); // the tile is free again
             }
+            #unroll
             for (var r = 0u; r < LANE_ROWS; r++) {
                 y[slice * LANE_ROWS + r] = y[slice * LANE_ROWS + r] * shrink[r] + more[r];
             }
@@ -218,27 +228,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 
     // What is wrong for one lane of a row is for all.
+    #unroll
     for (var r = 0u; r < LANE_ROWS; r++) {
         tile_top[(lane_row + r) * LANES_X + lane_x] = bitcast<u32>(select(sum[r], -1.0, wrong[r]));
     }
     workgroupBarrier();
     let e = attention_params.values.width;
+    #unroll
     for (var r = 0u; r < LANE_ROWS; r++) {
-        if (lane_row + r >= count) { break; }
-        var all = 0.0;
-        var is_wrong = false;
-        for (var i = 0u; i < LANES_X; i++) {
-            let of_lane = bitcast<f32>(tile_top[(lane_row + r) * LANES_X + i]);
-            is_wrong = is_wrong || of_lane < 0.0;
-            all += of_lane;
-        }
-        let finish = attention_finish(rows[r], top[r], all, is_wrong);
-        for (var slice = 0u; slice < SLICES; slice++) {
-            let column = (slice * LANES_X + lane_x) * 4u;
-            if (column < e) {
-                y_store4(attention_params.y0 + rows[r].at * e + column, y[slice * LANE_ROWS + r] * finish.x, min(e - column, 4u));
+        if (lane_row + r < count) {
+            var all = 0.0;
+            var is_wrong = false;
+            for (var i = 0u; i < LANES_X; i++) {
+                let of_lane = bitcast<f32>(tile_top[(lane_row + r) * LANES_X + i]);
+                is_wrong = is_wrong || of_lane < 0.0;
+                all += of_lane;
             }
+            let finish = attention_finish(rows[r], top[r], all, is_wrong);
+            #unroll
+            for (var slice = 0u; slice < SLICES; slice++) {
+                let column = (slice * LANES_X + lane_x) * 4u;
+                if (column < e) {
+                    y_store4(attention_params.y0 + rows[r].at * e + column, y[slice * LANE_ROWS + r] * finish.x, min(e - column, 4u));
+                }
+            }
+            if (lane_x == 0u) { lse_store4(attention_params.lse0 + rows[r].stat, vec4<f32>(finish.y), 1u); }
         }
-        if (lane_x == 0u) { lse_store4(attention_params.lse0 + rows[r].stat, vec4<f32>(finish.y), 1u); }
     }
 }

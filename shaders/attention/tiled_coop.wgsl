@@ -10,16 +10,13 @@
 // through workgroup memory once, a matrix of each part at a time. After the first tile that is rare.
 // Numbers fit f16 by powers of two: 2^s for each query, 2^t for the keys of a tile, 2^u for all values so far, which falls as they grow, as
 // in linear/tiled_coop. What is stored in f16 needs none (SCALED and Q_SCALED are false), and passes exactly, as does bf16; other numbers lose
-// what f16 loses. In P, what is below 2^-23 of a row's largest may be lost, of codes below 2^-21 of the largest weight by the largest scale.
-// Codes of blocks (CODED) stay codes: f16 has every whole number up to 2048, so tiles are of them as they are, and a block is a part of a key, and of a
-// value. A product of a part is multiplied by the key's scale of that part, in f32, and there is a P for each part, of weights times the values' scales;
-// 2^u is then for scales. That is as exact for keys as f32, and conversion, subtraction of the middle, and storage are all that a code costs.
+// what f16 loses. In P, what is below 2^-23 of a row's largest may be lost.
 // A value that is not finite would spoil rows that do not see it. It goes as 0, and is added to those that do while sums are in workgroup memory.
-// A bound of the logits is of no use here: it would put the base up to 50 above or below them, and f16 has room for 2^29 of weights, e^20.
+// A bound of the logits is of no use here: it would put the base up to 50 above or below them, and f16 has room for 2^29 of weights, e^20. One that
+// is wrong makes NaN of a row here too.
 // Keys may be parted among workgroups, as in attention/split, where tiles are too few for a device; attention/merge adds the parts.
-// Good for prefill on a device with matrix units, and for decoding where keys and values are codes: tiles are then of as few rows as matrix units
-// have, most of them empty, but a code costs what it costs once for all rows, not a multiplication for each. Wrong for few rows of numbers, which
-// attention/split reads with less to do, and for f32 operands whose last bits matter: a logit of 1000 of f32 numbers is off by 1.
+// Good for prefill on a device with matrix units. Wrong for few rows, and for f32 operands whose last bits matter: a logit of 1000 of
+// f32 numbers is off by 1.
 //
 // Bytes: keys and values once for each ROWS rows; queries and y once.
 // Memory: what a lane brings of a tile is asked for at once, in no branch, and lies in registers as it is stored until the tile before is done
@@ -27,23 +24,20 @@
 // read by runs of 16 numbers; row by row it was 16 loads of 2 bytes a lane on RDNA3.
 // Barriers for KEYS keys: 3. Keys and values have a tile each: both are filled while weights are made, between products and sums.
 // Workgroup memory: KEYS·2·(D + 8) of keys, E·2·(KEYS + 8) of values, ROWS·2·(max(KEYS, 16·PARTS) + 8) of weights, PARTS·ROWS·4·(KEYS + 4) of products:
-// 43 KiB for 64 rows, 32 keys and two parts of 128 numbers. Of codes, ROWS·2·PARTS·(KEYS + 8) of weights and 12·PARTS·KEYS of scales: 35 KiB for 16
-// rows, 32 keys and four parts.
+// 43 KiB for 64 rows, 32 keys and two parts of 128 numbers.
 // Registers are what shapes are made for: SUB_ROWS·(D + E) / PARTS numbers of queries and sums a subgroup, 8·(D + E) / PARTS bytes and 16·(D + E) / PARTS of a lane
 // of 32 where a matrix lies there once (RDNA3 has operands twice), 4 quads each of keys and values on their way, and KEYS / LANES
 // logits. Compiled for RDNA3, every shape that is chosen for 64, 128 and 256 numbers takes 120 … 240 registers and spills none.
-// Arrays of matrices are indexed by constants after unrolling, or they would not be in registers: where a loop has barriers inside, which
-// nobody unrolls, an array goes round instead, and its first matrix is meant.
-// Tried: 16 rows of 128 numbers a subgroup, queries and sums whole. RDNA3 spilled 72 registers of 256, its arrays were indexed by a loop with barriers,
-// and each quad of a tile was waited for before the next was asked for: an NVIDIA H100 took 174 µs for 512 queries of Llama-3-8B, and for 2048 of them
-// 20000 cycles of an SM for 128 rows and 32 keys, of which matrix units worked 1000. A subgroup's part of the keys instead of the numbers: it needs all of its queries. What stands here was not timed yet.
-// Decoding by codes, 4 heads a group of 128 numbers: compiled for RDNA3, 32 keys take three of four subgroups some 550 instructions and the fourth,
-// which has the rows, 880, where attention/split takes each 1050 (Q8_0) and 1080 (Q4_0). An NVIDIA H100 issues those of 32768 keys of 8 heads in 23 µs
-// instead of 39 and 40, and has their bytes in 24 and 13. A multiprocessor gives its schedulers the subgroups of a workgroup in turn; so in each workgroup
-// others have the rows. Workgroup memory moves some 10 KiB each of stores and loads of both tiles and 20 of products and weights for them, 400 cycles.
-// Tried for codes: their f16 by integer operations from bits, 5 operations for four codes where conversion takes 12 or 13. WGSL has bitcast for
-// that, but naga 30 has not for f16; by unpack2x16float and back to f16 RDNA3 converts twice; and a matrix that is loaded from words is one of words.
-// Scales of four keys by one lane, which would be read by fours: loads in a branch, which the compiler waits for at its end.
+// Arrays of matrices are indexed by constants, or they would not be in registers: where a loop has barriers inside, an array goes round instead of being
+// written out, and its first matrix is meant.
+// An NVIDIA H100 takes 50, 514 and some 7,500 µs for 512, 2,048 and 8,192 queries of Llama-3-8B by 64 rows, 32 keys and two parts, 43, 67 and 73 TFLOP/s; of keys
+// and values in Q8_0 62 and 658. 64 rows and 32 keys are 1.9 µs of a multiprocessor.
+// Tried: 16 rows of 128 numbers a subgroup, queries and sums whole: RDNA3 spilled 72 registers of 256. A subgroup's part of the keys instead of the numbers: it
+// needs all of its queries. Arrays indexed by loops that NVIDIA's compiler did not unroll: 480 bytes in memory, and 179, 1,818 and 25,536 µs for what is above.
+// Tiles one head after the other, of each the longest first: 71 µs for the 512, where the last head's came when others were idle. 32 rows and
+// four parts: 2.0 times as long; 32 rows, 16 keys and two parts 1.6 times, four parts 3.3 times.
+// Codes of Q8_0 and Q4_0 as they are in tiles, scales beside them: no shape that has room for it was as quick as this with codes decoded, and in
+// decoding it took 2.2 to 2.6 times as long as attention/split.
 // Reckoned for that H100, 64 rows, 32 keys, 128 numbers: 8 subgroups of 16 multiplications of matrices each, 512 cycles; some 650
 // instructions each, 1300 cycles; 150 KiB of workgroup memory, 1200 cycles.
 enable subgroups;
@@ -56,7 +50,6 @@ enable subgroups;
 #const D = 128u        // numbers of a query, rounded up to whole matrices of all parts
 #const E = 128u        // of a value, likewise
 #const SCALED = false  // keys or values may not fit f16
-#const CODED = false   // both are codes with a scale for every 32 numbers, which are those of a part
 #const Q_SCALED = true // nor queries
 #const SUBGROUP = 32u  // lanes of a subgroup, always as many
 #slot matrix
@@ -83,22 +76,14 @@ const SLICE = PARTS * matrix_SIZE; // numbers of a query, or sums, that pass thr
 const DOWN = max(SUB_ROWS / matrix_SIZE, 1u); // matrices of a subgroup
 const ACROSS = max(SUB_E / matrix_SIZE, 1u);
 const STEPS = max(SUB_D / matrix_SIZE, 1u);
-const SUB_SHARED = SUBGROUP / LANES; // rows for whose softmax a subgroup has the lanes
 const MINE = max(KEYS / LANES, 4u); // keys whose logits a lane has
 const K_QUADS = KEYS * (D / 4u); // of a tile of keys
 const K_TURNS = (K_QUADS + LANE_COUNT - 1u) / LANE_COUNT; // of which a lane brings so many
 const V_BLOCKS = (KEYS / 4u) * (E / 4u); // of a tile of values: quads of four keys
 const V_TURNS = (V_BLOCKS + LANE_COUNT - 1u) / LANE_COUNT;
-const K_RUNS = KEYS * PARTS; // of codes: 32 with their scale
-const K_RUN_TURNS = (K_RUNS + LANE_COUNT - 1u) / LANE_COUNT;
-const V_EIGHTS = (KEYS / 4u) * (4u * PARTS); // of codes: eight of each of four keys
-const V_EIGHT_TURNS = (V_EIGHTS + LANE_COUNT - 1u) / LANE_COUNT;
-const SCALES = select(4u, K_RUNS, CODED); // 16 bytes where there are none, so that what follows begins at such
-const FALLS = SCALED || CODED; // values are multiplied by a power of two
-// The power falls when what it gives could be 2^(MOST + 1) or more, of codes by their scales, and leaves it below 2^(LEFT + 1): of P and a value either may
-// be 2^15, of P with a scale in it only both.
-const MOST = select(14, -1, CODED);
-const LEFT = select(9, -2, CODED);
+// The power falls when what it gives could be 2^15 or more, and leaves it below 2^10.
+const MOST = 14;
+const LEFT = 9;
 const ROOM = 4.158883;           // ln 2^6: how far a logit may be above the base of its row
 const WEIGHT = 512.0;            // 2^9, of which P is a multiple
 const HIDDEN = 0xff800000u;      // the logit of a key that a row does not see
@@ -106,15 +91,13 @@ const OUTGROWN = 1u;
 const ODD = 2u;
 var<workgroup> tile_k: array<matrix_cell, KEYS * K_STRIDE>;      // a row a key
 var<workgroup> tile_v: array<matrix_cell, E * V_STRIDE>;         // a row a column: both are read as matrix units want them
-var<workgroup> tile_p: array<matrix_cell, ROWS * max(Q_STRIDE, select(1u, PARTS, CODED) * P_STRIDE)>; // weights, of codes for each part; at first queries
-var<workgroup> tile_k_scale: array<f32, 2u * SCALES>;          // of codes, by part and key; of every other tile the second half
-var<workgroup> tile_v_scale: array<f32, SCALES>;
+var<workgroup> tile_p: array<matrix_cell, ROWS * max(Q_STRIDE, P_STRIDE)>; // weights; at first queries
 var<workgroup> tile_s: array<matrix_sum_cell, PARTS * ROWS * S_STRIDE>; // products of each part; sums on their way
 var<workgroup> tile_at: array<u32, ROWS>;                      // rows of q
 var<workgroup> tile_power: array<i32, ROWS>;                   // of queries
 var<workgroup> tile_factor: array<f32, ROWS>;                  // what a row's sums are multiplied by
 var<workgroup> tile_largest: array<atomic<u32>, 4>;            // of the keys of a tile, and of values, as bits; of every other tile the second two
-var<workgroup> tile_mend: array<atomic<u32>, 4>;               // why sums must be brought down: OUTGROWN, ODD; one more than the first key of the last tile of codes with a scale that is not finite
+var<workgroup> tile_mend: array<atomic<u32>, 4>;               // the first: why sums must be brought down: OUTGROWN, ODD
 
 // v·2^n in two steps, either of which is a number.
 fn by_power(v: f32, n: i32) -> f32 {
@@ -152,138 +135,59 @@ fn row_of(b: u32, g: u32, j: u32) -> u32 {
     return attention_key(b, g, token);
 }
 
-// What a lane has of a tile as it lies in memory, all asked for at once. What is past the last key is the last key again, and seen by nobody.
-struct KeyQuads {
-    quads: array<keys_Quad, K_TURNS>,
-    runs: array<keys_Block, K_RUN_TURNS>,
-}
-
-struct ValueQuads {
-    quads: array<values_Quad, 4u * V_TURNS>,
-    eights: array<values_Eight, 4u * V_EIGHT_TURNS>,
-    runs: array<values_Block, K_RUN_TURNS>, // of which only scales are looked at, so that no compiler loads more
-}
-
-// Run i of a tile of codes: its block and its key. Eight lanes have two blocks of four keys, which lie in different banks as they are stored, and 32
-// have whole keys.
-fn run_of(i: u32) -> vec2<u32> {
-    if (PARTS == 1u) { return vec2<u32>(0u, i); }
-    return vec2<u32>(i % 2u + i / 8u % max(PARTS / 2u, 1u) * 2u, i / 2u % 4u + i / (4u * PARTS) * 4u);
-}
-
-// The block of a row that is this part's, or its last one.
-fn block_of(at: kv_At, part: u32) -> u32 {
-    return min(part, kv_blocks(at) - 1u);
-}
+// A lane's quads of a tile as they lie in memory, all asked for at once. What is past the last key is the last key again, and seen by nobody.
+alias KeyQuads = array<keys_Quad, K_TURNS>;
+alias ValueQuads = array<values_Quad, 4u * V_TURNS>;
 
 fn keys_of(lane: u32, b: u32, g: u32, key0: u32, last_key: u32) -> KeyQuads {
-    var asked = KeyQuads();
-    if (CODED) {
-        for (var n = 0u; n < K_RUN_TURNS; n++) {
-            let run = run_of(n * LANE_COUNT + lane);
-            let key = row_of(b, g, min(key0 + run.y, last_key));
-            asked.runs[n] = keys_fetch32(attention_params.keys, key, block_of(attention_params.keys, run.x));
-        }
-        return asked;
-    }
+    var quads: KeyQuads;
+    #unroll
     for (var n = 0u; n < K_TURNS; n++) {
         let i = n * LANE_COUNT + lane;
-        asked.quads[n] = keys_fetch4(attention_params.keys, row_of(b, g, min(key0 + i / (D / 4u), last_key)), i % (D / 4u) * 4u);
+        quads[n] = keys_fetch4(attention_params.keys, row_of(b, g, min(key0 + i / (D / 4u), last_key)), i % (D / 4u) * 4u);
     }
-    return asked;
+    return quads;
 }
 
 fn values_of(lane: u32, b: u32, g: u32, key0: u32, last_key: u32) -> ValueQuads {
-    var asked = ValueQuads();
-    if (CODED) {
-        for (var n = 0u; n < 4u * V_EIGHT_TURNS; n++) {
-            let i = n / 4u * LANE_COUNT + lane;
-            let key = key0 + i % (KEYS / 4u) * 4u + n % 4u;
-            asked.eights[n] = values_fetch8(attention_params.values, row_of(b, g, min(key, last_key)), i / (KEYS / 4u) * 8u);
-        }
-        for (var n = 0u; n < K_RUN_TURNS; n++) {
-            let run = run_of(n * LANE_COUNT + lane);
-            let key = row_of(b, g, min(key0 + run.y, last_key));
-            asked.runs[n] = values_fetch32(attention_params.values, key, block_of(attention_params.values, run.x));
-        }
-        return asked;
-    }
+    var quads: ValueQuads;
+    #unroll
     for (var n = 0u; n < 4u * V_TURNS; n++) {
         let i = n / 4u * LANE_COUNT + lane;
         let key = key0 + i % (KEYS / 4u) * 4u + n % 4u;
-        asked.quads[n] = values_fetch4(attention_params.values, row_of(b, g, min(key, last_key)), i / (KEYS / 4u) * 4u);
+        quads[n] = values_fetch4(attention_params.values, row_of(b, g, min(key, last_key)), i / (KEYS / 4u) * 4u);
     }
-    return asked;
+    return quads;
 }
 
 fn key4(lane: u32, asked: KeyQuads, n: u32) -> vec4<f32> {
-    var quads = asked.quads;
+    var quads = asked;
     let i = (n * LANE_COUNT + lane) % (D / 4u) * 4u;
     return kv_inside4(attention_params.keys, keys_decode4(attention_params.keys, quads[n], i), i);
 }
 
 fn value4(lane: u32, asked: ValueQuads, n: u32) -> vec4<f32> {
-    var quads = asked.quads;
+    var quads = asked;
     return values_decode4(attention_params.values, quads[n], (n / 4u * LANE_COUNT + lane) / (KEYS / 4u) * 4u);
-}
-
-// The codes of four bytes, which are about `middle`; f16 has both exactly.
-fn codes4(bytes: u32, middle: f32) -> matrix_number4 {
-    return matrix_of_whole4((vec4<u32>(bytes) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u)) - matrix_of4(vec4<f32>(middle));
 }
 
 // How large they are.
 fn survey_keys(lane: u32, asked: KeyQuads, at: u32) {
     var largest = 0u;
+    #unroll
     for (var n = 0u; n < K_TURNS; n++) { largest = max(largest, largest4(key4(lane, asked, n))); }
     atomicMax(&tile_largest[at], largest);
 }
 
-// Of codes, scales are kept as well, 0 for one that is not finite.
-fn survey_values(lane: u32, asked: ValueQuads, at: u32, key0: u32) {
+fn survey_values(lane: u32, asked: ValueQuads, at: u32) {
     var largest = 0u;
-    if (CODED) {
-        var runs = asked.runs;
-        for (var n = 0u; n < K_RUN_TURNS; n++) {
-            let i = n * LANE_COUNT + lane;
-            let run = run_of(i);
-            var scale = values_scale32(attention_params.values, runs[n], block_of(attention_params.values, run.x));
-            let bits = bitcast<u32>(scale) & 0x7fffffffu;
-            if (bits >= 0x7f800000u) {
-                atomicMax(&tile_mend[1], key0 + 1u);
-                scale = 0.0;
-            } else {
-                largest = max(largest, bits);
-            }
-            if (K_RUNS == K_RUN_TURNS * LANE_COUNT || i < K_RUNS) { tile_v_scale[run.x * KEYS + run.y] = scale; }
-        }
-        atomicMax(&tile_largest[at], largest);
-        return;
-    }
+    #unroll
     for (var n = 0u; n < 4u * V_TURNS; n++) { largest = max(largest, largest4(value4(lane, asked, n))); }
     atomicMax(&tile_largest[at], largest);
 }
 
-// Of codes, scales go to those from `scales` on.
-fn stage_keys(lane: u32, asked: KeyQuads, power: i32, scales: u32) {
-    if (CODED) {
-        var runs = asked.runs;
-        for (var n = 0u; n < K_RUN_TURNS; n++) {
-            let i = n * LANE_COUNT + lane;
-            let run = run_of(i);
-            var bytes = keys_bytes32(runs[n]);
-            let scale = keys_scale32(attention_params.keys, runs[n], block_of(attention_params.keys, run.x));
-            if (K_RUNS == K_RUN_TURNS * LANE_COUNT || i < K_RUNS) {
-                tile_k_scale[scales + run.x * KEYS + run.y] = scale;
-                for (var quad = 0u; quad < 8u; quad++) {
-                    let stored = codes4(bytes[quad], keys_MIDDLE);
-                    let at = run.y * K_STRIDE + (run.x * 8u + quad) * matrix_CELLS;
-                    for (var c = 0u; c < matrix_CELLS; c++) { tile_k[at + c] = matrix_cell_of(stored, c); }
-                }
-            }
-        }
-        return;
-    }
+fn stage_keys(lane: u32, asked: KeyQuads, power: i32) {
+    #unroll
     for (var n = 0u; n < K_TURNS; n++) {
         let i = n * LANE_COUNT + lane;
         var v = key4(lane, asked, n);
@@ -291,6 +195,7 @@ fn stage_keys(lane: u32, asked: KeyQuads, power: i32, scales: u32) {
         let stored = matrix_of4(v);
         let at = i / (D / 4u) * K_STRIDE + i % (D / 4u) * matrix_CELLS;
         if (K_QUADS == K_TURNS * LANE_COUNT || i < K_QUADS) {
+            #unroll
             for (var c = 0u; c < matrix_CELLS; c++) { tile_k[at + c] = matrix_cell_of(stored, c); }
         }
     }
@@ -299,45 +204,35 @@ fn stage_keys(lane: u32, asked: KeyQuads, power: i32, scales: u32) {
 // Keeps four numbers of each of four keys: columns e … e + 3 of keys 4·quad … 4·quad + 3.
 fn turn4(of_keys: array<matrix_number4, 4>, e: u32, quad: u32) {
     var v = of_keys;
+    #unroll
     for (var c = 0u; c < 4u; c++) {
         var of_column = v[0];
+        #unroll
         for (var k = 0u; k < 4u; k++) { of_column[k] = v[k][c]; }
         let at = (e + c) * V_STRIDE + quad * matrix_CELLS;
+        #unroll
         for (var n = 0u; n < matrix_CELLS; n++) { tile_v[at + n] = matrix_cell_of(of_column, n); }
     }
 }
 
 fn stage_values(lane: u32, asked: ValueQuads, power: i32) {
-    if (CODED) {
-        var eights = asked.eights;
-        for (var n = 0u; n < V_EIGHT_TURNS; n++) {
-            let i = n * LANE_COUNT + lane;
-            let eight = i / (KEYS / 4u);
-            // Lanes of every other eight begin with its second quad, which is in other banks.
-            for (var half = 0u; half < 8u; half += 4u) {
-                let e = eight * 8u + (half ^ (eight % 2u * 4u));
-                var of_keys = array<matrix_number4, 4>();
-                for (var k = 0u; k < 4u; k++) {
-                    of_keys[k] = codes4(values_bytes4(eights[4u * n + k], e), values_MIDDLE);
-                }
-                if (V_EIGHTS == V_EIGHT_TURNS * LANE_COUNT || i < V_EIGHTS) { turn4(of_keys, e, i % (KEYS / 4u)); }
-            }
-        }
-        return;
-    }
+    #unroll
     for (var n = 0u; n < V_TURNS; n++) {
         let i = n * LANE_COUNT + lane;
         var v = array<vec4<f32>, 4>();
         var bits = vec4<u32>();
+        #unroll
         for (var k = 0u; k < 4u; k++) {
             v[k] = value4(lane, asked, 4u * n + k);
             bits = max(bits, bits4(v[k]));
         }
         if (max(max(bits.x, bits.y), max(bits.z, bits.w)) >= 0x7f800000u) {
+            #unroll
             for (var k = 0u; k < 4u; k++) { v[k] = select(v[k], vec4<f32>(), bits4(v[k]) >= vec4<u32>(0x7f800000u)); }
             atomicOr(&tile_mend[0], ODD);
         }
         var of_keys = array<matrix_number4, 4>();
+        #unroll
         for (var k = 0u; k < 4u; k++) {
             if (SCALED) { v[k] *= power_of_two(power); }
             of_keys[k] = matrix_of4(v[k]);
@@ -351,6 +246,7 @@ fn stage_values(lane: u32, asked: ValueQuads, power: i32) {
 // Quad `quad` of a row of a part's products, or sums.
 fn sums4(r: u32, quad: u32) -> vec4<f32> {
     var cells = array<matrix_sum_cell, matrix_CELLS>();
+    #unroll
     for (var c = 0u; c < matrix_CELLS; c++) { cells[c] = tile_s[r * S_STRIDE + quad * matrix_CELLS + c]; }
     return matrix_sum4(cells);
 }
@@ -362,31 +258,8 @@ fn sums_at(r: u32, quad: u32) -> u32 {
 
 // Keeps a quad of weights, or of queries, from cell `at` on.
 fn keep4(at: u32, v: matrix_number4) {
+    #unroll
     for (var c = 0u; c < matrix_CELLS; c++) { tile_p[at + c] = matrix_cell_of(v, c); }
-}
-
-// The scales of four keys for a part, of keys where those of their tile begin at `first`.
-fn k_scale4(first: u32, part: u32, quad: u32) -> vec4<f32> {
-    let at = first + part * KEYS + quad * 4u;
-    return vec4<f32>(tile_k_scale[at], tile_k_scale[at + 1u], tile_k_scale[at + 2u], tile_k_scale[at + 3u]);
-}
-
-fn v_scale4(part: u32, quad: u32) -> vec4<f32> {
-    let at = part * KEYS + quad * 4u;
-    return vec4<f32>(tile_v_scale[at], tile_v_scale[at + 1u], tile_v_scale[at + 2u], tile_v_scale[at + 3u]);
-}
-
-// Keeps the weights of keys 4·quad … 4·quad + 3 for a row, where values are codes for each part with its scales, both together in the range of f16.
-fn keep_weights(r: u32, quad: u32, weights: vec4<f32>, power: i32) {
-    if (CODED) {
-        let scaled = weights * power_of_two(power);
-        for (var part = 0u; part < PARTS; part++) {
-            let of_part = scaled * v_scale4(part, quad);
-            keep4((part * ROWS + r) * P_STRIDE + quad * matrix_CELLS, matrix_of4(of_part));
-        }
-    } else {
-        keep4(r * P_STRIDE + quad * matrix_CELLS, matrix_of4(weights));
-    }
 }
 
 // Which column of all is column c of the slice that begins at `first` of the columns of each part, so many.
@@ -417,9 +290,7 @@ fn main(
     let id = group.x + group.y * attention_params.fold;
     let split = id % attention_params.splits;
     let own = attention_tile(id / attention_params.splits, ROWS);
-    // This lane's row. Few rows keep few subgroups busy: in each workgroup others, since a multiprocessor may have subgroups in turn for its schedulers.
-    let turned = (id ^ id / 4u ^ id / 16u) % (LANE_COUNT / SUBGROUP) * SUBGROUP;
-    let r = (lane + turned) % LANE_COUNT / LANES;
+    let r = lane / LANES; // this lane's row
     let t = lane % LANES;
     let row = attention_tile_row(own, r);
     let range = attention_part(attention_tile_range(own), split, KEYS);
@@ -441,6 +312,7 @@ fn main(
     workgroupBarrier();
     let zero = coopLoadT<matrix_sum>(&tile_s[products_at], S_STRIDE);
     var y: array<matrix_sum, DOWN * ACROSS>;
+    #unroll
     for (var i = 0u; i < DOWN * ACROSS; i++) { y[i] = zero; }
 
     var query_power = 0;
@@ -454,7 +326,7 @@ fn main(
     workgroupBarrier();
     var key_power = 0;
     if (SCALED) { key_power = fitting(atomicLoad(&tile_largest[2])); }
-    stage_keys(lane, asked_keys, key_power, 0u);
+    stage_keys(lane, asked_keys, key_power);
     asked_keys = keys_of(lane, own.b, row.g, range.x + KEYS, last_key);
     // Arrays of matrices are indexed by constants, or they would not be in registers; so an array goes round.
     var q: array<matrix_a, DOWN * STEPS>;
@@ -466,7 +338,9 @@ fn main(
             keep4(of_row * Q_STRIDE + i % (SLICE / 4u) * matrix_CELLS, matrix_of4(of_query));
         }
         workgroupBarrier();
+        #unroll
         for (var i = 0u; i < DOWN; i++) {
+            #unroll
             for (var k = 1u; k < STEPS; k++) { q[i * STEPS + k - 1u] = q[i * STEPS + k]; }
             let at = (sub_row + i * matrix_SIZE) * Q_STRIDE + part * SIZE_CELLS;
             q[i * STEPS + STEPS - 1u] = coopLoadT<matrix_a>(&tile_p[at], Q_STRIDE);
@@ -478,38 +352,43 @@ fn main(
     var sum = 0.0;
     var wrong = false;
     var begun = false; // the row has seen a key
-    var value_power = select(0, 126, FALLS);
+    var value_power = select(0, 126, SCALED);
     var odd_tile = 0u; // 2 of every other tile
-    // Of what is past the last row nobody wants weights or sums. A subgroup is busy as a whole.
-    let is_busy = r / SUB_SHARED * SUB_SHARED < own.count;
+    // Of what is past the last row nobody wants weights or sums. A subgroup, which has so many rows, is busy as a whole.
+    let is_busy = r / (SUBGROUP / LANES) * (SUBGROUP / LANES) < own.count;
     for (var key0 = range.x; key0 < range.y; key0 += KEYS) {
+        #unroll
         for (var c = 0u; c < KEYS / matrix_SIZE; c++) {
             var products: array<matrix_sum, DOWN> = array<matrix_sum, DOWN>();
+            #unroll
             for (var i = 0u; i < DOWN; i++) { products[i] = zero; }
+            #unroll
             for (var k = 0u; k < STEPS; k++) {
                 let b = coopLoad<matrix_b>(&tile_k[c * matrix_SIZE * K_STRIDE + (part * STEPS + k) * SIZE_CELLS], K_STRIDE);
+                #unroll
                 for (var i = 0u; i < DOWN; i++) { products[i] = coopMultiplyAdd(q[i * STEPS + k], b, products[i]); }
             }
+            #unroll
             for (var i = 0u; i < DOWN; i++) {
                 coopStoreT(products[i], &tile_s[products_at + i * matrix_SIZE * S_STRIDE + c * SIZE_CELLS], S_STRIDE);
             }
         }
-        if (FALLS) { survey_values(lane, asked_values, odd_tile + 1u, key0); }
-        if (SCALED) { survey_keys(lane, asked_keys, odd_tile); }
+        if (SCALED) {
+            survey_values(lane, asked_values, odd_tile + 1u);
+            survey_keys(lane, asked_keys, odd_tile);
+        }
         workgroupBarrier(); // products are whole, and the tile of keys is free
 
         let power = -query_power - key_power;
-        let k_scales = odd_tile / 2u * SCALES;
         var fall = 1.0;
-        if (FALLS) {
+        if (SCALED) {
             let largest = i32(atomicLoad(&tile_largest[odd_tile + 1u]) >> 23u) - 127; // below 2^(largest + 1)
             if (largest + value_power > MOST) {
                 fall = power_of_two(LEFT - largest - value_power);
                 value_power = LEFT - largest;
                 if (lane == 0u && key0 > range.x) { atomicOr(&tile_mend[0], OUTGROWN); }
             }
-            if (CODED && lane == 0u && atomicLoad(&tile_mend[1]) == key0 + 1u) { atomicOr(&tile_mend[0], ODD); }
-            if (SCALED) { key_power = fitting(atomicLoad(&tile_largest[odd_tile])); }
+            key_power = fitting(atomicLoad(&tile_largest[odd_tile]));
             odd_tile = 2u - odd_tile;
             if (lane < 2u) { atomicStore(&tile_largest[odd_tile + lane], 0u); }
         }
@@ -519,23 +398,23 @@ fn main(
             let hidden = bitcast<f32>(HIDDEN | attention_params.nothing);
             var top = hidden;
             var bits = 0u;
+            #unroll
             for (var n = 0u; n < MINE; n += 4u) {
                 let quad = min(t * MINE + n, KEYS - 4u) / 4u;
                 var dots = vec4<f32>();
-                for (var other = 0u; other < PARTS; other++) {
-                    var of_part = sums4(other * ROWS + r, quad);
-                    if (CODED) { of_part *= k_scale4(k_scales, other, quad); }
-                    dots += of_part;
-                }
+                for (var other = 0u; other < PARTS; other++) { dots += sums4(other * ROWS + r, quad); }
                 if (SCALED || Q_SCALED) { dots = dots * power_of_two(power / 2) * power_of_two(power - power / 2); }
+                #unroll
                 for (var c = 0u; c < 4u; c++) {
                     let j = key0 + t * MINE + n + c;
                     let at = min(j, last_key);
                     let token = attention_token(own.b, at);
                     let logit = attention_logit(row, at, token, dots[c]);
-                    logits[n + c] = select(hidden, logit, attention_sees(row, at, token) & (j <= last_key) & (t * MINE < KEYS));
+                    let seen = attention_sees(row, at, token) & (j <= last_key) & (t * MINE < KEYS);
+                    logits[n + c] = select(hidden, logit, seen);
                     top = max(top, logits[n + c]);
                     bits = max(bits, bitcast<u32>(logits[n + c]) & 0x7fffffffu);
+                    if (BOUNDED && seen && attention_weight(logit) < 0.0) { bits = 0xffffffffu; }
                 }
             }
             var of_row = attention_ordered(top);
@@ -553,24 +432,27 @@ fn main(
             if (t == 0u) { tile_factor[r] = factor; }
             // And their weights.
             sum *= factor;
+            #unroll
             for (var n = 0u; n < MINE; n += 4u) {
                 let quad = (t * MINE + n) / 4u;
                 var weights = vec4<f32>();
+                #unroll
                 for (var c = 0u; c < 4u; c++) {
                     let weight = attention_exp(min(logits[n + c] - base, ROOM));
                     weights[c] = select(0.0, weight, bitcast<u32>(logits[n + c]) != HIDDEN);
                     sum += weights[c];
                 }
-                if (t * MINE < KEYS) { keep_weights(r, quad, weights * WEIGHT, value_power); }
+                if (t * MINE < KEYS) { keep4(r * P_STRIDE + quad * matrix_CELLS, matrix_of4(weights * WEIGHT)); }
             }
         }
         stage_values(lane, asked_values, value_power);
-        stage_keys(lane, asked_keys, key_power, odd_tile / 2u * SCALES);
+        stage_keys(lane, asked_keys, key_power);
         let mend = workgroupUniformLoad(&tile_mend[0]); // and all tiles are whole
         asked_keys = keys_of(lane, own.b, row.g, key0 + 2u * KEYS, last_key);
         asked_values = values_of(lane, own.b, row.g, key0 + KEYS, last_key);
         if (mend != 0u) {
             for (var first = 0u; first < SUB_E; first += matrix_SIZE) {
+                #unroll
                 for (var i = 0u; i < DOWN; i++) {
                     coopStoreT(y[i * ACROSS], &tile_s[products_at + i * matrix_SIZE * S_STRIDE], S_STRIDE);
                 }
@@ -581,10 +463,13 @@ fn main(
                     let at = sums_at(of_row, quad);
                     var v = sums4(at, quad % QUADS) * tile_factor[of_row] * fall;
                     if ((mend & ODD) != 0u) { v += odd_sum(own, of_row, column_of(first, quad * 4u, SUB_E), key0, range.y); }
+                    #unroll
                     for (var c = 0u; c < matrix_CELLS; c++) { tile_s[at * S_STRIDE + quad % QUADS * matrix_CELLS + c] = matrix_sum_cell_of(v, c); }
                 }
                 workgroupBarrier();
+                #unroll
                 for (var i = 0u; i < DOWN; i++) {
+                    #unroll
                     for (var c = 1u; c < ACROSS; c++) { y[i * ACROSS + c - 1u] = y[i * ACROSS + c]; }
                     let at = products_at + i * matrix_SIZE * S_STRIDE;
                     y[i * ACROSS + ACROSS - 1u] = coopLoadT<matrix_sum>(&tile_s[at], S_STRIDE);
@@ -593,14 +478,17 @@ fn main(
             }
             if (lane == 0u) { atomicStore(&tile_mend[0], 0u); }
         }
+        #unroll
         for (var k = 0u; k < KEYS; k += matrix_SIZE) {
             var a: array<matrix_a, DOWN> = array<matrix_a, DOWN>();
+            #unroll
             for (var i = 0u; i < DOWN; i++) {
-                let of_part = select(0u, part * ROWS, CODED) + sub_row + i * matrix_SIZE;
-                a[i] = coopLoadT<matrix_a>(&tile_p[of_part * P_STRIDE + k / 4u * matrix_CELLS], P_STRIDE);
+                a[i] = coopLoadT<matrix_a>(&tile_p[(sub_row + i * matrix_SIZE) * P_STRIDE + k / 4u * matrix_CELLS], P_STRIDE);
             }
+            #unroll
             for (var c = 0u; c < ACROSS; c++) {
                 let b = coopLoad<matrix_b>(&tile_v[(part * ACROSS + c) * matrix_SIZE * V_STRIDE + k / 4u * matrix_CELLS], V_STRIDE);
+                #unroll
                 for (var i = 0u; i < DOWN; i++) { y[i * ACROSS + c] = coopMultiplyAdd(a[i], b, y[i * ACROSS + c]); }
             }
         }
@@ -621,8 +509,10 @@ fn main(
         if (t == 0u && r < own.count) { lse_store4(attention_params.lse0 + row.stat, vec4<f32>(finish.y), 1u); }
     }
     for (var first = 0u; first < SUB_E; first += matrix_SIZE) {
+        #unroll
         for (var i = 0u; i < DOWN; i++) {
             coopStoreT(y[i * ACROSS], &tile_s[products_at + i * matrix_SIZE * S_STRIDE], S_STRIDE);
+            #unroll
             for (var c = 1u; c < ACROSS; c++) { y[i * ACROSS + c - 1u] = y[i * ACROSS + c]; }
         }
         workgroupBarrier();
@@ -632,6 +522,7 @@ fn main(
             let e = column_of(first, quad * 4u, SUB_E);
             if (e >= width) { continue; }
             var v = sums4(sums_at(of_row, quad), quad % QUADS) * tile_factor[of_row];
+            #unroll
             for (var n = 0u; n < 4u; n++) { v[n] = by_power(v[n], -9 - value_power); }
             if (parts_ON) {
                 parts_store4((tile_at[of_row] * attention_params.splits + split) * (quads + 1u) + e / 4u, v);

@@ -32,7 +32,12 @@ struct grids_Params {
 fn step_of(i: u32) -> grids_Step {
     var all = array<grids_Step, 7>(
         grids_params.s0, grids_params.s1, grids_params.s2, grids_params.s3, grids_params.s4, grids_params.s5, grids_params.s6);
-    return all[i];
+    var step = all[0];
+    #unroll
+    for (var j = 1u; j < 7u; j++) {
+        if (i == j) { step = all[j]; }
+    }
+    return step;
 }
 
 @compute @workgroup_size(8)

@@ -44,12 +44,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // All loads of a turn stand before the first use, and in no branch; the last four features stand for all past them.
         var v = array<vec4<f32>, CHUNKS>();
         var w = array<vec4<f32>, CHUNKS>();
+        #unroll
         for (var c = 0u; c < CHUNKS; c++) {
             let i = min(start + c * LANES * 4u, last);
             let n = min(params.len - i, 4u);
             v[c] = x_load4(params.x0 + row * params.len + i, n);
             w[c] = weight_load4(params.weight0 + i, n);
         }
+        #unroll
         for (var c = 0u; c < CHUNKS; c++) {
             let there = vec4<bool>(start + c * LANES * 4u < params.len);
             sum += select(vec4<f32>(), v[c] * w[c], there);

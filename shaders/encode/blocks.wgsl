@@ -21,6 +21,7 @@ fn load32(extent: encode_Extent, first: u32, lane: u32, turn: u32) -> array<vec4
     let p = encode_params;
     let k = p.w.k;
     var quads = array<vec4<f32>, 8>();
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let at = i * LANE_COUNT + lane;
         if (FLAT) {
@@ -34,12 +35,14 @@ fn load32(extent: encode_Extent, first: u32, lane: u32, turn: u32) -> array<vec4
             quads[i] = select(vec4<f32>(), v, vec4<bool>(place.live && col < k));
         }
     }
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let at = i * LANE_COUNT + lane;
         tile_x[at / 8u * TILE_QUADS + at % 8u] = quads[i];
     }
     workgroupBarrier();
     var v: array<vec4<f32>, 8>;
+    #unroll
     for (var i = 0u; i < 8u; i++) { v[i] = tile_x[lane * TILE_QUADS + i]; }
     workgroupBarrier();
     return v;

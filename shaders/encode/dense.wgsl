@@ -16,11 +16,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = (group.x + group.y * p.fold) * LANE_COUNT * QUADS + lane;
     if (first >= count) { return; }
     var v = array<vec4<f32>, QUADS>();
+    #unroll
     for (var i = 0u; i < QUADS; i++) {
         let at = min(first + i * LANE_COUNT, count - 1u);
         let k = at % of_row * 4u;
         v[i] = x_load4(p.x0 + (p.n0 - p.first + at / of_row) * p.w.k + k, min(p.w.k - k, 4u));
     }
+    #unroll
     for (var i = 0u; i < QUADS; i++) {
         let at = first + i * LANE_COUNT;
         if (at < count) { into_store_quad(p.w, (p.n0 - p.w.row0) * of_row + at, v[i]); }

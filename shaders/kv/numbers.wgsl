@@ -20,6 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (row >= numbers_params.count) { return; }
     let block = id % blocks;
     var v = keys_load32(numbers_params.rows, numbers_params.row0 + row, block);
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let at = block * 32u + i * 4u;
         let width = numbers_params.rows.width;

@@ -37,7 +37,10 @@ struct state_Params {
 fn entry(i: u32) -> u32 {
     var all = array<vec4<u32>, 8>(
         state_params.e0, state_params.e1, state_params.e2, state_params.e3, state_params.e4, state_params.e5, state_params.e6, state_params.e7);
-    return all[i >> 2u][i & 3u];
+    var four = all[0];
+    #unroll
+    for (var j = 1u; j < 8u; j++) { four = select(four, all[j], i >> 2u == j); }
+    return select(select(four.x, four.y, (i & 3u) == 1u), select(four.z, four.w, (i & 3u) == 3u), (i & 3u) > 1u);
 }
 
 @compute @workgroup_size(64)

@@ -5,6 +5,7 @@
 // A tile is 8 blocks of 32 numbers along K, a lane each, by adapter_ROWS rows: LANE_COUNT / 8 teams of 8 lanes, with LANE_ROWS rows
 // each. Lanes of a team decode neighbouring blocks of a row, so that they load neighbouring bytes; a team's rows lie a team apart.
 #import weight
+#import four
 struct adapter_Params {
     w: weight_At,
     fold: u32,   // the grid's x
@@ -61,7 +62,7 @@ fn adapter_base32(n: u32, block: u32) -> array<vec4<f32>, 8> {
     let range = w_side_range(adapter_params.w, n);
     for (var i = range.x; i < range.y; i += 2u) {
         let entry = w_side_entry(adapter_params.w, i);
-        if (entry.x / 32u == block) { v[entry.x % 32u / 4u][entry.x % 4u] += bitcast<f32>(entry.y); }
+        if (entry.x / 32u == block) { v = four_add32(v, entry.x % 32u, bitcast<f32>(entry.y)); }
     }
     return v;
 }
@@ -78,17 +79,21 @@ fn adapter_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 
     let block = block0 + lane % 8u;
     var v: array<vec4<f32>, LANE_ROWS * 8u>;
     if (block >= adapter_blocks()) { return v; }
+    #unroll
     for (var j = 0u; j < LANE_ROWS; j++) {
         let row = adapter_row(n, lane, j);
-        if (row >= adapter_params.n1) { continue; }
-        let base = adapter_base32(row, block);
-        let factor = row_factor_load1(row);
-        for (var i = 0u; i < 8u; i++) {
-            let k = block * 32u + i * 4u;
-            if (k >= adapter_params.k) { break; }
-            let numbers = (base[i] + delta[j * 8u + i]) * factor * col_factor_load4(k, min(adapter_params.k - k, 4u));
-            v[j * 8u + i] = numbers;
-            if (TAIL) { v[j * 8u + i] = select(vec4<f32>(), numbers, adapter_inside(k)); }
+        if (row < adapter_params.n1) {
+            let base = adapter_base32(row, block);
+            let factor = row_factor_load1(row);
+            #unroll
+            for (var i = 0u; i < 8u; i++) {
+                let k = block * 32u + i * 4u;
+                if (k < adapter_params.k) {
+                    let numbers = (base[i] + delta[j * 8u + i]) * factor * col_factor_load4(k, min(adapter_params.k - k, 4u));
+                    v[j * 8u + i] = numbers;
+                    if (TAIL) { v[j * 8u + i] = select(vec4<f32>(), numbers, adapter_inside(k)); }
+                }
+            }
         }
     }
     return v;

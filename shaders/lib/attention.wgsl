@@ -78,6 +78,7 @@ const attention_NONE = 0xffffffffu;   // no row
 const attention_LOWEST = -3.4028234e38;
 const attention_FURTHEST = 0x42800000u; // 64, as bits
 const attention_FAR = 536870911;      // positions are not further from 0, so that their sums fit 32 bits
+const attention_TOGETHER = 16u;         // groups of heads
 
 // A query of one head.
 struct attention_Row {
@@ -199,8 +200,8 @@ struct attention_Tile {
     count: u32, // so many; 0 where there is no such tile
 }
 
-// Tile number `id` of those of so many rows. Of queries that are causal, the last come first: they have the most keys, and
-// none of them is left for the end. Where elements of the batch have queries of their own number, those of element b begin at tile
+// Tile number `id` of those of so many rows. Of queries that are causal, the last come first, of all heads: they have the most keys, and
+// none of them is left for the end. No more heads than attention_TOGETHER, or what they read of keys would not stay in a cache. Where elements of the batch have queries of their own number, those of element b begin at tile
 // ⌊first row / size⌋ + b, which leaves room for all before it; so a search finds b, and the last tile of an element may be empty.
 fn attention_tile(id: u32, size: u32) -> attention_Tile {
     var heads = attention_params.heads / attention_params.kv_heads;
@@ -216,9 +217,10 @@ fn attention_tile_of(id: u32, size: u32, heads: u32, groups: u32) -> attention_T
     var rows = tile.heads * attention_params.queries;
     if (RAGGED_Q) {
         let tiles = tile.heads * attention_params.queries / size + attention_params.batch;
-        if (id / tiles >= groups) { return tile; }
-        tile.head0 = id / tiles * tile.heads;
-        let n = tiles - 1u - id % tiles;
+        let at = attention_placed(id, tiles, groups);
+        if (at.x >= groups) { return tile; }
+        tile.head0 = at.x * tile.heads;
+        let n = at.y;
         for (var end = attention_params.batch; tile.b + 1u < end;) {
             let middle = (tile.b + end) / 2u;
             if (attention_first_tile(tile.heads, middle, size) <= n) { tile.b = middle; } else { end = middle; }
@@ -227,17 +229,25 @@ fn attention_tile_of(id: u32, size: u32, heads: u32, groups: u32) -> attention_T
         tile.row0 = (n - attention_first_tile(tile.heads, tile.b, size)) * size;
     } else {
         let tiles = (rows + size - 1u) / size;
-        let heads = id / tiles; // a group of heads of an element of the batch
-        tile.b = heads / groups;
+        let at = attention_placed(id, tiles, groups * attention_params.batch);
+        tile.b = at.x / groups;
         if (tile.b >= attention_params.batch) {
             tile.b = 0u;
             return tile;
         }
-        tile.head0 = heads % groups * tile.heads;
-        tile.row0 = (tiles - 1u - id % tiles) * size;
+        tile.head0 = at.x % groups * tile.heads;
+        tile.row0 = at.y * size;
     }
     if (tile.row0 < rows) { tile.count = min(rows - tile.row0, size); } else { tile.row0 = 0u; }
     return tile;
+}
+
+// Which group of heads tile number `id` has, of so many in all, and which of its tiles; no group where there are none left.
+fn attention_placed(id: u32, tiles: u32, groups: u32) -> vec2<u32> {
+    let first = id / (tiles * attention_TOGETHER) * attention_TOGETHER;
+    let together = clamp(groups - min(first, groups), 1u, attention_TOGETHER);
+    let i = id - first * tiles;
+    return vec2<u32>(select(groups, first + i % together, first < groups), tiles - 1u - min(i / together, tiles - 1u));
 }
 
 fn attention_first_tile(heads: u32, b: u32, size: u32) -> u32 {

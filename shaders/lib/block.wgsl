@@ -38,6 +38,7 @@ struct block_Grid {
 fn block_magnitude(v: array<vec4<f32>, 8>) -> u32 {
     var values = v;
     var most = vec4<u32>();
+    #unroll
     for (var i = 0u; i < 8u; i++) { most = max(most, bitcast<vec4<u32>>(values[i]) & vec4<u32>(0x7fffffffu)); }
     return max(max(most.x, most.y), max(most.z, most.w));
 }
@@ -46,6 +47,7 @@ fn block_magnitude(v: array<vec4<f32>, 8>) -> u32 {
 fn block_peak(v: array<vec4<f32>, 8>) -> u32 {
     var values = v;
     var peak = 0u;
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let quad = bitcast<vec4<u32>>(values[i]);
         // Doubled, bits lose their sign.
@@ -95,6 +97,7 @@ fn block_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
     var values = v;
     var most = vec4<u32>();
     var least = vec4<u32>(0xffffffffu);
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let key = block_key(values[i]);
         most = max(most, key);
@@ -119,6 +122,7 @@ fn block_near_tie(v: vec4<f32>, off: f32) -> bool {
 fn block_quotient4(v: vec4<f32>, b: f32) -> vec4<f32> {
     var bits = bitcast<vec4<u32>>(v);
     let under = bitcast<u32>(b);
+    #unroll
     for (var i = 0u; i < 4u; i++) {
         bits[i] = exact_quotient(bits[i] & 0x7fffffffu, under & 0x7fffffffu) | ((bits[i] ^ under) & 0x80000000u);
     }
@@ -200,6 +204,7 @@ fn block_q8_0(v: array<vec4<f32>, 8>) -> block_Bytes {
     let factor = block_factor(magnitude, exact_inverse(scale));
     var out: block_Bytes;
     out.scale = block_f16(scale);
+    #unroll
     for (var i = 0u; i < 8u; i++) { out.codes[i] = block_quad(block_signed(values[i], factor)); }
     return out;
 }
@@ -212,6 +217,7 @@ fn block_q4_0(v: array<vec4<f32>, 8>) -> block_Nibbles {
     let factor = block_about_factor(peak, scale);
     var out: block_Nibbles;
     out.scale = block_f16(scale);
+    #unroll
     for (var i = 0u; i < 4u; i++) {
         let low = block_quad(block_about(values[2u * i], factor, 8u));
         out.codes[i] = low | (block_quad(block_about(values[2u * i + 1u], factor, 8u)) << 4u);
@@ -223,6 +229,7 @@ fn block_q4_0(v: array<vec4<f32>, 8>) -> block_Nibbles {
 fn block_e4m3(v: array<vec4<f32>, 8>) -> array<u32, 8> {
     var values = v;
     var codes: array<u32, 8>;
+    #unroll
     for (var i = 0u; i < 8u; i++) { codes[i] = block_quad(block_e4m3_of(values[i])); }
     return codes;
 }

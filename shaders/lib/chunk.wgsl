@@ -6,6 +6,7 @@ const chunk_TOKENS = 1024u;
 // What becomes of the four tokens from i on.
 fn chunk_kinds(sample: u32, i: u32, threshold: u32) -> vec4<u32> {
     var kinds = vec4<u32>();
+    #unroll
     for (var j = 0u; j < 4u; j++) {
         if (i + j < select_params.tokens) { kinds[j] = candidate_kind(sample * select_params.tokens + i + j, threshold); }
     }
@@ -32,6 +33,7 @@ fn chunk_store(sample: u32, start: u32, choice: candidate_Choice, before: vec2<u
     let scan = pick_before(chunk_counts(kinds), lane);
     var counts = before + vec2<u32>(scan.x & 0xffffu, scan.x >> 16u);
     var keeps = vec4<f32>();
+    #unroll
     for (var j = 0u; j < 4u; j++) {
         if (i + j < select_params.tokens) {
             let place = chunk_kept(counts, choice);

@@ -18,8 +18,11 @@ fn codes_products(codes: array<u32, 8>, x: array<u32, 8>, first: u32, count: u32
     var w = codes;
     var v = x;
     var sums = vec2<i32>();
-    for (var i = first; i < first + count; i++) {
-        sums += vec2<i32>(dot4I8Packed(w[i], v[i]), dot4I8Packed(0x01010101u, v[i]));
+    #unroll
+    for (var i = 0u; i < 8u; i++) {
+        if (i >= first && i < first + count) {
+            sums += vec2<i32>(dot4I8Packed(w[i], v[i]), dot4I8Packed(0x01010101u, v[i]));
+        }
     }
     return sums;
 }

@@ -30,12 +30,15 @@ fn few_store(id: u32, lane: u32, n: u32, sums: array<vec4<f32>, ROWS>, up_sums: 
         of_w[0] += make_w4(lane % LANES);
         of_up[0] += make_up4(lane % LANES);
     } else if (!parts_ON && (live_w_ON || live_up_ON) && n < linear_params.n1) {
+        #unroll
         for (var m = 0u; m < ROWS; m++) {
-            if (m >= linear_params.m) { break; }
-            if (live_w_ON) { of_w[m] += live_w_sum4(linear_params.live, m, n, lane % LANES, LANES); }
-            if (GATED && live_up_ON) { of_up[m] += live_up_sum4(linear_params.up_live, m, n, lane % LANES, LANES); }
+            if (m < linear_params.m) {
+                if (live_w_ON) { of_w[m] += live_w_sum4(linear_params.live, m, n, lane % LANES, LANES); }
+                if (GATED && live_up_ON) { of_up[m] += live_up_sum4(linear_params.up_live, m, n, lane % LANES, LANES); }
+            }
         }
     }
+    #unroll
     for (var m = 0u; m < ROWS; m++) {
         let sum = reduce_sum4(of_w[m], lane);
         var up_sum = vec4<f32>();

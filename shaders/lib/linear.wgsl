@@ -8,6 +8,7 @@
 //
 // with the factors and b of each row's own adapter (slot/live), and terms that adapter/down has made, or lib/make makes.
 #import weight
+#import four
 #import pool
 struct linear_Params {
     w: weight_At,
@@ -76,7 +77,7 @@ fn linear_keep4(v: vec4<f32>, k: u32) -> vec4<f32> {
 fn linear_input(m: u32, k: u32) -> f32 {
     let v = x_load1(linear_params.x0 + m * linear_params.k + k);
     if (!live_w_COLS) { return v; }
-    return v * live_w_cols4(linear_params.live, m, k)[k % 4u];
+    return v * four_at(live_w_cols4(linear_params.live, m, k), k % 4u);
 }
 
 // What the side list of row n adds to the sum of row m.

@@ -147,9 +147,11 @@ fn make_terms(id: u32, lane: u32) {
     } else {
         // All are asked for before one is looked at, and with them the adapter's header.
         if (POLLS > 0u) {
+            #unroll
             for (var i = 0u; i < make_TAKES; i++) { words[i] = tray_word(first + min(i * LANE_COUNT + lane, TERMS - 1u)); }
         }
         if (!live_w_COLS) { make_head(); }
+        #unroll
         for (var i = 0u; i < make_TAKES; i++) {
             let at = min(i * LANE_COUNT + lane, TERMS - 1u);
             for (var poll = 1u; poll < POLLS && words[i] == 0u; poll++) { words[i] = tray_fresh(first + at); }
@@ -174,9 +176,9 @@ fn make_terms(id: u32, lane: u32) {
         four = reduce_sum4(four, lane);
         if (t < 4u && unit0 + team < units.y) {
             if (is_maker) {
-                tray_put(first + unit * 4u + t, make_coded(four[t]));
+                tray_put(first + unit * 4u + t, make_coded(four_at(four, t)));
             } else {
-                make_tile[unit * 4u + t] = four[t];
+                make_tile[unit * 4u + t] = four_at(four, t);
             }
         }
     }

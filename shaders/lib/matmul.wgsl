@@ -26,6 +26,7 @@ fn matmul_output(origin: vec2<u32>, row: u32) -> u32 {
 fn matmul_store(origin: vec2<u32>, slice: u32, lane: u32, sums: array<vec4<f32>, LANE_ROWS * 2u>) {
     var all = sums;
     let n = origin.y + lane % matmul_LANES_X * 4u;
+    #unroll
     for (var r = 0u; r < LANE_ROWS; r++) {
         let m = origin.x + lane / matmul_LANES_X * LANE_ROWS + r;
         if (GATED) {

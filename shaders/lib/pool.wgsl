@@ -22,6 +22,7 @@ fn pool_terms(at: pool_At) -> u32 {
 fn pool_repeated8(every: u32, r: u32, k: u32) -> array<vec4<f32>, 2> {
     var both = array<vec4<f32>, 2>();
     var rank = k % every;
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         both[i / 4u][i % 4u] = select(0.0, 1.0, rank == r);
         rank = select(rank + 1u, 0u, rank + 1u == every);

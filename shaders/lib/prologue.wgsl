@@ -126,7 +126,10 @@ fn prologue_within(at: prologue_Row, i: u32) -> u32 {
 // Four words from here on as floats, of which the first n are real; zeros for the others.
 fn prologue_floats4(word: u32, n: u32) -> vec4<f32> {
     var v = vec4<f32>();
-    for (var j = 0u; j < n; j++) { v[j] = bitcast<f32>(weights_word(word + j)); }
+    #unroll
+    for (var j = 0u; j < 4u; j++) {
+        if (j < n) { v[j] = bitcast<f32>(weights_word(word + j)); }
+    }
     return v;
 }
 

@@ -20,6 +20,7 @@ fn team_i(lane: u32, c: u32) -> u32 {
 fn team_show(lane: u32, v: array<vec4<f32>, CHUNKS>) {
     var numbers = v;
     workgroupBarrier(); // what was there has been read
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) { team_tile[lane / TEAM * team_QUADS + lane % TEAM + c * TEAM] = numbers[c]; }
     workgroupBarrier();
 }
@@ -35,27 +36,30 @@ fn team_turn(at: prologue_Row, lane: u32, v: array<vec4<f32>, CHUNKS>) -> array<
     if (!prologue_turns(at)) { return numbers; }
     let table = prologue_table(at);
     let half = prologue_params.half;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = team_i(lane, c);
-        if (i >= 2u * half) { continue; }
-        let own = numbers[c];
-        if (INTERLEAVED) {
-            let pairs = min(half - i / 2u, 2u);
-            let cos = cosines_load4(prologue_params.cos0 + table + i / 2u, pairs);
-            let sin = sines_load4(prologue_params.sin0 + table + i / 2u, pairs);
-            let turned = own * cos.xxyy + own.yxwz * vec4<f32>(-sin.x, sin.x, -sin.y, sin.y);
-            numbers[c] = select(own, turned, vec4<u32>(0u, 0u, 1u, 1u) < vec4<u32>(pairs));
-        } else if ((half & 3u) == 0u) {
-            // Quads turn with quads.
-            let first = i < half;
-            let other = team_tile[lane / TEAM * team_QUADS + (select(i - half, i + half, first) >> 2u)];
-            let angle = table + select(i - half, i, first);
-            let sin = sines_load4(prologue_params.sin0 + angle, 4u);
-            numbers[c] = own * cosines_load4(prologue_params.cos0 + angle, 4u) + other * select(sin, -sin, first);
-        } else {
-            for (var j = 0u; j < 4u; j++) {
-                if (i + j < 2u * half) {
-                    numbers[c][j] = prologue_turn1(own[j], team_shown(lane, prologue_partner(i + j)), i + j, table);
+        if (i < 2u * half) {
+            let own = numbers[c];
+            if (INTERLEAVED) {
+                let pairs = min(half - i / 2u, 2u);
+                let cos = cosines_load4(prologue_params.cos0 + table + i / 2u, pairs);
+                let sin = sines_load4(prologue_params.sin0 + table + i / 2u, pairs);
+                let turned = own * cos.xxyy + own.yxwz * vec4<f32>(-sin.x, sin.x, -sin.y, sin.y);
+                numbers[c] = select(own, turned, vec4<u32>(0u, 0u, 1u, 1u) < vec4<u32>(pairs));
+            } else if ((half & 3u) == 0u) {
+                // Quads turn with quads.
+                let first = i < half;
+                let other = team_tile[lane / TEAM * team_QUADS + (select(i - half, i + half, first) >> 2u)];
+                let angle = table + select(i - half, i, first);
+                let sin = sines_load4(prologue_params.sin0 + angle, 4u);
+                numbers[c] = own * cosines_load4(prologue_params.cos0 + angle, 4u) + other * select(sin, -sin, first);
+            } else {
+                #unroll
+                for (var j = 0u; j < 4u; j++) {
+                    if (i + j < 2u * half) {
+                        numbers[c][j] = prologue_turn1(own[j], team_shown(lane, prologue_partner(i + j)), i + j, table);
+                    }
                 }
             }
         }
@@ -80,6 +84,7 @@ fn team_store(at: prologue_Row, lane: u32, live: bool, v: array<vec4<f32>, CHUNK
         }
     }
     if (!live) { return; }
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = team_i(lane, c);
         prologue_store4(at, home, i, numbers[c], prologue_within(at, i));

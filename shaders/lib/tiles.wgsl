@@ -31,11 +31,14 @@ fn tiles_decode32(origin: vec2<u32>, row: u32, block: u32, raw: tiles_Raw) -> ar
     var v = array<vec4<f32>, 8>();
     if (GATED && last >= matmul_HALF) {
         let opened = up_open32(linear_params.up, n, block, raw.up);
+        #unroll
         for (var i = 0u; i < 8u; i++) { v[i] = up_number4(linear_params.up, n, block, opened, i); }
     } else {
         let opened = w_open32(linear_params.w, n, block, raw.w);
+        #unroll
         for (var i = 0u; i < 8u; i++) { v[i] = w_number4(linear_params.w, n, block, opened, i); }
     }
+    #unroll
     for (var i = 0u; i < 8u; i++) { v[i] = linear_keep4(v[i], block * 32u + i * 4u); }
     return v;
 }

@@ -19,6 +19,7 @@ fn weight_dot(w: array<vec4<f32>, 8>, x: array<vec4<f32>, 8>) -> f32 {
     var of_w = w;
     var of_x = x;
     var sum = vec4<f32>();
+    #unroll
     for (var i = 0u; i < 8u; i++) { sum += of_w[i] * of_x[i]; }
     return (sum.x + sum.y) + (sum.z + sum.w);
 }

@@ -2,6 +2,7 @@
 // Good for looking, and for what needs numbers. Wrong before a multiplication: kernels that multiply decode for themselves.
 // Bytes: the weight once, the numbers once.
 #import weight
+#import four
 struct dequantize_Params {
     w: weight_At,
     fold: u32, // the grid's x
@@ -29,9 +30,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let range = w_side_range(dequantize_params.w, n);
     for (var i = range.x; i < range.y; i += 2u) {
         let entry = w_side_entry(dequantize_params.w, i);
-        if (entry.x / 32u == block) { v[entry.x % 32u / 4u][entry.x % 4u] += bitcast<f32>(entry.y); }
+        if (entry.x / 32u == block) { v = four_add32(v, entry.x % 32u, bitcast<f32>(entry.y)); }
     }
     let row = dequantize_params.y0 + (n - dequantize_params.first) * k;
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let at = block * 32u + i * 4u;
         if (at < k) { y_store4(row + at, v[i], min(k - at, 4u)); }

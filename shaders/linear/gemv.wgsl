@@ -20,7 +20,8 @@
 // RDNA3, 8 rows of x wanted 425 registers of 256 (an NVIDIA H100 took 81 µs where one row takes 8); now it is 120, of 4 rows 96.
 // Levels of formats that have a table of them lie in workgroup memory too, 64 bytes for each weight (w_begin).
 // Tried on an NVIDIA H100, for 14,336 inputs and 4,096 outputs of 4 bits: 32 lanes to four rows reached 37 % of its copy bandwidth, 64 lanes
-// 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. What stands here for more rows was not timed yet.
+// 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. It takes 18.5 µs for them, 46 for 4 rows; and for 4,096 inputs and outputs 7.5 µs, 15 for 4
+// rows, and 28 for 8 with their adapters in 256 workgroups, where 64 workgroups without slices took 57.
 // For one row with live adapters the first workgroups make terms in place of sums (lib/make).
 #import few
 const X_TURNS = (LANES * 8u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // quads of x that a lane brings
@@ -49,13 +50,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var block0 = blocks.x; block0 < blocks.y; block0 += LANES) {
         // Some at a time, all of them asked for before the first is used, and in no branch. What is past the last row of x, or past the slice, is
         // the last again: nothing is made of it.
+        #unroll
         for (var turn0 = 0u; turn0 < X_TURNS; turn0 += X_AHEAD) {
             var ahead = array<vec4<f32>, X_AHEAD>();
+            #unroll
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
                 let x_block = min(block0 + v % (LANES * 8u) / 8u, blocks.y - 1u);
                 ahead[i] = linear_x4(min(v / (LANES * 8u), linear_params.m - 1u), x_block * 32u + v % 8u * 4u);
             }
+            #unroll
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
                 let quad = v % (LANES * 8u);
@@ -68,28 +72,35 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (block < blocks.y) {
             if (ROWS == 1u && !TAIL) {
                 var x = array<vec4<f32>, 8>();
+                #unroll
                 for (var i = 0u; i < 8u; i++) { x[i] = tile_x[place(t, i)]; }
+                #unroll
                 for (var j = 0u; j < 4u; j++) { sums[0][j] += w_dot32(linear_params.w, rows[j], block, x); }
                 if (GATED) {
+                    #unroll
                     for (var j = 0u; j < 4u; j++) { up_sums[0][j] += up_dot32(linear_params.up, rows[j], block, x); }
                 }
             } else {
                 // Codes of four rows of the weight, which are made numbers quad by quad: each quad of x serves all four.
                 var a = array<w_Open, 4>();
                 var b = array<up_Open, 4>();
+                #unroll
                 for (var j = 0u; j < 4u; j++) {
                     a[j] = w_open32(linear_params.w, rows[j], block, w_fetch32(linear_params.w, rows[j], block));
                     if (GATED) { b[j] = up_open32(linear_params.up, rows[j], block, up_fetch32(linear_params.up, rows[j], block)); }
                 }
+                #unroll
                 for (var i = 0u; i < 8u; i++) {
                     var v = array<vec4<f32>, 4>();
                     var up_v = array<vec4<f32>, 4>();
+                    #unroll
                     for (var j = 0u; j < 4u; j++) {
                         v[j] = linear_keep4(w_number4(linear_params.w, rows[j], block, a[j], i), block * 32u + i * 4u);
                         if (GATED) {
                             up_v[j] = linear_keep4(up_number4(linear_params.up, rows[j], block, b[j], i), block * 32u + i * 4u);
                         }
                     }
+                    #unroll
                     for (var m = 0u; m < ROWS; m++) {
                         let x = tile_x[m * (LANES * 8u) + place(t, i)];
                         sums[m] += vec4<f32>(dot(x, v[0]), dot(x, v[1]), dot(x, v[2]), dot(x, v[3]));

@@ -37,13 +37,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var up_ints: array<vec4<i32>, ROWS>;
     for (var block0 = blocks.x; block0 < blocks.y; block0 += LANES) {
         // As in linear/gemv.
+        #unroll
         for (var turn0 = 0u; turn0 < X_TURNS; turn0 += X_AHEAD) {
             var ahead = array<vec4<u32>, X_AHEAD>();
+            #unroll
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
                 let x_block = min(block0 + v % (LANES * 2u) / 2u, blocks.y - 1u);
                 ahead[i] = codes_load16(min(v / (LANES * 2u), linear_params.m - 1u), x_block * 32u + v % 2u * 16u);
             }
+            #unroll
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
                 let half = v % (LANES * 2u);
@@ -54,12 +57,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (tray_ON && block0 == blocks.x) { make_go_on(n, lane); }
         let block = block0 + t;
         if (block < blocks.y) {
+            #unroll
             for (var j = 0u; j < 4u; j++) {
                 let codes = w_codes32(linear_params.w, rows[j], block);
                 for (var run = 0u; run < 32u / w_RUN; run++) {
                     if (TAIL && block * 32u + run * w_RUN >= linear_params.k) { continue; } // no scale stands there
                     var scale = vec2<f32>();
                     if (!INTS) { scale = w_run_scale(linear_params.w, rows[j], block, run); }
+                    #unroll
                     for (var m = 0u; m < ROWS; m++) {
                         let sum = codes_products(codes, block_of(m, t), run * (w_RUN / 4u), w_RUN / 4u);
                         if (INTS) {
@@ -75,6 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                         if (TAIL && block * 32u + run * up_RUN >= linear_params.k) { continue; } // no scale stands there
                         var scale = vec2<f32>();
                         if (!INTS) { scale = up_run_scale(linear_params.up, rows[j], block, run); }
+                        #unroll
                         for (var m = 0u; m < ROWS; m++) {
                             let sum = codes_products(up_codes, block_of(m, t), run * (up_RUN / 4u), up_RUN / 4u);
                             if (INTS) {
@@ -95,10 +101,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // Integers of lanes are whole numbers still, but f32 may round them: a part in 2^24 of what a lane has.
         var scales = vec4<f32>();
         var up_scales = vec4<f32>();
+        #unroll
         for (var j = 0u; j < 4u; j++) {
             scales[j] = w_row_scale(linear_params.w, rows[j]);
             if (GATED) { up_scales[j] = up_row_scale(linear_params.up, rows[j]); }
         }
+        #unroll
         for (var m = 0u; m < ROWS; m++) {
             sums[m] = vec4<f32>(ints[m]) * scales;
             up_sums[m] = vec4<f32>(up_ints[m]) * up_scales;

@@ -8,6 +8,7 @@
 
 fn dots(m: u32, block: u32, w: array<vec4<f32>, 8>) -> f32 {
     var sum = 0.0;
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let k = block * 32u + i * 4u;
         sum += dot(linear_x4(m, k), linear_keep4(w[i], k));
@@ -28,15 +29,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var up_sums: array<vec4<f32>, ROWS>;
     let blocks = (linear_params.k + 31u) / 32u;
     for (var block = 0u; block < blocks; block++) {
+        #unroll
         for (var j = 0u; j < 4u; j++) {
             let w = w_load32(linear_params.w, rows[j], block);
+            #unroll
             for (var i = 0u; i < ROWS; i++) { sums[i][j] += dots(min(m0 + i, linear_params.m - 1u), block, w); }
             if (GATED) {
                 let up = up_load32(linear_params.up, rows[j], block);
+                #unroll
                 for (var i = 0u; i < ROWS; i++) { up_sums[i][j] += dots(min(m0 + i, linear_params.m - 1u), block, up); }
             }
         }
     }
+    #unroll
     for (var i = 0u; i < ROWS; i++) {
         linear_store4(m0 + i, n, sums[i] + linear_live4(m0 + i, n), up_sums[i] + linear_up_live4(m0 + i, n));
     }

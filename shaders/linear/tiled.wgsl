@@ -39,28 +39,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var block = blocks.x; block < blocks.y; block++) {
         // All loads stand before the first store, and in no branch: they are on their way together.
         var new_x = array<vec4<f32>, X_TURNS>();
+        #unroll
         for (var t = 0u; t < X_TURNS; t++) { new_x[t] = tiles_input4(origin, t * matmul_LANE_COUNT + lane, block); }
+        #unroll
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * matmul_LANE_COUNT + lane;
             let w = tiles_decode32(origin, row, block, tiles_fetch32(origin, row, block));
             if (W_TURNS * matmul_LANE_COUNT == COLS || row < COLS) {
+                #unroll
                 for (var i = 0u; i < 8u; i++) { tile_w[place_w(row, i)] = w[i]; }
             }
         }
+        #unroll
         for (var t = 0u; t < X_TURNS; t++) {
             let v = t * matmul_LANE_COUNT + lane;
             tile_x[place_x(v / 8u, v % 8u)] = new_x[t];
         }
         workgroupBarrier();
+        #unroll
         for (var i = 0u; i < 8u; i++) {
             var x = array<vec4<f32>, LANE_ROWS>();
+            #unroll
             for (var r = 0u; r < LANE_ROWS; r++) { x[r] = tile_x[place_x(lane_y * LANE_ROWS + r, i)]; }
+            #unroll
             for (var c = 0u; c < 2u; c++) {
                 let row = c * matmul_HALF + lane_x * 4u;
                 let a = tile_w[place_w(row, i)];
                 let b = tile_w[place_w(row + 1u, i)];
                 let d = tile_w[place_w(row + 2u, i)];
                 let e = tile_w[place_w(row + 3u, i)];
+                #unroll
                 for (var r = 0u; r < LANE_ROWS; r++) {
                     sums[r * 2u + c] += vec4<f32>(dot(x[r], a), dot(x[r], b), dot(x[r], d), dot(x[r], e));
                 }

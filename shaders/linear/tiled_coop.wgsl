@@ -20,9 +20,10 @@
 // f16, 1,420 in Q4_0; where tiles were of single numbers and weights decoded before they were needed, to 240 and 1,450, and 2,150.
 // All of workgroup memory is in multiples of 16 bytes: matrices must lie at such, and an array of scalars may lie wherever the variable
 // before it ends (one word before the sums moved each of NVIDIA's matrices by a column).
-// An NVIDIA H100 took 4.9 µs for a block of 32 inputs of 128 × 128, whether the weights were f16 or codes of 4 bits, and 4.5 µs for 32 × 64. By
-// count an SM's matrix units want 0.3 µs for the former and its workgroup memory about 0.6; but twelve loads, each in a branch, waited for
-// one another then, at some 0.4 µs each. Now they are in no branch and wait together. As it stands it was not timed yet.
+// An NVIDIA H100 takes 1.34 µs of a multiprocessor for 32 inputs of 128 × 128, f16 or codes of 4 bits, 100 to 116 TFLOP/s, and 0.58 µs for 64 × 64 or 32 × 64: a block waits
+// for its loads, its barriers and its multiplications in turn, and what else there is to do is another tile's.
+// Tried: arrays indexed by loops that NVIDIA's compiler did not unroll, 416 to 672 bytes of them in memory: 4.5 times as long. Loads two blocks ahead in place of
+// one: 5 % quicker in f16, the same in Q4_0. 128 × 64 and 64 × 128 by four subgroups: 1.13 and 1.16 µs, no better than 64 × 64.
 // Tried without powers of two where numbers are not f16: x past 65504 in f32 is past f16, and numbers of 1e-5 are lost.
 enable subgroups;
 #import tiles
@@ -75,10 +76,12 @@ fn note(row: u32, was: i32, power: i32, first: bool) {
 
 // Quad `quad` of row `row` of a tile.
 fn keep4_x(row: u32, quad: u32, v: matrix_number4) {
+    #unroll
     for (var i = 0u; i < matrix_CELLS; i++) { tile_x[row * STRIDE + quad * matrix_CELLS + i] = matrix_cell_of(v, i); }
 }
 
 fn keep4_w(row: u32, quad: u32, v: matrix_number4) {
+    #unroll
     for (var i = 0u; i < matrix_CELLS; i++) { tile_w[row * STRIDE + quad * matrix_CELLS + i] = matrix_cell_of(v, i); }
 }
 
@@ -92,10 +95,12 @@ struct Brought {
 
 fn bring(origin: vec2<u32>, lane: u32, block: u32) -> Brought {
     var all = Brought();
+    #unroll
     for (var t = 0u; t < X_TURNS; t++) {
         let x = tiles_input4(origin, t * LANE_COUNT + lane, block);
         if (X_POWERS) { all.x[t] = x; } else { all.exact_x[t] = matrix_of4(x); }
     }
+    #unroll
     for (var t = 0u; t < W_TURNS; t++) { all.w[t] = tiles_fetch32(origin, t * LANE_COUNT + lane, block); }
     return all;
 }
@@ -112,7 +117,9 @@ fn sums4(band: u32, row: u32, col: u32) -> vec4<f32> {
     let powers = tile_power[row_of(band, row)] + vec4<i32>(tile_power[w], tile_power[w + 1u], tile_power[w + 2u], tile_power[w + 3u]);
     var v = vec4<f32>(tile_sums[at], tile_sums[at + 1u], tile_sums[at + 2u], tile_sums[at + 3u]);
     // In two halves, either of which is a number.
+    #unroll
     for (var i = 0u; i < 4u; i++) { v[i] *= power_of_two(-(powers[i] / 2)); }
+    #unroll
     for (var i = 0u; i < 4u; i++) { v[i] *= power_of_two(powers[i] / 2 - powers[i]); }
     return v;
 }
@@ -133,7 +140,9 @@ fn main(
 
     var x_powers: array<i32, X_TURNS>;
     var w_powers: array<i32, W_TURNS>;
+    #unroll
     for (var t = 0u; t < X_TURNS; t++) { x_powers[t] = MOST; }
+    #unroll
     for (var t = 0u; t < W_TURNS; t++) { w_powers[t] = MOST; }
     for (var row = lane; row < ROWS + COLS; row += LANE_COUNT) {
         tile_power[row] = select(0, MOST, select(X_POWERS, W_POWERS, row >= ROWS)); // which a row of zeros, or of very little, keeps
@@ -147,10 +156,12 @@ fn main(
     workgroupBarrier();
     var b: array<matrix_b, ACROSS>;
     var sums: array<matrix_sum, DOWN * ACROSS>;
+    #unroll
     for (var i = 0u; i < DOWN * ACROSS; i++) { sums[i] = coopLoadT<matrix_sum>(&tile_sums[band_at], BAND_STRIDE); }
 
     var next = bring(origin, lane, blocks.x);
     for (var block = blocks.x; block < blocks.y; block++) {
+        #unroll
         for (var t = 0u; t < X_TURNS; t++) {
             let v = t * LANE_COUNT + lane;
             let row = v / 8u;
@@ -166,25 +177,31 @@ fn main(
                 keep4_x(row, quad, next.exact_x[t]);
             }
         }
+        #unroll
         for (var t = 0u; t < W_TURNS; t++) {
             let row = t * LANE_COUNT + lane;
-            if (row >= COLS) { continue; }
-            let w = tiles_decode32(origin, row, block, next.w[t]);
-            var power = 0;
-            if (W_POWERS) {
-                var largest = 0.0;
-                for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(w[i])); }
-                power = fitting(w_powers[t], largest);
-                note(ROWS + row, w_powers[t], power, block == blocks.x);
-                w_powers[t] = power;
+            if (row < COLS) {
+                let w = tiles_decode32(origin, row, block, next.w[t]);
+                var power = 0;
+                if (W_POWERS) {
+                    var largest = 0.0;
+                    #unroll
+                    for (var i = 0u; i < 8u; i++) { largest = max(largest, largest4(w[i])); }
+                    power = fitting(w_powers[t], largest);
+                    note(ROWS + row, w_powers[t], power, block == blocks.x);
+                    w_powers[t] = power;
+                }
+                #unroll
+                for (var i = 0u; i < 8u; i++) { keep4_w(row, i, matrix_of4(select(w[i], w[i] * power_of_two(power), W_POWERS))); }
             }
-            for (var i = 0u; i < 8u; i++) { keep4_w(row, i, matrix_of4(select(w[i], w[i] * power_of_two(power), W_POWERS))); }
         }
         // Either way the tiles are whole.
         if (EXACT) {
             workgroupBarrier();
         } else if (workgroupUniformLoad(&tile_outgrown[0]) != 0u) {
+            #unroll
             for (var band = 0u; band < DOWN; band++) {
+                #unroll
                 for (var c = 0u; c < ACROSS; c++) {
                     coopStoreT(sums[band * ACROSS + c], &tile_sums[band_at + c * matrix_SIZE], BAND_STRIDE);
                 }
@@ -198,6 +215,7 @@ fn main(
                     tile_sums[at] *= power_of_two(-tile_less[ROWS + col]);
                 }
                 workgroupBarrier();
+                #unroll
                 for (var c = 0u; c < ACROSS; c++) {
                     sums[band * ACROSS + c] = coopLoadT<matrix_sum>(&tile_sums[band_at + c * matrix_SIZE], BAND_STRIDE);
                 }
@@ -208,19 +226,25 @@ fn main(
         }
         // What comes next is on its way while this is multiplied; after the last block it is the last again.
         next = bring(origin, lane, min(block + 1u, blocks.y - 1u));
+        #unroll
         for (var k = 0u; k < 32u; k += matrix_SIZE) {
+            #unroll
             for (var c = 0u; c < ACROSS; c++) {
                 b[c] = coopLoad<matrix_b>(&tile_w[(sub_col + c * matrix_SIZE) * STRIDE + k / 4u * matrix_CELLS], STRIDE);
             }
+            #unroll
             for (var r = 0u; r < DOWN; r++) {
                 let a = coopLoadT<matrix_a>(&tile_x[(sub_y * SUB_ROWS + r * matrix_SIZE) * STRIDE + k / 4u * matrix_CELLS], STRIDE);
+                #unroll
                 for (var c = 0u; c < ACROSS; c++) { sums[r * ACROSS + c] = coopMultiplyAdd(a, b[c], sums[r * ACROSS + c]); }
             }
         }
         workgroupBarrier();
     }
 
+    #unroll
     for (var band = 0u; band < DOWN; band++) {
+        #unroll
         for (var c = 0u; c < ACROSS; c++) {
             coopStoreT(sums[band * ACROSS + c], &tile_sums[band_at + c * matrix_SIZE], BAND_STRIDE);
         }

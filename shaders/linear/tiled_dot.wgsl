@@ -42,31 +42,40 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             tile_w[row * 2u + 1u] = vec4<u32>(c[4], c[5], c[6], c[7]);
         }
         workgroupBarrier();
+        #unroll
         for (var r = 0u; r < LANE_ROWS; r++) {
             let of_lane = (lane_y * LANE_ROWS + r) * 2u;
             let x = codes_words(tile_x[of_lane], tile_x[of_lane + 1u]);
+            #unroll
             for (var c = 0u; c < 2u; c++) {
+                #unroll
                 for (var j = 0u; j < 4u; j++) {
                     let row = c * matmul_HALF + lane_x * 4u + j;
                     let w = codes_words(tile_w[row * 2u], tile_w[row * 2u + 1u]);
                     if (GATED && c == 1u) {
+                        #unroll
                         for (var run = 0u; run < 32u / up_RUN; run++) {
-                            if (TAIL && block * 32u + run * up_RUN >= linear_params.k) { continue; } // no scale stands there
-                            let sum = codes_products(w, x, run * (up_RUN / 4u), up_RUN / 4u);
-                            if (INTS) {
-                                ints[r * 2u + c][j] += up_whole(sum.x, sum.y);
-                            } else {
-                                sums[r * 2u + c][j] += up_run_sum(sum.x, sum.y, tile_scale[row * 8u + run]);
+                            // Past the end no scale stands.
+                            if (!TAIL || block * 32u + run * up_RUN < linear_params.k) {
+                                let sum = codes_products(w, x, run * (up_RUN / 4u), up_RUN / 4u);
+                                if (INTS) {
+                                    ints[r * 2u + c][j] += up_whole(sum.x, sum.y);
+                                } else {
+                                    sums[r * 2u + c][j] += up_run_sum(sum.x, sum.y, tile_scale[row * 8u + run]);
+                                }
                             }
                         }
                     } else {
+                        #unroll
                         for (var run = 0u; run < 32u / w_RUN; run++) {
-                            if (TAIL && block * 32u + run * w_RUN >= linear_params.k) { continue; } // no scale stands there
-                            let sum = codes_products(w, x, run * (w_RUN / 4u), w_RUN / 4u);
-                            if (INTS) {
-                                ints[r * 2u + c][j] += w_whole(sum.x, sum.y);
-                            } else {
-                                sums[r * 2u + c][j] += w_run_sum(sum.x, sum.y, tile_scale[row * 8u + run]);
+                            // Past the end no scale stands.
+                            if (!TAIL || block * 32u + run * w_RUN < linear_params.k) {
+                                let sum = codes_products(w, x, run * (w_RUN / 4u), w_RUN / 4u);
+                                if (INTS) {
+                                    ints[r * 2u + c][j] += w_whole(sum.x, sum.y);
+                                } else {
+                                    sums[r * 2u + c][j] += w_run_sum(sum.x, sum.y, tile_scale[row * 8u + run]);
+                                }
                             }
                         }
                     }
@@ -77,8 +86,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 
     if (INTS) {
+        #unroll
         for (var c = 0u; c < 2u; c++) {
             var scales = vec4<f32>();
+            #unroll
             for (var j = 0u; j < 4u; j++) {
                 let n = matmul_output(origin, c * matmul_HALF + lane_x * 4u + j);
                 if (GATED && c == 1u) {
@@ -87,6 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     scales[j] = w_row_scale(linear_params.w, n);
                 }
             }
+            #unroll
             for (var r = 0u; r < LANE_ROWS; r++) { sums[r * 2u + c] = vec4<f32>(ints[r * 2u + c]) * scales; }
         }
     }

@@ -24,6 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // As in norm/row: loads stand in no branch, and before their first use.
     var v: array<vec4<f32>, CHUNKS>;
     var x: array<vec4<f32>, CHUNKS>;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = hypersphere_inside(start + c * LANES * 4u);
         let n = hypersphere_within(i);
@@ -31,11 +32,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         x[c] = x_load4(hypersphere_params.x0 + row * hypersphere_params.len + i, n);
     }
     var squares = 0.0;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         squares += select(0.0, dot(v[c], v[c]), start + c * LANES * 4u < hypersphere_params.len);
     }
     var factor = hypersphere_factor(reduce_sum2(vec2<f32>(squares, 0.0), lane).x);
     squares = 0.0;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = hypersphere_inside(start + c * LANES * 4u);
         let alpha = alpha_load4(hypersphere_params.alpha0 + i, hypersphere_within(i)) * hypersphere_params.gain;
@@ -43,6 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         squares += select(0.0, dot(v[c], v[c]), start + c * LANES * 4u < hypersphere_params.len);
     }
     factor = hypersphere_factor(reduce_sum2(vec2<f32>(squares, 0.0), lane).x);
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         if (live && i < hypersphere_params.len) {

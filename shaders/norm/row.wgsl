@@ -34,6 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // All loads stand before the first use, and in no branch.
     var v: array<vec4<f32>, CHUNKS>;
     var sum: array<vec4<f32>, CHUNKS>; // with the residual
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = norm_inside(start + c * LANES * 4u);
         v[c] = norm_x4(row, i, norm_within(i));
@@ -41,6 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     var total = vec4<f32>();
     var squares = vec4<f32>();
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         sum[c] = norm_sum4(v[c], sum[c]);
@@ -49,6 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         total += counted;
         squares += counted * counted;
     }
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         if (live && i < norm_params.len) { norm_keep_sum4(sum[c], row, i, norm_within(i)); }
@@ -61,6 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         mean = reduce_sum2(vec2<f32>(sums.x, 0.0), lane).x / norm_params.count;
         total = vec4<f32>();
         squares = vec4<f32>();
+        #unroll
         for (var c = 0u; c < CHUNKS; c++) {
             let deviation = select(vec4<f32>(), v[c] - mean, norm_counts(start + c * LANES * 4u));
             total += deviation;
@@ -78,6 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (live && lane % LANES == 0u) { stats_store(row, mean + shift, factor); }
 
     var magnitude = 0u;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = norm_inside(start + c * LANES * 4u);
         let n = norm_within(i);
@@ -89,6 +94,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         scale = norm_scale(reduce_max(magnitude, lane));
         if (live && lane % LANES == 0u) { codes_store(row, scale); }
     }
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         if (codes_ON) { v[c] = norm_codes(v[c], scale); }

@@ -24,15 +24,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     // Loads stand in no branch, so that none waits for the one before.
     var v: array<vec4<f32>, CHUNKS>;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = norm_inside(start + c * LANES * 4u);
         v[c] = norm_value4(row, i, norm_within(i), false);
     }
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = norm_inside(start + c * LANES * 4u);
         v[c] = norm_affine4(((v[c] - known.x) - known.y) * known.z, row, i, norm_within(i));
         if (codes_ON) { v[c] = norm_codes(v[c], scale); }
     }
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         if (i < norm_params.len) { y_store4(norm_params.y0 + norm_at(row, i), v[c], norm_within(i)); }

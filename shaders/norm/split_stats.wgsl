@@ -27,6 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // As in norm/row: all loads stand before the first use, and in no branch.
     var v: array<vec4<f32>, CHUNKS>;
     var sum: array<vec4<f32>, CHUNKS>; // with the residual
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = norm_inside(start + c * LANES * 4u);
         v[c] = norm_x4(row, i, norm_within(i));
@@ -34,6 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     var total = vec4<f32>();
     var squares = vec4<f32>();
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         sum[c] = norm_sum4(v[c], sum[c]);
@@ -42,6 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         total += counted;
         squares += counted * counted;
     }
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         if (i < norm_params.len) { norm_keep_sum4(sum[c], row, i, norm_within(i)); }
@@ -54,6 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         mean = reduce_sum2(vec2<f32>(sums.x, 0.0), lane).x / count;
         total = vec4<f32>();
         squares = vec4<f32>();
+        #unroll
         for (var c = 0u; c < CHUNKS; c++) {
             let deviation = select(vec4<f32>(), v[c] - mean, norm_counts(start + c * LANES * 4u));
             total += deviation;

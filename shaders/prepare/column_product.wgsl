@@ -28,8 +28,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     sum = columns_sum4(sum, lane);
     if (lane >= columns_QUADS) { return; }
-    for (var i = 0u; i < real; i++) {
+    #unroll
+    for (var i = 0u; i < 4u; i++) {
         let column = quad + i;
-        y[prepare_params.at5 + column] = b_load1(prepare_params.at4 + column) + prepare_params.p0 * sum[i];
+        if (i < real) {
+            y[prepare_params.at5 + column] = b_load1(prepare_params.at4 + column) + prepare_params.p0 * sum[i];
+        }
     }
 }

@@ -44,11 +44,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let off = rest / count;
     let centre = mean + off;
     squares = max(squares - off * rest, vec4<f32>());
-    for (var i = 0u; i < real; i++) {
+    #unroll
+    for (var i = 0u; i < 4u; i++) {
         let at = prepare_params.at2 + quad + i;
-        stats[at] = centre[i];
-        stats[at + prepare_params.width] = squares[i];
-        stats[at + prepare_params.width * 2u] = magnitudes[i];
-        stats[at + prepare_params.width * 3u] = bitcast<f32>(largest[i]);
+        if (i < real) {
+            stats[at] = centre[i];
+            stats[at + prepare_params.width] = squares[i];
+            stats[at + prepare_params.width * 2u] = magnitudes[i];
+            stats[at + prepare_params.width * 3u] = bitcast<f32>(largest[i]);
+        }
     }
 }

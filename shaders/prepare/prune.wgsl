@@ -20,6 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = id % (k / OF) * OF;
     var numbers: array<vec4<f32>, OF / 4u>;
     var scores: array<u32, OF>;
+    #unroll
     for (var q = 0u; q < OF / 4u; q++) {
         let i = first + q * 4u;
         numbers[q] = w_load4(prepare_params.at1 + row * k + i, 4u);
@@ -29,10 +30,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         scores[q * 4u + 2u] = bits.z;
         scores[q * 4u + 3u] = bits.w;
     }
+    #unroll
     for (var q = 0u; q < OF / 4u; q++) {
         var ranks = vec4<u32>();
         let places = vec4<u32>(0u, 1u, 2u, 3u) + vec4<u32>(q * 4u);
         let own = vec4<u32>(scores[q * 4u], scores[q * 4u + 1u], scores[q * 4u + 2u], scores[q * 4u + 3u]);
+        #unroll
         for (var i = 0u; i < OF; i++) {
             let score = vec4<u32>(scores[i]);
             let lower = (score < own) | ((score == own) & (vec4<u32>(i) < places));

@@ -7,6 +7,7 @@
 // reach 2^21, where f16 is infinite, and an f32 is exact. Wrong for anything else. Costs 4 bytes a number, 3 barriers, and for each
 // subgroup 4.5 KiB of workgroup memory where a matrix is 16 × 16.
 enable subgroups;
+#import four
 #const SUBGROUP = 32u
 #const SUBGROUPS = 4u // of a workgroup
 #slot matrix
@@ -40,6 +41,7 @@ fn main(
         var a = vec4<f32>();
         var b = vec4<f32>();
         var d = vec4<f32>();
+        #unroll
         for (var j = 0u; j < 4u; j++) {
             let x = number(first + i + j);
             a[j] = f32(x >> 24u) - 128.0;
@@ -47,6 +49,7 @@ fn main(
             d[j] = f32(x & 0xfffffu);
         }
         let at = i / matrix_SIZE * CELL_STRIDE + i % matrix_SIZE / 4u * matrix_CELLS;
+        #unroll
         for (var j = 0u; j < matrix_CELLS; j++) {
             tile_a[at + j] = matrix_cell_of(matrix_of4(a), j);
             tile_b[at + j] = matrix_cell_of(matrix_of4(b), j);
@@ -66,9 +69,10 @@ fn main(
     for (var i = lane; i < ROWS * matrix_SIZE; i += LANE_COUNT) {
         let of_row = i % matrix_SIZE;
         var cells = array<matrix_sum_cell, matrix_CELLS>();
+        #unroll
         for (var j = 0u; j < matrix_CELLS; j++) {
             cells[j] = tile_sums[i / matrix_SIZE * CELL_STRIDE + of_row / 4u * matrix_CELLS + j];
         }
-        probe_sums[first + i] = matrix_sum4(cells)[of_row % 4u];
+        probe_sums[first + i] = four_at(matrix_sum4(cells), of_row % 4u);
     }
 }

@@ -24,11 +24,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     // All loads stand before the first use, and in no branch.
     var v: array<vec4<f32>, CHUNKS>;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = quantize_inside(start + c * LANES * 4u);
         v[c] = quantize_x4(row, i, quantize_within(i));
     }
     var extent = vec2<u32>();
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = quantize_inside(start + c * LANES * 4u);
         extent = max(extent, quantize_extent(v[c], quantize_within(i)));
@@ -38,6 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let scale = quantize_scale(extent);
     let zero = quantize_zero(extent, scale);
     if (live && lane % LANES == 0u) { quantize_keep(row, scale, zero); }
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = start + c * LANES * 4u;
         if (live && i < quantize_params.len) { quantize_store4(row, i, v[c], quantize_within(i), scale, zero); }

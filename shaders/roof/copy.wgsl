@@ -15,9 +15,11 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = roof_group(group) * (LANES * CHUNKS) + lane;
     var v: array<vec4<u32>, CHUNKS>;
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         v[c] = x[min(first + c * LANES, roof_params.count - 1u)];
     }
+    #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = first + c * LANES;
         if (i < roof_params.count) { y[i] = v[c]; }

@@ -79,11 +79,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (begin >= count) { return; }
     // Loads stand in no branch, so that none waits for the one before.
     var v: array<vec4<f32>, QUADS>;
+    #unroll
     for (var q = 0u; q < QUADS; q++) {
         let id = min(begin + q * 256u, count - 1u);
         let i = id % across * 4u;
         v[q] = merged4(id / across, i, min(add_params.k - i, 4u));
     }
+    #unroll
     for (var q = 0u; q < QUADS; q++) {
         let id = begin + q * 256u;
         let i = id % across * 4u;

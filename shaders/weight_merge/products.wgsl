@@ -68,8 +68,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (WEIGHTS > 4u) { d[4] = w4_load4(p.at4 + at, real) - first; }
         if (WEIGHTS > 5u) { d[5] = w5_load4(p.at5 + at, real) - first; }
         let inside = vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(real);
+        #unroll
         for (var j = 0u; j < WEIGHTS; j++) {
             let dj = select(vec4<f32>(), d[j], inside);
+            #unroll
             for (var o = 0u; o <= j; o++) {
                 let pair = j * (j + 1u) / 2u + o;
                 totals[pair / 4u][pair % 4u] += dot(select(vec4<f32>(), d[o], inside), dj);
@@ -77,9 +79,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     let home = p.sums0 + row * p.stride;
+    #unroll
     for (var round = 0u; round < ROUNDS; round++) {
         let total = reduce_sum4(totals[round], lane);
         if (live && lane % LANES == 0u) {
+            #unroll
             for (var c = 0u; c < min(PAIRS - round * 4u, 4u); c++) { sums[home + round * 4u + c] = total[c]; }
         }
     }

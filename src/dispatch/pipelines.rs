@@ -42,7 +42,7 @@ impl Pipelines {
         if let Some(found) = self.ready.get(&step.key) {
             return Ok(found.clone());
         }
-        let composed = wgsl::compose(&step.key, caps.target)?;
+        let composed = wgsl::compose(&step.key, caps.target, wgsl::Loops::of(caps.kind))?;
         dump(&step.key, &composed)?;
         let made = Arc::new(self.compile(device, faults, step, composed)?);
         self.ready.insert(step.key.clone(), made.clone());
@@ -105,7 +105,7 @@ impl Drop for Pipelines {
 }
 
 /// The shader module, with bounds checks but without the guard against endless loops that naga would add:
-/// a counter in every loop keeps drivers from unrolling it, and an array indexed by an unrolled loop stays in registers.
+/// a counter in every loop keeps drivers from unrolling it.
 #[allow(unsafe_code, reason = "the one flag that needs it, justified below")]
 fn module(device: &wgpu::Device, source: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
     let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };

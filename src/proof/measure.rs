@@ -20,12 +20,17 @@ use crate::ops::Op;
 use crate::plan::Plan;
 use crate::tensor::Elem;
 
+mod busy;
 mod clock;
 mod fusion;
 mod roof;
 mod skipping;
 mod swapping;
 
+#[cfg(target_arch = "wasm32")]
+use busy::Busy;
+#[cfg(not(target_arch = "wasm32"))]
+pub use busy::Busy;
 use clock::{Record, Stopwatch};
 pub use fusion::{FUSION_TOKENS, Fusion, fusion, prologue_fusion};
 pub use roof::{Add, Copy, Number, Rate, Roof, RoofParams, RoofProblem, roof, steadiness};
@@ -140,7 +145,9 @@ impl Trial {
     }
 
     async fn judge(&self, plan: &str, roof: Option<&Roof>, effort: &Effort, row: &mut Row) -> Result<()> {
+        let busy = roof.and_then(|_| Busy::new(&self.gpu));
         let verdict = self.prepared.run(plan).await?;
+        drop(busy);
         if let Some(worst) = verdict.outcomes.first() {
             (row.error, row.bound, row.operand) = (worst.error, worst.bound, worst.role.clone());
         }
@@ -238,7 +245,11 @@ impl Use for Host<'_> {
 async fn measure(stopwatch: &mut Stopwatch, effort: &Effort, record: Record<'_>) -> Result<[f64; 3]> {
     let target_us = effort.sample_ms * 1e3;
     // The first pass compiles, makes bind groups and touches the memory.
+    let busy = Busy::new(stopwatch.gpu());
     stopwatch.pass(1, record).await?;
+    if let Some(busy) = busy {
+        busy.awake();
+    }
     let mut runs = 1;
     let mut us = stopwatch.pass(runs, record).await?;
     while us < target_us / 2.0 && runs < RUNS_MOST {

@@ -62,7 +62,7 @@ use std::rc::Rc;
 use gristmill::plan::PipelineKey;
 use gristmill::proof::cases::{self, Case};
 use gristmill::proof::measure::{self, Effort, Roof, Trial};
-use gristmill::wgsl::compose;
+use gristmill::wgsl::{Loops, compose};
 use gristmill::{Caps, Dispatcher, Elem, Plan, Request, Target};
 use js_sys::{JSON, Reflect};
 use wasm_bindgen::JsCast as _;
@@ -276,9 +276,9 @@ fn shader_json(case: &str, storage: &str, plan: &str) -> Result<String, String> 
             keys.push(key);
         }
     }
-    let target = caps().target;
+    let (target, loops) = (caps().target, Loops::of(caps().kind));
     let one = |key: &PipelineKey| {
-        let composed = compose(key, target).map_err(|e| e.to_string())?;
+        let composed = compose(key, target, loops).map_err(|e| e.to_string())?;
         Ok(object(&[("kernel", text(key.kernel)), ("wgsl", text(&composed.text))]))
     };
     Ok(list(keys.into_iter().map(one).collect::<Result<Vec<_>, String>>()?))

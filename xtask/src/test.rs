@@ -21,6 +21,15 @@ const WITH_FULL_CAPS: [&str; 1] = ["dispatch"];
 /// with so many queries for the seconds that each of its pipelines takes to compile.
 const WITH_MATRIX_UNITS: [(&str, &str); 4] =
     [("probe", "matri"), ("correctness", "tiled_coop"), ("cache", "matri"), ("golden", "m17-")];
+/// Run on the first device once more as GPUs get them, with loops over registers written out: cases by many kernels, but few enough, since a processor
+/// compiles them three times as long.
+const UNROLLED: [&str; 5] = [
+    "linear/q4_0-m",
+    "linear/q4_0-codes-m",
+    "attention/q8_0-decode",
+    "attention/q8_0-tiles",
+    "adapter_linear/dora-q4_0",
+];
 /// Needs the page, served.
 const BROWSER: &str = "browser";
 
@@ -131,6 +140,16 @@ fn on_device(steps: &mut Steps, workspace: &Workspace, groups: &Groups, device: 
             let mut test = process::cargo(workspace, &format!("{TEST} --doc"));
             device.choose(&mut test)?;
             process::run(&mut test)
+        });
+    }
+    if first && !quick {
+        steps.run(&format!("{name}, loops unrolled"), || {
+            UNROLLED.iter().try_for_each(|filter| {
+                let mut test = cargo_test(workspace, &["correctness".to_owned()]);
+                device.choose(&mut test)?;
+                test.env("GRISTMILL_LOOPS", "unrolled").env_remove("GRISTMILL_CAPS").args(["--", filter]);
+                process::run(&mut test)
+            })
         });
     }
     // Once is enough here too: with the least that a device has, kernels ask it for nothing in which devices differ.

@@ -20,6 +20,7 @@ fn slot_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u>
     // Which R×R block each of the 32 columns is in, and where.
     var q: array<vec4<u32>, 8>;
     var col: array<vec4<u32>, 8>;
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let k = vec4<u32>(block * 32u + i * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
         q[i] = k / vec4<u32>(rank);
@@ -27,22 +28,29 @@ fn slot_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u>
     }
     let other0 = q[0].x * rank / 32u;
     let to = min(((q[7].w + 1u) * rank + 31u) / 32u, adapter_blocks());
+    #unroll
     for (var j = 0u; j < LANE_ROWS; j++) {
         let row = adapter_row(n, lane, j);
-        if (row >= adapter_params.n1) { continue; }
-        let p = row / rank;
-        for (var i = 0u; i < 8u; i++) { v[j * 8u + i] = slot_four(p, row % rank, col[i]); }
-        for (var other = other0; other < to; other++) {
-            let base = adapter_base32(row, other);
-            for (var c = 0u; c < 32u; c++) {
-                let k = other * 32u + c;
-                if (k >= adapter_params.k) { break; }
-                let q_of = k / rank;
-                for (var i = 0u; i < 8u; i++) {
-                    let same = q[i] == vec4<u32>(q_of);
-                    if (any(same)) {
-                        let term = base[c / 4u][c % 4u] * slot_four(p, k - q_of * rank, col[i]);
-                        v[j * 8u + i] += select(vec4<f32>(), term, same);
+        if (row < adapter_params.n1) {
+            let p = row / rank;
+            #unroll
+            for (var i = 0u; i < 8u; i++) { v[j * 8u + i] = slot_four(p, row % rank, col[i]); }
+            for (var other = other0; other < to; other++) {
+                let base = adapter_base32(row, other);
+                for (var c = 0u; c < min(32u, adapter_params.k - other * 32u); c++) {
+                    let k = other * 32u + c;
+                    let q_of = k / rank;
+                    var quad = base[0];
+                    #unroll
+                    for (var i = 1u; i < 8u; i++) { quad = select(quad, base[i], c / 4u == i); }
+                    let number = four_at(quad, c % 4u);
+                    #unroll
+                    for (var i = 0u; i < 8u; i++) {
+                        let same = q[i] == vec4<u32>(q_of);
+                        if (any(same)) {
+                            let term = number * slot_four(p, k - q_of * rank, col[i]);
+                            v[j * 8u + i] += select(vec4<f32>(), term, same);
+                        }
                     }
                 }
             }

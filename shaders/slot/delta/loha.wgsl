@@ -42,9 +42,12 @@ fn slot_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u>
             slot_tile_a[v] = a;
         }
         workgroupBarrier();
+        #unroll
         for (var r = 0u; r < slot_RANKS; r++) {
+            #unroll
             for (var i = 0u; i < 8u; i++) {
                 let place = (r * 8u + t) * 8u + ((i + t) & 7u);
+                #unroll
                 for (var j = 0u; j < LANE_ROWS; j++) {
                     let a = slot_tile_a[(j * adapter_TEAMS + lane / 8u) * slot_RANKS + r];
                     first[j * 8u + i] += a.x * slot_tile_b1[place];
@@ -54,6 +57,7 @@ fn slot_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u>
         }
         workgroupBarrier();
     }
+    #unroll
     for (var i = 0u; i < LANE_ROWS * 8u; i++) { first[i] = adapter_params.scale * (first[i] * second[i]); }
     return first;
 }

@@ -32,9 +32,12 @@ fn slot_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u>
             slot_tile_b[v] = b;
         }
         workgroupBarrier();
+        #unroll
         for (var r = 0u; r < slot_RANKS; r++) {
+            #unroll
             for (var i = 0u; i < 8u; i++) {
                 let a = slot_tile_a[(r * 8u + t) * 8u + ((i + t) & 7u)];
+                #unroll
                 for (var j = 0u; j < LANE_ROWS; j++) {
                     sums[j * 8u + i] += slot_tile_b[(j * adapter_TEAMS + lane / 8u) * slot_RANKS + r] * a;
                 }
@@ -42,6 +45,7 @@ fn slot_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u>
         }
         workgroupBarrier();
     }
+    #unroll
     for (var i = 0u; i < LANE_ROWS * 8u; i++) { sums[i] *= adapter_params.scale; }
     return sums;
 }

@@ -5,9 +5,11 @@
 
 fn slot_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u> {
     var v: array<vec4<f32>, LANE_ROWS * 8u>;
+    #unroll
     for (var j = 0u; j < LANE_ROWS; j++) {
         let column = adapter_params.a0 + adapter_row(n, lane, j) % adapter_params.wide;
         var row = (block0 + lane % 8u) * 32u % adapter_params.rank;
+        #unroll
         for (var i = 0u; i < 32u; i++) {
             v[j * 8u + i / 4u][i % 4u] = adapter_params.scale * slot_a_load1(column + row * adapter_params.wide);
             row = select(row + 1u, 0u, row + 1u == adapter_params.rank);

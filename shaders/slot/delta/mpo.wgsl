@@ -8,8 +8,10 @@
 fn slot_tile(n: u32, block0: u32, lane: u32) -> array<vec4<f32>, LANE_ROWS * 8u> {
     var v: array<vec4<f32>, LANE_ROWS * 8u>;
     let k0 = (block0 + lane % 8u) * 32u;
+    #unroll
     for (var j = 0u; j < LANE_ROWS; j++) {
         let row = min(adapter_row(n, lane, j), adapter_params.n1 - 1u);
+        #unroll
         for (var i = 0u; i < 32u; i++) {
             let k = min(k0 + i, adapter_params.k - 1u);
             let at_a = adapter_params.a0 + (row / adapter_params.wide * adapter_params.left + k / adapter_params.deep) * adapter_params.rank;

@@ -10,6 +10,7 @@ alias slot_Raw = array<vec4<u32>, 4>;
 // Eight quads as they lie. Where the first begins at a multiple of 16 bytes they are four loads.
 fn slot_fetch32(word0: u32, quad: u32, whole: bool) -> slot_Raw {
     var words: slot_Raw;
+    #unroll
     for (var j = 0u; j < 4u; j++) {
         let at = word0 + (quad + 2u * j) * 2u;
         if (whole) {

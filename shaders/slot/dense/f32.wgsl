@@ -8,6 +8,7 @@ alias slot_Raw = array<vec4<f32>, 8>;
 // Eight quads as they lie.
 fn slot_fetch32(word0: u32, quad: u32, whole: bool) -> slot_Raw {
     var v: slot_Raw;
+    #unroll
     for (var j = 0u; j < 8u; j++) { v[j] = slot_load4(word0, quad + j); }
     return v;
 }

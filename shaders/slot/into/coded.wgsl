@@ -27,6 +27,7 @@ fn slot_scale(grid: block_Grid) -> vec2<u32> {
 fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: block_Grid) {
     var values = v;
     var quads: array<u32, 8>;
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         let k = block * 32u + i * 4u;
         let there = min(max(at.k, k) - k, 4u);

@@ -27,6 +27,7 @@ fn slot_store_quad(at: weight_At, quad: u32, v: vec4<f32>) {
 
 fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: block_Grid) {
     var values = v;
+    #unroll
     for (var i = 0u; i < 8u; i++) {
         if (block * 8u + i < at.blocks) { slot_narrow_store4(at.codes, row * at.blocks + block * 8u + i, values[i]); }
     }

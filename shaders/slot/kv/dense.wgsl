@@ -27,17 +27,6 @@ fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
     return array<vec4<f32>, 2>(slot_decode4(at, eight[0], i), slot_decode4(at, eight[1], i + 4u));
 }
 
-// There are no codes that are whole numbers: nobody asks for them.
-const slot_MIDDLE = 0.0;
-
-fn slot_bytes4(eight: slot_Eight, i: u32) -> u32 {
-    return 0u;
-}
-
-fn slot_bytes32(v: slot_Block) -> array<u32, 8> {
-    return array<u32, 8>();
-}
-
 // Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);
@@ -46,6 +35,7 @@ fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
 // Numbers 32·block … 32·block + 31 of a row.
 fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
     var quads: slot_Block;
+    #unroll
     for (var i = 0u; i < 8u; i++) { quads[i] = slot_fetch4(at, row, block * 32u + i * 4u); }
     return quads;
 }
@@ -53,6 +43,7 @@ fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
 // What they are, but for their scale.
 fn slot_codes32(at: kv_At, quads: slot_Block, block: u32) -> array<vec4<f32>, 8> {
     var v: array<vec4<f32>, 8>;
+    #unroll
     for (var i = 0u; i < 8u; i++) { v[i] = kv_inside4(at, slot_read_decode4(quads[i]), block * 32u + i * 4u); }
     return v;
 }

@@ -35,17 +35,6 @@ fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
     return array<vec4<f32>, 2>(slot_bytes(eight.x) * at.scale, slot_bytes(eight.y) * at.scale);
 }
 
-// There are no codes that are whole numbers: nobody asks for them.
-const slot_MIDDLE = 0.0;
-
-fn slot_bytes4(eight: slot_Eight, i: u32) -> u32 {
-    return 0u;
-}
-
-fn slot_bytes32(v: slot_Block) -> array<u32, 8> {
-    return array<u32, 8>();
-}
-
 // Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);
@@ -72,6 +61,7 @@ fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
     let fetched = slot_fetch32(at, row, block);
     let scale = slot_scale32(at, fetched, block);
     var v = slot_codes32(at, fetched, block);
+    #unroll
     for (var i = 0u; i < 8u; i++) { v[i] *= scale; }
     return v;
 }

@@ -49,19 +49,6 @@ fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
     return array<vec4<f32>, 2>(slot_bytes(eight.low) * scale, slot_bytes(eight.high) * scale);
 }
 
-// Codes as bytes, for who multiplies them as they are: those of numbers i … i + 3 of an eight, i a multiple of 4, and of a block.
-const slot_MIDDLE = 128.0; // the byte of 0
-
-fn slot_bytes4(eight: slot_Eight, i: u32) -> u32 {
-    return select(eight.low, eight.high, (i & 4u) != 0u) ^ 0x80808080u;
-}
-
-fn slot_bytes32(v: slot_Block) -> array<u32, 8> {
-    let low = v.low ^ vec4<u32>(0x80808080u);
-    let high = v.high ^ vec4<u32>(0x80808080u);
-    return array<u32, 8>(low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w);
-}
-
 // Numbers i … i + 3 of a row; what is past it is 0.
 fn slot_load4(at: kv_At, row: u32, i: u32) -> vec4<f32> {
     return kv_inside4(at, slot_decode4(at, slot_fetch4(at, row, i), i), i);
@@ -88,6 +75,7 @@ fn slot_load32(at: kv_At, row: u32, block: u32) -> array<vec4<f32>, 8> {
     let fetched = slot_fetch32(at, row, block);
     let scale = slot_scale32(at, fetched, block);
     var v = slot_codes32(at, fetched, block);
+    #unroll
     for (var i = 0u; i < 8u; i++) { v[i] *= scale; }
     return v;
 }

@@ -10,5 +10,6 @@ fn slot_store4(at: kv_At, row: u32, i: u32, v: vec4<f32>) {
 // Numbers 32·block … 32·block + 31 of a row.
 fn slot_store32(at: kv_At, row: u32, block: u32, v: array<vec4<f32>, 8>) {
     var numbers = v;
+    #unroll
     for (var i = 0u; i < 8u; i++) { slot_store4(at, row, block * 32u + i * 4u, numbers[i]); }
 }

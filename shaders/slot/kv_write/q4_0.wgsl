@@ -12,6 +12,7 @@ fn slot_store4(at: kv_At, row: u32, i: u32, v: vec4<f32>) {
 fn slot_store32(at: kv_At, row: u32, block: u32, v: array<vec4<f32>, 8>) {
     var nibbles = block_q4_0(v);
     let word = at.first + (row * kv_blocks(at) + block) * 4u;
+    #unroll
     for (var i = 0u; i < 4u; i++) { atomicStore(&slot_data[word + i], nibbles.codes[i]); }
     let shift = (block & 1u) * 16u;
     let scale = kv_scale(at, row, block);

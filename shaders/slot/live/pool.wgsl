@@ -77,6 +77,7 @@ fn slot_unit4(at: pool_At, unit: u32, first: u32, step: u32) -> vec4<f32> {
         for (var block = begin + first; block < end; block += step) {
             let low = linear_x4(0u, block * 8u);
             let high = linear_x4(0u, block * 8u + 4u);
+            #unroll
             for (var r = 0u; r < 4u; r++) {
                 let a = pool_repeated8(slot_header.w, r0 + r, block * 8u);
                 sums[r] += dot(low, a[0]) + dot(high, a[1]);
@@ -86,12 +87,14 @@ fn slot_unit4(at: pool_At, unit: u32, first: u32, step: u32) -> vec4<f32> {
         // No branch stands between the loads.
         for (var block = begin + first; block < end; block += step) {
             var fetched = array<array<vec4<u32>, 2>, 4>();
+            #unroll
             for (var r = 0u; r < 4u; r++) {
                 let i = slot_first + at.a + ((r0 + r) * blocks + block) * slot_eight_QUADS;
                 fetched[r] = array<vec4<u32>, 2>(slot_data[i], slot_data[i + slot_eight_QUADS - 1u]);
             }
             let low = linear_x4(0u, block * 8u);
             let high = linear_x4(0u, block * 8u + 4u);
+            #unroll
             for (var r = 0u; r < 4u; r++) {
                 let a = slot_eight_numbers(fetched[r]);
                 sums[r] += dot(low, a[0]) + dot(high, a[1]);

@@ -15,10 +15,6 @@ fn slot_of4(v: vec4<f32>) -> slot_number4 {
     return slot_number4(v);
 }
 
-fn slot_of_whole4(v: vec4<u32>) -> slot_number4 {
-    return slot_number4(v);
-}
-
 // Cell i of the four.
 fn slot_cell_of(v: slot_number4, i: u32) -> slot_cell {
     return v;

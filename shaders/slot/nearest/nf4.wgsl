@@ -17,6 +17,7 @@ const slot_MIDDLES = array<f32, 15>(
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {
     let x = block_moved(v, grid.factor.by) * grid.factor.times;
     var code = vec4<u32>();
+    #unroll
     for (var i = 0u; i < 15u; i++) { code += vec4<u32>(x > vec4<f32>(slot_MIDDLES[i])); }
     return code;
 }

@@ -28,6 +28,7 @@ struct slot_Open {
 fn slot_fetch32(at: weight_At, n: u32, block: u32) -> slot_Raw {
     var raw: slot_Raw;
     raw.codes = slot_field_fetch32(at, n - at.row0, block);
+    #unroll
     for (var run = 0u; run < 32u / slot_RUN; run++) {
         raw.scales[run] = slot_scale_fetch(at, slot_place_of(at, n, block * 32u + run * slot_RUN));
     }
@@ -39,6 +40,7 @@ fn slot_open32(at: weight_At, n: u32, block: u32, raw: slot_Raw) -> slot_Open {
     var all = raw;
     var opened: slot_Open;
     opened.codes = slot_field_codes(all.codes);
+    #unroll
     for (var run = 0u; run < 32u / slot_RUN; run++) {
         opened.scales[run] = slot_scale_of(at, slot_place_of(at, n, block * 32u + run * slot_RUN), all.scales[run]);
     }
@@ -56,6 +58,7 @@ fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) ->
 fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
     let opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
     var w: array<vec4<f32>, 8>;
+    #unroll
     for (var i = 0u; i < 8u; i++) { w[i] = slot_number4(at, n, block, opened, i); }
     return w;
 }
@@ -67,10 +70,12 @@ fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 
     var opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
     var of_x = x;
     var sum = 0.0;
+    #unroll
     for (var run = 0u; run < 32u / slot_RUN; run++) {
         let scale = opened.scales[run];
         var of_run = vec4<f32>();
         var ones = vec4<f32>();
+        #unroll
         for (var j = 0u; j < slot_RUN / 4u; j++) {
             let i = run * (slot_RUN / 4u) + j;
             of_run += of_x[i] * slot_rule_term(slot_level_of(at, n, opened.codes[i]), scale.y / slot_level_UNIT);

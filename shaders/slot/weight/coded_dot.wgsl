@@ -18,6 +18,7 @@ fn slot_word(i: u32) -> u32 {
 fn slot_codes32(at: weight_At, n: u32, block: u32) -> array<u32, 8> {
     var codes = slot_field_codes(slot_field_fetch32(at, n - at.row0, block));
     if (slot_FLIP != 0u) {
+        #unroll
         for (var i = 0u; i < 8u; i++) { codes[i] ^= slot_FLIP; }
     }
     return codes;

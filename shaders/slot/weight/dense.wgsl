@@ -30,6 +30,7 @@ fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) ->
 fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
     let opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
     var w: array<vec4<f32>, 8>;
+    #unroll
     for (var i = 0u; i < 8u; i++) { w[i] = slot_number4(at, n, block, opened, i); }
     return w;
 }

@@ -363,30 +363,14 @@ struct Matrices {
 }
 
 /// The best first, where there are rows enough. Those with more parts are for wider rows: what registers hold of them is a part's.
-const MATRICES: [Matrices; 12] = [
+const MATRICES: [Matrices; 6] = [
     Matrices { name: "tiled_coop/128x32", rows: 128, keys: 32, parts: 1 },
     Matrices { name: "tiled_coop/64x32/2", rows: 64, keys: 32, parts: 2 },
     Matrices { name: "tiled_coop/32x32/4", rows: 32, keys: 32, parts: 4 },
     Matrices { name: "tiled_coop/64x32", rows: 64, keys: 32, parts: 1 },
     Matrices { name: "tiled_coop/32x16/4", rows: 32, keys: 16, parts: 4 },
     Matrices { name: "tiled_coop/32x16/2", rows: 32, keys: 16, parts: 2 },
-    // For few rows: a tile is of as few as matrix units have.
-    Matrices { name: "tiled_coop/16x32/4", rows: 16, keys: 32, parts: 4 },
-    Matrices { name: "tiled_coop/16x32/2", rows: 16, keys: 32, parts: 2 },
-    Matrices { name: "tiled_coop/16x16/8", rows: 16, keys: 16, parts: 8 },
-    Matrices { name: "tiled_coop/8x32/4", rows: 8, keys: 32, parts: 4 },
-    Matrices { name: "tiled_coop/8x32/2", rows: 8, keys: 32, parts: 2 },
-    Matrices { name: "tiled_coop/8x16/8", rows: 8, keys: 16, parts: 8 },
 ];
-
-/// Rows of a tile for few: with more that share keys, each tile of so few reads the keys again.
-const MATRICES_FEW: u32 = 16;
-
-/// Numbers of a query and of a value that are a part's where keys and values are codes: they have one scale.
-const CODED_PART: u64 = 32;
-
-/// Rows that share keys from which on codes go by matrix units however few there are.
-const CODED_ROWS_LEAST: u64 = 2;
 
 /// Keys of a part at least, where `attention/tiled_coop` parts those of many rows: four tiles, so that what is done once for a part is little
 /// beside them.
@@ -415,19 +399,11 @@ impl Matrices {
         widths.iter().all(|width| *width <= most).then(|| widths.map(|width| width as u32))
     }
 
-    /// Whether codes of rows so wide go through it as they are: a part has one scale of each.
-    fn takes_codes(&self, d: u64, e: u64) -> bool {
-        [d, e].iter().all(|width| width.div_ceil(CODED_PART) == u64::from(self.parts))
-    }
-
-    /// Whether a device takes it, for numbers or for codes.
-    fn fits(&self, caps: &Caps, units: MatrixUnits, [d, e]: [u64; 2], coded: bool) -> bool {
+    fn fits(&self, caps: &Caps, units: MatrixUnits, [d, e]: [u64; 2]) -> bool {
         let (Some(lanes), Some([d, e])) = (self.lanes(units), self.widths(units, d, e)) else { return false };
-        let weights = (self.keys + 8) * if coded { self.parts } else { 1 };
-        let slice = weights.max(self.parts * units.size + 8);
+        let slice = self.keys.max(self.parts * units.size) + 8;
         let of_row = 2 * slice + 4 * self.parts * (self.keys + 4) + 12;
-        let of_scales = if coded { 12 * self.parts * self.keys } else { 48 };
-        let of_tiles = 2 * self.keys * (d + 8) + 2 * e * (self.keys + 8) + of_scales;
+        let of_tiles = 2 * self.keys * (d + 8) + 2 * e * (self.keys + 8);
         let bytes = of_tiles + self.rows * of_row + 32 + lanes * 28 / units.subgroup;
         bytes <= caps.workgroup_bytes && lanes <= caps.invocations && lanes / self.rows <= units.subgroup
     }
@@ -786,13 +762,7 @@ impl Problem for AttentionProblem {
         let mut plans = self.split_plans(caps)?;
         let (matrices, at) = (self.matrices_plans(caps)?, plans.len());
         plans.extend(self.tiled_plans(caps)?);
-        let at = if self.is_few_for_matrices(caps) {
-            0
-        } else if self.is_for_matrices() {
-            at
-        } else {
-            plans.len()
-        };
+        let at = if self.is_for_matrices() { at } else { plans.len() };
         plans.splice(at..at, matrices);
         // The last runs everywhere.
         plans.push(self.naive(caps)?);
@@ -1130,54 +1100,30 @@ impl AttentionProblem {
         self.q.elem != Elem::F32 && ![self.k.format, self.v.format].contains(&KvFormat::F32)
     }
 
-    /// Whether keys and values go through a shape as codes: both are codes of blocks, of which a part has one.
-    fn is_coded(&self, shape: &Matrices) -> bool {
-        let coded = |format: &KvFormat| matches!(format, KvFormat::Q8_0 | KvFormat::Q4_0);
-        [self.k.format, self.v.format].iter().all(coded) && shape.takes_codes(self.k.width, self.v.width)
-    }
-
-    /// Whether few rows are better with matrix units than with `attention/split`, which has more to do for each code than memory takes for it.
-    fn is_few_for_matrices(&self, caps: &Caps) -> bool {
-        caps.kind != DeviceKind::Cpu && self.is_for_matrices() && MATRICES.iter().any(|shape| self.is_coded(shape))
-    }
-
     /// Plans by matrix units, the best first. Where nobody gets them without asking, one is enough, and none on a software device, which takes
     /// seconds to compile it.
     fn matrices_plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let cpu = caps.kind == DeviceKind::Cpu;
         let [d, e] = [self.k.width, self.v.width];
-        let asked = self.sharing() >= CODED_ROWS_LEAST && (!cpu || self.is_for_matrices());
+        let asked = self.sharing() >= TILED_ROWS_LEAST && (!cpu || self.is_for_matrices());
         let Some(units) = caps.matrix_units().filter(|_| asked) else { return Ok(Vec::new()) };
-        let codes = |shape: &Matrices| self.is_coded(shape);
-        let mut shapes: Vec<_> =
-            MATRICES.iter().filter(|shape| shape.fits(caps, units, [d, e], codes(shape))).collect();
-        let few = u64::from(MATRICES_FEW);
-        shapes.retain(|shape| match self.sharing() {
-            0..TILED_ROWS_LEAST => codes(shape),
-            sharing => shape.rows > MATRICES_FEW || sharing <= few,
-        });
+        let mut shapes: Vec<_> = MATRICES.iter().filter(|shape| shape.fits(caps, units, [d, e])).collect();
         if cpu {
-            // A processor gains nothing by more subgroups; and the one that has units is where tiles of one subgroup are tested, and codes.
-            shapes.sort_by_key(|shape| (!codes(shape), shape.parts));
+            // A processor gains nothing by more subgroups; and the one that has units is where tiles of one subgroup are tested.
+            shapes.sort_by_key(|shape| shape.parts);
         }
-        // The more rows a tile has, the less is read; but they should be there, and tiles enough for all cores, or keys that can be parted.
-        let filled = |shape: &Matrices, parts: u64| {
-            self.sharing() * 2 > u64::from(shape.rows) && (cpu || self.tiles(shape.rows) * parts >= TILES_FILLED)
-        };
-        let smallest = || {
-            let all = shapes.iter().enumerate();
-            all.min_by_key(|(_, shape)| (shape.rows, !codes(shape))).map_or(0, |(i, _)| i)
-        };
-        let best = shapes.iter().position(|shape| filled(shape, 1));
-        let best = best.or_else(|| shapes.iter().position(|shape| filled(shape, self.reach() / MATRICES_KEYS)));
-        let best = best.unwrap_or_else(smallest);
+        // The more rows a tile has, the less is read; but they should be there, and tiles or parts of their keys enough for all cores. Where
+        // there are not, 64 rows are as quick as 32.
+        let parts = (self.reach() / MATRICES_KEYS).max(1);
+        let there = |shape: &Matrices| self.sharing() * 2 > u64::from(shape.rows);
+        let fills = |shape: &Matrices| cpu || self.tiles(shape.rows) * parts >= TILES_FILLED;
+        let best = shapes.iter().position(|shape| there(shape) && (shape.rows <= 64 || fills(shape)));
+        let best = best.unwrap_or_else(|| shapes.len().saturating_sub(1));
         shapes.rotate_left(best);
         if cpu || !self.is_for_matrices() {
             shapes.truncate(1);
         }
-        // They have no use for a bound of the logits, and what adds their parts must not count on it.
-        let unbounded = Self { bounded: false, ..self.clone() };
-        shapes.into_iter().map(|shape| unbounded.matrices(caps, units, shape)).collect()
+        shapes.into_iter().map(|shape| self.matrices(caps, units, shape)).collect()
     }
 
     fn matrices(&self, caps: &Caps, units: MatrixUnits, shape: &Matrices) -> Result<Plan> {
@@ -1185,7 +1131,6 @@ impl AttentionProblem {
         let means = Means { subgroup: Some(units.subgroup), native_f16: self.native_f16(caps) };
         let (mut step, mut params) = self.kernel("attention/tiled_coop", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
-        let coded = self.is_coded(shape);
         let [d, e] = shape.widths(units, self.k.width, self.v.width).unwrap_or_default();
         for (name, value) in [
             ("ROWS", shape.rows),
@@ -1199,17 +1144,15 @@ impl AttentionProblem {
         }
         let f16 = [self.k.format, self.v.format] == [KvFormat::F16; 2];
         step.set("Q_SCALED", Const::Bool(self.q.elem != Elem::F16));
-        step.set("SCALED", Const::Bool(!f16 && !coded));
-        step.set("CODED", Const::Bool(coded));
+        step.set("SCALED", Const::Bool(!f16));
         step.fill("matrix", units.filling());
         means.reduce(&mut step);
         let tiles = self.tiles(shape.rows);
-        // Where rows are few, keys too may be: then time is that of one part.
-        let few = shape.rows <= MATRICES_FEW;
-        let (filled, keys) = if few { (SPLIT_FILLED, shape.keys.into()) } else { (TILES_FILLED, MATRICES_KEYS) };
         // Half of a device at work is better than parts that must be added.
-        let splits = if 2 * tiles <= filled { self.splits(tiles, filled, keys) } else { 1 };
-        self.parted(caps, means, &mut begun, (step, params), [tiles, splits])?;
+        let splits = if 2 * tiles <= TILES_FILLED { self.splits(tiles, TILES_FILLED, MATRICES_KEYS) } else { 1 };
+        // Parts have bases of their own, whether logits are bounded or not.
+        let unbounded = Self { bounded: false, ..self.clone() };
+        unbounded.parted(caps, means, &mut begun, (step, params), [tiles, splits])?;
         let why = "f16 operands, by matrix units: a tile of keys and values serves many rows, all heads of a group among them";
         Ok(Plan { operands: Some(Elem::F16), ..Self::plan_of(begun, shape.name, why) })
     }

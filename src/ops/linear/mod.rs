@@ -456,16 +456,35 @@ struct Matrices {
     cols: u64,
     /// Rows of x of a subgroup.
     sub_rows: u64,
+    /// Tiles that a multiprocessor has at a time.
+    together: u64,
+    /// What 32 inputs of so many tiles take, in hundredths of a microsecond of an NVIDIA H100.
+    block_time: u64,
 }
 
 /// The largest first.
 const MATRICES: [Matrices; 3] = [
-    Matrices { name: "tiled_coop/128x128", rows: 128, cols: 128, sub_rows: 64 },
-    Matrices { name: "tiled_coop/64x64", rows: 64, cols: 64, sub_rows: 32 },
-    Matrices { name: "tiled_coop/32x64", rows: 32, cols: 64, sub_rows: 16 },
+    Matrices { name: "tiled_coop/128x128", rows: 128, cols: 128, sub_rows: 64, together: 1, block_time: 134 },
+    Matrices { name: "tiled_coop/64x64", rows: 64, cols: 64, sub_rows: 32, together: 3, block_time: 173 },
+    Matrices { name: "tiled_coop/32x64", rows: 32, cols: 64, sub_rows: 16, together: 3, block_time: 173 },
 ];
 
 impl Matrices {
+    /// The best number of slices of so many blocks of 32 inputs for so many tiles, no more than `most`, and about what all takes. A last round of few
+    /// tiles takes as long as one of many, which slices make shorter; but their sums go through memory twice, and one dispatch more.
+    fn slices(&self, tiles: u64, blocks: u64, most: u64) -> (u64, u64) {
+        let time = |slices: u64| {
+            let rounds = (tiles * slices).div_ceil(MULTIPROCESSORS * self.together);
+            // 3 µs, and 8 bytes a sum at some 2.5 TB/s.
+            let merge = if slices > 1 { 300 + slices * tiles * self.rows * self.cols / 3125 } else { 0 };
+            let time = rounds * blocks.div_ceil(slices) * self.block_time + merge;
+            // A tenth is within what this knows.
+            (if slices > 1 { time * 11 / 10 } else { time }, slices)
+        };
+        let (time, slices) = (1..=most.clamp(1, SLICES_MOST)).map(time).min().unwrap_or_default();
+        (slices, time)
+    }
+
     fn fits(&self, caps: &Caps, units: MatrixUnits) -> bool {
         let (size, subgroup) = (u64::from(units.size), u64::from(units.subgroup));
         let lanes = self.rows / self.sub_rows * (self.cols / 32) * subgroup;
@@ -486,13 +505,18 @@ impl Matrices {
 /// Workgroups that fill a device: 4 of 64 lanes on each of 32 cores. Larger devices want more, and lose the less the more there are.
 const FILLED: u64 = 128;
 
-/// Tiles that fill a device: each is of 128 lanes or more, which wait for each other, so that a core wants two or three.
-const TILES_FILLED: u64 = 384;
+/// Workgroups of `linear/gemv` that fill a device, where slices of K can: an NVIDIA H100 took 57 µs for 8 rows of 4,096 inputs and outputs of 4 bits by 64 of
+/// them, 37 by 128, 28 by 256, and the same by 512, all with what the sums of slices cost.
+const FEW_FILLED: u64 = 256;
 
-/// Tiles of matrix units at least, or a smaller shape is taken: 12 slices of K fill a device with them. Where 384 workgroups were at work, an NVIDIA H100
-/// took 4.5 µs for 32 inputs of 32 × 64, 7 µs of 64 × 64 and 14.5 µs of 128 × 128. Reckoned from that, 1,024 rows and outputs of 3,072 inputs are
-/// 249 µs by the largest in six slices, 17 of them for sums of slices that go through memory, and 451 by the next in two.
-const MATRIX_TILES: u64 = 32;
+/// Tiles that fill a device: each is of 128 lanes or more, which wait for each other, so that a core wants two.
+const TILES_FILLED: u64 = 256;
+
+/// Multiprocessors of a large GPU. Tiles by matrix units are few and long: what a device is busy for are whole rounds of them.
+const MULTIPROCESSORS: u64 = 128;
+
+/// Slices of K at most.
+const SLICES_MOST: u64 = 16;
 
 /// The most that the sums of slices may take.
 const SLICES_BYTES: u64 = 64 << 20;
@@ -561,7 +585,7 @@ impl Problem for LinearProblem {
         // The last runs everywhere.
         let at = if self.is_for_matrices() { at } else { plans.len() - 1 };
         plans.splice(at..at, matrices);
-        if self.k.div_ceil(32) <= NAIVE_BLOCKS {
+        if self.blocks() <= NAIVE_BLOCKS {
             let together = if cpu && self.m > 1 { 4 } else { 1 };
             let (steps, scratch) = self.each(caps, together, |range, rows| self.naive(caps, together, range, rows))?;
             let plan = self.plan_of("naive".into(), "one lane for four outputs, by the formula", steps, scratch);
@@ -668,14 +692,15 @@ impl LinearProblem {
         let Some(units) = caps.matrix_units().filter(|_| self.m > FEW_ROWS) else { return Ok(Vec::new()) };
         let cpu = caps.kind == DeviceKind::Cpu;
         let mut shapes: Vec<_> = MATRICES.iter().filter(|shape| shape.fits(caps, units)).collect();
-        // The larger a tile, the less is loaded and decoded; but its rows should be there, and enough of them that slices of K can fill a device.
-        let gated = self.up.is_some();
-        let good = |shape: &&Matrices| {
-            let tiles = self.m.div_ceil(shape.rows) * self.n.div_ceil(shape.outputs(gated));
-            self.m * 2 > shape.rows && (cpu || tiles >= MATRIX_TILES)
-        };
-        let best = shapes.iter().position(good).unwrap_or(shapes.len().saturating_sub(1));
-        shapes.rotate_left(best);
+        let tiles = |shape: &Matrices| self.m.div_ceil(shape.rows) * self.n.div_ceil(shape.outputs(self.up.is_some()));
+        if cpu {
+            // The largest whose rows are there.
+            let best = shapes.iter().position(|shape| self.m * 2 > shape.rows);
+            let best = best.unwrap_or(shapes.len().saturating_sub(1));
+            shapes.rotate_left(best);
+        } else {
+            shapes.sort_by_key(|shape| shape.slices(tiles(shape), self.blocks(), self.slices_most()).1);
+        }
         if cpu || !self.is_for_matrices() {
             shapes.truncate(1);
         }
@@ -735,7 +760,7 @@ impl LinearProblem {
         // The merge binds all operands and the sums.
         let operands = [self.bias, self.residual, self.row_scale, self.x_scale].iter().flatten().count();
         let bound = 4 + operands + usize::from(self.up.is_some()) + self.live_bindings();
-        let slices = filled.div_ceil(groups).min(most).clamp(1, 16);
+        let slices = filled.div_ceil(groups).min(most).clamp(1, SLICES_MOST);
         let fits = self.slices_bytes(slices, range, rows) <= caps.storage_binding_bytes.min(SLICES_BYTES);
         if bound > caps.storage_buffers as usize || !fits { 1 } else { slices }
     }
@@ -899,8 +924,17 @@ impl LinearProblem {
     /// Slices of K for so many tiles. A processor fills its few cores without.
     fn tile_slices(&self, caps: &Caps, tiles: u64, range: Range, rows: Rows) -> u64 {
         let filled = if caps.kind == DeviceKind::Cpu { 8 } else { TILES_FILLED };
-        // Each keeps eight turns of its loop.
-        self.slices(caps, filled, tiles, self.k.div_ceil(32) / 8, (range, rows))
+        self.slices(caps, filled, tiles, self.slices_most(), (range, rows))
+    }
+
+    /// Blocks of 32 inputs.
+    fn blocks(&self) -> u64 {
+        self.k.div_ceil(32)
+    }
+
+    /// Slices of K for tiles at most: each keeps eight turns of its loop.
+    fn slices_most(&self) -> u64 {
+        self.blocks() / 8
     }
 
     /// By tiles and matrix units.
@@ -914,7 +948,13 @@ impl LinearProblem {
         rows: Rows,
     ) -> Result<Sums> {
         let across = range.outputs().div_ceil(shape.outputs(self.up.is_some()));
-        let slices = self.tile_slices(caps, across * rows.m.div_ceil(shape.rows), range, rows);
+        let tiles = across * rows.m.div_ceil(shape.rows);
+        let slices = if caps.kind == DeviceKind::Cpu {
+            self.tile_slices(caps, tiles, range, rows)
+        } else {
+            let (best, _) = shape.slices(tiles, self.blocks(), self.slices_most());
+            self.slices(caps, best * tiles, tiles, best, (range, rows))
+        };
         let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, End::of(slices));
         self.weights(&mut step, &mut params, range, Decode::Near, |_| true);
         step.set("ROWS", Const::U32(shape.rows as u32));
@@ -942,10 +982,10 @@ impl LinearProblem {
         let kernel = if products.is_some() { "linear/gemv_dot" } else { "linear/gemv" };
         self.each(caps, 1, |range, rows| {
             let groups = range.outputs().div_ceil(4 * u64::from(lane_count / lanes));
-            let turns = self.k.div_ceil(32).div_ceil(u64::from(lanes));
-            // With live adapters there may be a dispatch before already, and no third is wanted of a decode step.
-            let most = if self.is_live() { 1 } else { turns / 2 };
-            let slices = self.slices(caps, FILLED, groups, most, (range, rows));
+            let turns = self.blocks().div_ceil(u64::from(lanes));
+            // With live adapters there may be a dispatch before already, and no third is wanted of one row.
+            let most = if self.is_live() && self.m == 1 { 1 } else { turns / 2 };
+            let slices = self.slices(caps, FEW_FILLED, groups, most, (range, rows));
             let end = if here { End::Here } else { End::of(slices) };
             let (mut step, mut params) = self.layer(kernel, means, range, rows, end);
             let makers = self.makers(&mut step, &mut params, here, u64::from(lane_count / lanes));

@@ -48,6 +48,10 @@ impl Stopwatch {
         Ok(Self { gpu: gpu.clone(), stamps })
     }
 
+    pub fn gpu(&self) -> &Dispatcher {
+        &self.gpu
+    }
+
     pub fn timer(&self) -> Timer {
         if self.stamps.is_some() { Timer::Timestamps } else { Timer::Slope }
     }
