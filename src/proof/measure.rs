@@ -145,9 +145,10 @@ impl Trial {
     }
 
     async fn judge(&self, plan: &str, roof: Option<&Roof>, effort: &Effort, row: &mut Row) -> Result<()> {
-        let busy = roof.and_then(|_| Busy::new(&self.gpu));
-        let verdict = self.prepared.run(plan).await?;
-        drop(busy);
+        let verdict = {
+            let _busy = roof.and_then(|_| Busy::new(&self.gpu));
+            self.prepared.run(plan).await?
+        };
         if let Some(worst) = verdict.outcomes.first() {
             (row.error, row.bound, row.operand) = (worst.error, worst.bound, worst.role.clone());
         }
