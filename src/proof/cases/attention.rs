@@ -967,6 +967,7 @@ fn bounded() -> Vec<Case> {
             .fill("k", Fill::Constant(0.5))
             .input("mask", &[6, 67], Stored::Always(Elem::U8), Fill::Steps { first: 1.5, step: -0.002 })
             .lse()
+            .storages(&[Elem::F32, Elem::F16])
             .hurts("a bound of the logits"),
         Make::new("bounded-nan", [2, 4, 2, 9, 67, 24, 24])
             .unit(20.0)
