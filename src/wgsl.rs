@@ -147,15 +147,8 @@ impl Loops {
 /// [`Error::Shader`] with the file and line: a missing file, a slot without a filling, a filling or
 /// constant for which the kernel has no place, a directive that cannot be read.
 pub fn compose(key: &PipelineKey, target: Target, loops: Loops) -> Result<Composed> {
-    let mut composer = Composer {
-        key,
-        target,
-        text: String::new(),
-        origins: Vec::new(),
-        enables: Vec::new(),
-        imported: Vec::new(),
-        used: Vec::new(),
-    };
+    let mut composer =
+        Composer { key, target, lines: Vec::new(), enables: Vec::new(), imported: Vec::new(), used: Vec::new() };
     composer.splice(key.kernel, None, key.kernel, 0)?;
     for (name, _) in &key.fillings {
         if !composer.used.contains(name) {
@@ -169,7 +162,7 @@ pub fn compose(key: &PipelineKey, target: Target, loops: Loops) -> Result<Compos
     }
     // `enable` must stand first in WGSL.
     let mut lines = composer.enables;
-    lines.extend(composer.text.lines().map(str::to_owned).zip(composer.origins));
+    lines.extend(composer.lines);
     let (mut text, mut origins) = (String::new(), Vec::new());
     let lines = match loops {
         Loops::Unrolled => unroll::unrolled(&lines).map_err(|((file, line), m)| fault(&file, line, m))?,
@@ -221,9 +214,8 @@ fn directive(line: &str) -> std::result::Result<Option<Directive<'_>>, String> {
 struct Composer<'a> {
     key: &'a PipelineKey,
     target: Target,
-    text: String,
-    origins: Vec<(Cow<'static, str>, u32)>,
-    enables: Vec<(String, (Cow<'static, str>, u32))>,
+    lines: Vec<unroll::Line>,
+    enables: Vec<unroll::Line>,
     // A set would be more code than it saves: there are a few of each.
     imported: Vec<String>,
     used: Vec<&'a str>,
@@ -232,8 +224,7 @@ struct Composer<'a> {
 impl<'a> Composer<'a> {
     #[expect(clippy::ptr_arg, reason = "it is cloned, which costs nothing where it is borrowed")]
     fn line(&mut self, text: &str, origin: &Cow<'static, str>, line: u32) {
-        let _ = writeln!(self.text, "{text}");
-        self.origins.push((origin.clone(), line));
+        self.lines.push((text.to_owned(), (origin.clone(), line)));
     }
 
     /// Splices a file; `slot` is what it fills.

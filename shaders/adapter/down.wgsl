@@ -4,7 +4,7 @@
 //
 // Before its terms stand where the row's adapter begins, its pairs of ranks and its flags: the linear kernels ask nothing else of the
 // index. An index below 0, or past the last adapter, is none, and so is a place where nothing is attached: no ranks, no flags.
-// Good before linear/*: two dispatches, and the second has the time of the weight's bytes to hide the terms in. Wrong as a matrix product
+// Good before linear/*, which has the time of the weight's bytes to hide the terms in: two dispatches, or three where K is sliced. Wrong as a matrix product
 // for ranks in the hundreds, for which a is read again for every ROWS rows of x.
 // LANES lanes take four ranks of ROWS rows of x; each lane eight inputs, then the eight LANES further on. For few rows of x
 // ROWS is 1, so that a decode step has as many workgroups as it can; else rows with the same adapter share what is loaded of a.

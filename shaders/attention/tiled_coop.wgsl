@@ -30,8 +30,8 @@
 // logits. Compiled for RDNA3, every shape that is chosen for 64, 128 and 256 numbers takes 120 … 240 registers and spills none.
 // Arrays of matrices are indexed by constants, or they would not be in registers: where a loop has barriers inside, an array goes round instead of being
 // written out, and its first matrix is meant.
-// An NVIDIA H100 takes 50, 514 and some 7,500 µs for 512, 2,048 and 8,192 queries of Llama-3-8B by 64 rows, 32 keys and two parts, 43, 67 and 73 TFLOP/s; of keys
-// and values in Q8_0 62 and 658. 64 rows and 32 keys are 1.9 µs of a multiprocessor.
+// An NVIDIA H100 takes 46, 457 and 6,526 µs for 512, 2,048 and 8,192 queries of Llama-3-8B by 64 rows, 32 keys and two parts, 47, 75 and 84 TFLOP/s. 64 rows and
+// 32 keys are 1.7 µs of a multiprocessor.
 // Tried: 16 rows of 128 numbers a subgroup, queries and sums whole: RDNA3 spilled 72 registers of 256. A subgroup's part of the keys instead of the numbers: it
 // needs all of its queries. Arrays indexed by loops that NVIDIA's compiler did not unroll: 480 bytes in memory, and 179, 1,818 and 25,536 µs for what is above.
 // Tiles one head after the other, of each the longest first: 71 µs for the 512, where the last head's came when others were idle. 32 rows and

@@ -20,7 +20,7 @@
 // RDNA3, 8 rows of x wanted 425 registers of 256 (an NVIDIA H100 took 81 µs where one row takes 8); now it is 120, of 4 rows 96.
 // Levels of formats that have a table of them lie in workgroup memory too, 64 bytes for each weight (w_begin).
 // Tried on an NVIDIA H100, for 14,336 inputs and 4,096 outputs of 4 bits: 32 lanes to four rows reached 37 % of its copy bandwidth, 64 lanes
-// 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. It takes 18.5 µs for them, 46 for 4 rows; and for 4,096 inputs and outputs 7.5 µs, 15 for 4
+// 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. It takes 18.5 µs for them, 37 for 4 rows; and for 4,096 inputs and outputs 7.5 µs, 15 for 4
 // rows, and 28 for 8 with their adapters in 256 workgroups, where 64 workgroups without slices took 57.
 // For one row with live adapters the first workgroups make terms in place of sums (lib/make).
 #import few

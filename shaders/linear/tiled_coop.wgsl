@@ -20,7 +20,7 @@
 // f16, 1,420 in Q4_0; where tiles were of single numbers and weights decoded before they were needed, to 240 and 1,450, and 2,150.
 // All of workgroup memory is in multiples of 16 bytes: matrices must lie at such, and an array of scalars may lie wherever the variable
 // before it ends (one word before the sums moved each of NVIDIA's matrices by a column).
-// An NVIDIA H100 takes 1.34 µs of a multiprocessor for 32 inputs of 128 × 128, f16 or codes of 4 bits, 100 to 116 TFLOP/s, and 0.58 µs for 64 × 64 or 32 × 64: a block waits
+// An NVIDIA H100 takes 1.34 µs of a multiprocessor for 32 inputs of 128 × 128, f16 or codes of 4 bits, 93 to 116 TFLOP/s, and 0.58 µs for 64 × 64 or 32 × 64: a block waits
 // for its loads, its barriers and its multiplications in turn, and what else there is to do is another tile's.
 // Tried: arrays indexed by loops that NVIDIA's compiler did not unroll, 416 to 672 bytes of them in memory: 4.5 times as long. Loads two blocks ahead in place of
 // one: 5 % quicker in f16, the same in Q4_0. 128 × 64 and 64 × 128 by four subgroups: 1.13 and 1.16 µs, no better than 64 × 64.

@@ -1000,7 +1000,7 @@ fn coded() -> Vec<Case> {
         let case = Make::new(&format!("{name}-paged"), [1, 3, 1, 9, 37, 40, 72]).paged(4).causal().kv(k, v);
         cases.push(case.lse().storages(&[Elem::F16]).hurts("codes"));
     }
-    // Of 1 to 32 numbers, 33 to 64, 97 to 128 and 225 to 256 a part of matrix units has a block.
+    // Rows of one block of 32 numbers, of two, of four and of eight.
     let (q8_0, q4_0) = (KvFormat::Q8_0, KvFormat::Q4_0);
     let more = [
         Make::new("q8_0-tiles", [1, 8, 2, 40, 140, 60, 64])
