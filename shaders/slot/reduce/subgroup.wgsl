@@ -2,14 +2,16 @@
 // The kernel defines LANES and SUBGROUP, powers of two, and LANE_COUNT, the lanes of the workgroup.
 // SUBGROUP is the smallest size that the device may choose; that lanes lie in a subgroup in their order is what every
 // device does with a one-dimensional workgroup, and what the dispatcher proves where the device has not promised it.
-// Costs 2 barriers and 8 bytes of workgroup memory a subgroup; where LANES <= SUBGROUP, none.
+// Costs 2 barriers and 8, 4 or 16 bytes of workgroup memory for SUBGROUP lanes, by what is summed; where LANES <= SUBGROUP no barrier, and no
+// memory but for four sums: WGSL has no array of nothing, and matrices that lie behind must stay at a multiple of 16 bytes.
 enable subgroups;
 const slot_SHARED = min(LANES, SUBGROUP);        // lanes that sum by shuffles
 const slot_PARTS = LANES / slot_SHARED;          // sums that are left of a row
 const slot_AGAIN = min(slot_PARTS, slot_SHARED); // of which so many at a time sum by shuffles again
-var<workgroup> slot_tile: array<vec2<f32>, LANE_COUNT / slot_SHARED>;
-var<workgroup> slot_tile_max: array<u32, LANE_COUNT / slot_SHARED>;
-var<workgroup> slot_tile4: array<vec4<f32>, LANE_COUNT / slot_SHARED>;
+const slot_PLACES = max(LANE_COUNT / slot_SHARED * min(slot_PARTS - 1u, 1u), 4u); // for what is left of all rows
+var<workgroup> slot_tile: array<vec2<f32>, slot_PLACES>;
+var<workgroup> slot_tile_max: array<u32, slot_PLACES>;
+var<workgroup> slot_tile4: array<vec4<f32>, slot_PLACES>;
 
 // Sums over `size` adjacent lanes. Spelled out: drivers do not unroll a loop whose counter doubles, and a shuffle by a
 // variable takes RADV some thirty instructions where one by a constant takes one.
