@@ -379,7 +379,7 @@ fn work(step: &Step) -> Work {
     match step.key.kernel {
         "adapter/factors" => {
             let p: FactorsParams = *bytemuck::from_bytes(&step.params);
-            return Work { fold: p.fold.into(), rows: p.count.into(), len: 1, slices: 1, y0: 0, row0: (0, 1) };
+            return Work { fold: p.fold.into(), rows: p.at.count.into(), len: 1, slices: 1, y0: 0, row0: (0, 1) };
         }
         "adapter/contract" => {
             let p: ContractParams = *bytemuck::from_bytes(&step.params);
@@ -388,10 +388,11 @@ fn work(step: &Step) -> Work {
         }
         "adapter/attach" => {
             let p: AttachParams = *bytemuck::from_bytes(&step.params);
-            let [fold, n, k, pairs] = [p.fold, p.n, p.k, p.ranks.div_ceil(2)].map(u64::from);
-            // Eights of a, if it is stored, and of b.
+            let [fold, n, k, pairs, factors] =
+                [p.fold, p.n, p.k, p.ranks.div_ceil(2), p.sums.count.div_ceil(4)].map(u64::from);
+            // Eights of a, if it is stored, and of b, and quads of factors.
             let of_a = if p.every > 0 { 0 } else { 2 * pairs * k.div_ceil(8) };
-            return Work { fold, rows: of_a + n.div_ceil(4) * pairs, len: 1, slices: 1, y0: 0, row0: (0, 1) };
+            return Work { fold, rows: of_a + n.div_ceil(4) * pairs + factors, len: 1, slices: 1, y0: 0, row0: (0, 1) };
         }
         "adapter/header" => return Work { fold: 1, rows: 1, len: 1, slices: 1, y0: 0, row0: (0, 1) },
         "adapter/down" => {

@@ -18,7 +18,7 @@ use gristmill::dispatch::{MatrixProbe, ProbeParams, SubgroupProbe};
 use gristmill::formats::WeightAt;
 use gristmill::kv::{KvAt, KvPlace};
 use gristmill::kv_steps::{CopyParams, NumbersParams, StateParams};
-use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams};
+use gristmill::ops::adapter::{AdapterParams, ContractParams, FactorsParams, SumsAt};
 use gristmill::ops::attention::AttentionParams;
 use gristmill::ops::attention::prologue::PrologueParams;
 use gristmill::ops::attention::rope::RopeParams;
@@ -45,6 +45,7 @@ type Layout = (&'static str, &'static [(&'static str, &'static str, usize)], usi
 
 const PARAMS: &[Layout] = &[
     ("adapter_Params", AdapterParams::FIELDS, size_of::<AdapterParams>()),
+    ("sums_At", SumsAt::FIELDS, size_of::<SumsAt>()),
     ("factors_Params", FactorsParams::FIELDS, size_of::<FactorsParams>()),
     ("attach_Params", AttachParams::FIELDS, size_of::<AttachParams>()),
     ("header_Params", HeaderParams::FIELDS, size_of::<HeaderParams>()),

@@ -1,17 +1,19 @@
 // adapter/attach: puts an adapter into its place in a pool, in the order that adapter/down and slot/live/pool read.
 //
-//     a[r, k] and b[n, r], rounded to the storage of the pool; and what says that they are there
+//     a[r, k] and b[n, r], rounded to the storage of the pool; the factors of the norms that were summed last; and what says that they are there
 //
 // One lane for eight numbers: 16 or 32 bytes a store, neighbours next to each other. a stands by rows of inputs, b by quads of outputs
-// with pairs of ranks side by side. Ranks come in pairs: an odd one gets another of zeros. Factors of rows and columns are written by
-// adapter/factors, into the same place.
+// with pairs of ranks side by side. Ranks come in pairs: an odd one gets another of zeros. One lane for four factors: of rows for DoRA, and for
+// BoRA of what comes second, whose sums need the first's, which adapter/factors puts into the same place. A dispatch of their own for these
+// would be a third of the dispatches of DoRA, each a few microseconds of waiting for the one before, and there are seven weights a layer.
 // Good as often as requests change adapters: nothing is allocated, no pipeline depends on the rank, and the order of the queue is all that
 // has to be waited for. Wrong as a copy of large matrices: loads are of single numbers, from cache.
-// Bytes: the adapter once in and once out.
+// Bytes: the adapter once in and once out; 4 for each sum.
 #import attach
 #slot source @binding(1) // [the adapter's tensors]
 #slot eight
 @group(0) @binding(5) var<storage, read_write> pool: array<vec4<u32>>; // [adapters, quads of one]
+#slot normed @binding(6) // [count] and [slices, count]
 
 fn put(i: u32, v: array<vec4<f32>, 2>) {
     let quads = eight_quads(v);
@@ -50,5 +52,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (n < attach_params.n && r < attach_params.ranks) { v[j / 4u][j % 4u] = source_up(n, r); }
         }
         put(first + at.b + (quad * at.pairs + pair) * eight_QUADS, v);
+    } else if (id < of_a + of_b + (attach_params.sums.count + 3u) / 4u) {
+        let quad = id - of_a - of_b;
+        var factors: vec4<f32>;
+        #unroll
+        for (var j = 0u; j < 4u; j++) {
+            if (quad * 4u + j < attach_params.sums.count) { factors[j] = normed_factor(attach_params.sums, quad * 4u + j); }
+        }
+        pool[first + attach_params.sums.to + quad] = bitcast<vec4<u32>>(factors);
     }
 }

@@ -1,5 +1,6 @@
 // What the kernel that attaches an adapter is told.
 #import pool
+#import sums
 struct attach_Params {
     pool: pool_At,
     fold: u32,   // the grid's x
@@ -18,5 +19,6 @@ struct attach_Params {
     d0: u32,
     pad0: u32,   // nothing
     pad1: u32,   // nothing
+    sums: sums_At, // of the factors that are made here; else of none
 }
 @group(0) @binding(0) var<uniform> attach_params: attach_Params;

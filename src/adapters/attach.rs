@@ -3,7 +3,9 @@
 use super::{AdapterSet, Held};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
-use crate::ops::adapter::merge::{ANY, AdapterMergeProblem, Factors, Making, Origin, Written, read, whole};
+use crate::ops::adapter::merge::{
+    ANY, AdapterMergeProblem, Factors, Making, Origin, Sums, SumsAt, Written, read, whole,
+};
 use crate::ops::adapter::{Delta, Kind, Order};
 use crate::ops::norm::number;
 use crate::ops::params::params;
@@ -106,6 +108,8 @@ params! {
         pad0: u32,
         /// Nothing.
         pad1: u32,
+        /// Sums whose factors are made with it, if any.
+        sums: SumsAt,
     }
 }
 
@@ -208,18 +212,23 @@ impl Problem for AdapterAttachProblem {
         let delta: Vec<Origin> = (0..).zip(&adapted.tensors).map(|(i, l)| Origin::Operand(1 + i, *l)).collect();
         let mut making = Making::new();
         let (mut of_rows, mut of_cols) = (None, None);
+        // The sums whose factors are still to be made.
+        let mut summed: Option<(Sums, Factors, u32)> = None;
         let rows_first = adapted.order == Order::RowCol;
         for rows in [rows_first, !rows_first] {
             let Some(magnitude) = (if rows { adapted.row } else { adapted.col }) else { continue };
+            if let Some((sums, home, _)) = summed.take() {
+                self.merge.factors(caps, &mut making, &sums, Some(home))?;
+            }
+            let sums = self.merge.sums(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols))?;
             let (quads, count) = if rows { (at.rows, n) } else { (at.cols, k) };
             let home = Factors {
                 source: Source::Operand(0),
                 offset_bytes: pool.offset_bytes + (first + u64::from(quads)) * 16,
                 bytes: count.div_ceil(4) * 16,
             };
-            let factors =
-                self.merge.norms(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols), Some(home))?;
-            *(if rows { &mut of_rows } else { &mut of_cols }) = Some(factors);
+            *(if rows { &mut of_rows } else { &mut of_cols }) = Some(home);
+            summed = Some((sums, home, quads));
         }
         let mut step = Builder::new("adapter/attach", ANY);
         let mut params = AttachParams {
@@ -254,9 +263,14 @@ impl Problem for AdapterAttachProblem {
         }
         step.fill("eight", self.held.shelf.eight());
         bind_pool(&mut step, 5, 0, pool, Access::Write);
+        match summed {
+            None => step.fill("normed", "slot/normed/none"),
+            Some((sums, _, to)) => params.sums = SumsAt { to, ..sums.fill(&mut step, 6, ANY) },
+        }
         let pairs = self.ranks.div_ceil(2);
         let of_a = if params.every > 0 { 0 } else { 2 * pairs * k.div_ceil(8) };
-        let grid = grid(OP, caps, (of_a + pairs * n.div_ceil(4)).div_ceil(64))?;
+        let of_factors = u64::from(params.sums.count).div_ceil(4);
+        let grid = grid(OP, caps, (of_a + pairs * n.div_ceil(4) + of_factors).div_ceil(64))?;
         params.fold = grid[0];
         making.steps.push(step.step(&params, grid));
         let Making { steps, scratch_bytes, .. } = making;

@@ -143,16 +143,32 @@ params! {
 }
 
 params! {
-    /// The params of `adapter/factors`, where each is explained.
-    FactorsParams {
-        /// The grid's x.
-        fold: u32,
+    /// Where the sums of norms lie, and their magnitudes. `struct sums_At` of `shaders/lib/sums.wgsl`.
+    SumsAt {
         /// Rows or columns.
         count: u32,
         /// Sums of each.
         slices: u32,
         /// First element of the magnitudes.
         magnitude0: u32,
+        /// From the first quad of an adapter that is attached to its factors.
+        to: u32,
+    }
+}
+
+params! {
+    /// The params of `adapter/factors`, where each is explained.
+    FactorsParams {
+        /// The grid's x.
+        fold: u32,
+        /// Nothing.
+        pad0: u32,
+        /// Nothing.
+        pad1: u32,
+        /// Nothing.
+        pad2: u32,
+        /// Sums and magnitudes.
+        at: SumsAt,
     }
 }
 
@@ -274,6 +290,23 @@ impl Factors {
     }
 }
 
+/// Sums of squares of rows or columns, and the magnitudes that those are to have.
+pub(crate) struct Sums {
+    scratch: (usize, u64),
+    at: SumsAt,
+    magnitude: Origin,
+}
+
+impl Sums {
+    /// Fills the slot `normed` of a kernel, from this binding on. Where they are.
+    pub fn fill(&self, step: &mut Builder, binding: u32, any: Loads) -> SumsAt {
+        step.fill("normed", "slot/normed/sums");
+        let magnitude0 = read(step, "normed_magnitude", binding, self.magnitude, any);
+        step.scratch(binding + 1, self.scratch.0, self.scratch.1, Access::Read);
+        SumsAt { magnitude0, ..self.at }
+    }
+}
+
 /// Where the delta comes from, once cores have been contracted.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin {
@@ -335,7 +368,8 @@ impl Problem for AdapterMergeProblem {
             let rows_first = order == Order::RowCol;
             for rows in [rows_first, !rows_first] {
                 let Some(magnitude) = (if rows { row } else { col }) else { continue };
-                let factors = self.norms(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols), None)?;
+                let sums = self.sums(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols))?;
+                let factors = self.factors(caps, &mut making, &sums, None)?;
                 *(if rows { &mut of_rows } else { &mut of_cols }) = Some(factors);
             }
             match (&self.y, lanes) {
@@ -521,9 +555,8 @@ impl AdapterMergeProblem {
         self.w.chunks().iter().enumerate().map(|(i, chunk)| (i, chunk.rows.0.into(), chunk.rows.1.into()))
     }
 
-    /// The steps that make factors of rows, or of columns; `home` is where they go, if not into a buffer of the plan.
-    #[allow(clippy::too_many_arguments, reason = "they are what a norm is of")]
-    pub(crate) fn norms(
+    /// The steps that sum squares of rows, or of columns.
+    pub(crate) fn sums(
         &self,
         caps: &Caps,
         making: &mut Making,
@@ -531,8 +564,7 @@ impl AdapterMergeProblem {
         magnitude: Layout,
         delta: &[Origin],
         factors: (Option<Factors>, Option<Factors>),
-        home: Option<Factors>,
-    ) -> Result<Factors> {
+    ) -> Result<Sums> {
         let across = self.k().div_ceil(TILE_COLS);
         let down = |n0: u64, n1: u64| (n1 - n0).div_ceil(self.tile_rows());
         let all: u64 = self.parts().map(|(_, n0, n1)| down(n0, n1)).sum();
@@ -555,6 +587,22 @@ impl AdapterMergeProblem {
             making.steps.push(step.step(&params, grid));
             slice0 += slices;
         }
+        let operand = self.w_operand()
+            - usize::from(self.adapted.col.is_some())
+            - usize::from(rows && self.adapted.row.is_some());
+        let at = SumsAt { count: count as u32, slices: total as u32, ..Default::default() };
+        Ok(Sums { scratch: sums, at, magnitude: Origin::Operand(operand, magnitude) })
+    }
+
+    /// The step that makes factors of sums; `home` is where they go, if not into a buffer of the plan.
+    pub(crate) fn factors(
+        &self,
+        caps: &Caps,
+        making: &mut Making,
+        sums: &Sums,
+        home: Option<Factors>,
+    ) -> Result<Factors> {
+        let count = sums.at.count.into();
         let factors = match home {
             Some(home) => home,
             None => {
@@ -563,16 +611,10 @@ impl AdapterMergeProblem {
             }
         };
         let mut step = Builder::new("adapter/factors", making.any());
-        let mut params = FactorsParams { count: count as u32, slices: total as u32, ..Default::default() };
-        let operand = self.w_operand()
-            - usize::from(self.adapted.col.is_some())
-            - usize::from(rows && self.adapted.row.is_some());
-        params.magnitude0 = read(&mut step, "magnitude", 1, Origin::Operand(operand, magnitude), making.any());
-        step.scratch(2, sums.0, sums.1, Access::Read);
+        let at = sums.fill(&mut step, 1, making.any());
         step.bind_range(factors.bind(3, Access::Write));
         let grid = grid(OP, caps, count.div_ceil(64))?;
-        params.fold = grid[0];
-        making.steps.push(step.step(&params, grid));
+        making.steps.push(step.step(&FactorsParams { fold: grid[0], at, ..Default::default() }, grid));
         Ok(factors)
     }
 

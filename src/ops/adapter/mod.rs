@@ -28,7 +28,7 @@ use crate::tensor::{Layout, Tensor, want_float};
 
 pub(crate) mod merge;
 
-pub use merge::{AdapterMerge, AdapterMergeProblem, AdapterParams, ContractParams, FactorsParams, Merged};
+pub use merge::{AdapterMerge, AdapterMergeProblem, AdapterParams, ContractParams, FactorsParams, Merged, SumsAt};
 
 /// What an adapter is made of: its tensors, in any floating storage. R is the rank.
 #[derive(Clone, Copy, Debug)]
