@@ -222,6 +222,42 @@ fn declared_consts(file: &str) -> Vec<String> {
     text(file).lines().filter_map(name).collect()
 }
 
+/// What the text of a filling says, read once: every slot of every kernel asks it of every filling.
+struct Said {
+    slots: Vec<String>,
+    consts: Vec<String>,
+    offered: Verbs,
+    shown: BTreeSet<String>,
+    assumed: BTreeSet<String>,
+    assumed_of_outer: BTreeSet<String>,
+}
+
+fn said(filling: &str) -> &'static Said {
+    static SAID: LazyLock<HashMap<&str, Said>> = LazyLock::new(|| {
+        let read = |name| Said {
+            slots: declared_slots(name),
+            consts: declared_consts(name),
+            offered: offered_by(name),
+            shown: shown_by(name),
+            assumed: assumed_by(name),
+            assumed_of_outer: assumed_of_outer(name),
+        };
+        fillings().map(|name| (name, read(name))).collect()
+    });
+    SAID.get(filling).unwrap_or_else(|| panic!("there is no shaders/{filling}.wgsl"))
+}
+
+/// The slots and the constants of a kernel.
+type Interface = (Vec<String>, Vec<String>);
+
+/// Those of a kernel, read once.
+fn interface_of(kernel: &str) -> &'static Interface {
+    static INTERFACES: LazyLock<HashMap<&str, Interface>> = LazyLock::new(|| {
+        kernels().map(|name| (name, interface(name).unwrap_or_else(|e| panic!("{name}: {e}")))).collect()
+    });
+    INTERFACES.get(kernel).unwrap_or_else(|| panic!("there is no shaders/{kernel}.wgsl"))
+}
+
 /// What a filling defines.
 fn offered_by(filling: &str) -> Verbs {
     let code = code(filling);
@@ -280,7 +316,7 @@ fn defined_by(kernel: &str) -> BTreeSet<String> {
             before = word;
         }
     }
-    names.extend(interface(kernel).expect("a kernel that can be read").1);
+    names.extend(interface_of(kernel).1.iter().cloned());
     names
 }
 
@@ -312,13 +348,12 @@ impl Hole {
 fn hole(name: &str, own: &str, asked: Verbs, defined: &BTreeSet<String>, outer: &BTreeSet<String>) -> Hole {
     assert!(name.matches('_').count() < 6, "fillings inside fillings without end: {name}");
     let fits = |filling: &&str| {
-        let offered = offered_by(filling);
-        let inner = declared_slots(filling);
+        let Said { slots, offered, assumed, assumed_of_outer, .. } = said(filling);
         // A verb of an inner slot is offered through it.
-        let through = |verb: &str| inner.iter().any(|i| format!("slot_{verb}").starts_with(&format!("{i}_")));
+        let through = |verb: &str| slots.iter().any(|i| format!("slot_{verb}").starts_with(&format!("{i}_")));
         asked.iter().all(|verb| offered.contains(verb) || through(&verb.0))
-            && assumed_by(filling).is_subset(defined)
-            && assumed_of_outer(filling).is_subset(outer)
+            && assumed.is_subset(defined)
+            && assumed_of_outer.is_subset(outer)
     };
     let mut fitting: Vec<&str> = fillings().filter(fits).collect();
     let folder = format!("slot/{own}/");
@@ -326,14 +361,14 @@ fn hole(name: &str, own: &str, asked: Verbs, defined: &BTreeSet<String>, outer: 
         fitting.retain(|f| f.starts_with(&folder));
     }
     let fits = fitting.into_iter().map(|filling| {
-        let (code, offered, shown) = (code(filling), offered_by(filling), shown_by(filling));
-        let inner = declared_slots(filling).into_iter().map(|inner| {
+        let (code, Said { slots, offered, shown, .. }) = (code(filling), said(filling));
+        let inner = slots.iter().map(|inner| {
             let own = inner.strip_prefix("slot_").unwrap_or_else(|| panic!("{filling}: {inner} is not its own"));
             let mut of_inner = used_in(&code, &format!("{inner}_"));
             // What the filling does not define itself of what it is asked.
-            let rest = asked.difference(&offered);
+            let rest = asked.difference(offered);
             of_inner.extend(rest.filter_map(|(v, n)| Some((v.strip_prefix(&format!("{own}_"))?.to_owned(), *n))));
-            hole(&format!("{name}_{own}"), own, of_inner, defined, &shown)
+            hole(&format!("{name}_{own}"), own, of_inner, defined, shown)
         });
         Fit { filling, inner: inner.collect() }
     });
@@ -344,7 +379,7 @@ fn hole(name: &str, own: &str, asked: Verbs, defined: &BTreeSet<String>, outer: 
 
 /// The slots of a kernel.
 fn fitting(kernel: &str) -> Vec<Hole> {
-    let (slots, _) = interface(kernel).unwrap_or_else(|e| panic!("{kernel}: {e}"));
+    let (slots, _) = interface_of(kernel);
     let (defined, nothing) = (defined_by(kernel), BTreeSet::new());
     slots.iter().map(|slot| hole(slot, slot, used_of(kernel, slot), &defined, &nothing)).collect()
 }
@@ -792,11 +827,9 @@ fn put(key: &mut PipelineKey, of_kernel: &[&PipelineKey], slot: &'static str, fi
     key.fillings.splice(at..at, fillings);
     // Constants of a filling are the plan's where it has them.
     let has = |name: &str| {
-        let of_filling = |(slot, filling): &(&str, &str)| {
-            declared_consts(filling).iter().any(|c| c.replacen("slot", slot, 1) == name)
-        };
-        key.fillings.iter().any(of_filling)
-            || interface(key.kernel).is_ok_and(|(_, consts)| consts.iter().any(|c| c == name))
+        let of_filling =
+            |(slot, filling): &(&str, &str)| said(filling).consts.iter().any(|c| c.replacen("slot", slot, 1) == name);
+        key.fillings.iter().any(of_filling) || interface_of(key.kernel).1.iter().any(|c| c == name)
     };
     key.consts.retain(|(name, _)| has(name));
     for (name, value) in planned.iter().flat_map(|k| &k.consts).filter(|(name, _)| inside(name) && has(name)) {
@@ -884,7 +917,7 @@ fn every_filling_that_fits_is_a_valid_shader() {
         }
         // Each two together, booleans too. Numbers stay together as plans set them, and each set of them meets every way to
         // reduce, which is what they size.
-        let (_, own) = interface(kernel).expect("a kernel that can be read");
+        let (_, own) = interface_of(kernel);
         let of_plans = |k: &PipelineKey, number: bool| -> Vec<(&'static str, Const)> {
             let own = k.consts.iter().filter(|(name, _)| own.iter().any(|o| o == name));
             own.filter(|(_, v)| matches!(v, Const::U32(_)) == number).copied().collect()
@@ -1016,7 +1049,7 @@ fn a_composed_shader_shows_where_its_text_comes_from() {
             let mut renamed = slots.map(|(slot, _)| {
                 let outer = key.fillings.iter().find(|(outer, filling)| {
                     let own = slot.strip_prefix(outer).map(|own| format!("slot{own}"));
-                    own.is_some_and(|own| declared_slots(filling).contains(&own))
+                    own.is_some_and(|own| said(filling).slots.contains(&own))
                 });
                 let outer = outer.map_or("outer_".to_owned(), |(outer, _)| format!("{outer}_"));
                 source.replace("slot_", &format!("{slot}_")).replace("outer_", &outer)
