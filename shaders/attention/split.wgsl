@@ -24,10 +24,11 @@
 // An NVIDIA H100 takes 12 µs for 1,024 keys of 8 groups of 4 heads of 128 numbers, with the merge, and 24 and 66 µs for 8,192 and 32,768 in f16: 10 µs for
 // two dispatches, the first loads and the last sums, then 1.7 µs for 1,024 keys, 89 % of its copy bandwidth. Q8_0 takes 29 and 70, Q4_0 22 and 57: as long
 // a key as f16, though a half and a quarter of the bytes.
-// Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 790 instructions a subgroup for 32 keys in f16, 1050 in Q8_0 and 1080 in Q4_0, of which
-// 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 29, 39
-// and 40 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. Of up to four rows a lane has two quads of a value
-// (PAIRS): one scale and one load of a weight serve both; with one quad it was 870, 1250 and 1270.
+// Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 690 instructions a subgroup for 32 keys in f16, 800 in Q8_0 and 860 in Q4_0, of which
+// 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 25, 30
+// and 32 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. The times above are of 790, 1050 and 1080: queries
+// and weights had one index each, to be clamped and added to for every row anew, and a row's weights were summed by one subgroup of four. Of up to
+// four rows a lane has two quads of a value (PAIRS): one scale and one load of a weight serve both; with one quad it was 80, 200 and 190 more.
 // Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
 // waits for. BOUNDED has 2.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
@@ -38,8 +39,6 @@
 // Q8_0, 65 in Q4_0. Half as many values on their way: the same. The largest logit for all 32 keys, by the lanes of ROWS·LANES alone, while the
 // others waited: 143 instructions, 240 of codes, between two barriers. Scales multiplied into each code; now they are into the sum.
 // By matrix units, as codes in f16 tiles, with the scales of keys and values beside them (attention/tiled_coop had that): 156 µs in Q8_0, 149 in Q4_0.
-// Not tried: weights of four rows in a vector, which is one load of 16 bytes: lanes would store parts of it, and a store of a part may be one of
-// the whole.
 #import attention
 #import four
 #const ROWS = 4u
@@ -71,17 +70,18 @@ const FINISHED = (min(ROWS, 4u) + LANES - 1u) / LANES; // of four rows, how many
 const PIPED = TURNS * QUAD_TURNS <= 16u; // keys are asked for while those before them are worked on, where registers hold them
 const HIDDEN = 0xff800000u;          // the logit of a key that a row does not see
 const ROOM = 4.158883;               // ln 2^6: how far a logit may be above the base of its row
-var<workgroup> tile_q: array<vec4<f32>, ROWS * QUADS>;
+// A row is an index of its own: it is a constant, and what a bounds check does to the other is done once for all rows.
+var<workgroup> tile_q: array<array<vec4<f32>, QUADS>, ROWS>;
 var<workgroup> tile_row: array<attention_Row, ROWS>;
-var<workgroup> tile_weight: array<f32, KEYS * ROWS>; // exp of a logit about the base of its row; while bases rise, the logit
+var<workgroup> tile_weight: array<array<f32, ROWS>, KEYS>; // exp of a logit about the base of its row; while bases rise, the logit
 var<workgroup> tile_scale: array<vec2<f32>, ROWS>;   // what a row's sums shrink by, and its base; at the end its factor and lse
 var<workgroup> tile_sum: array<vec4<f32>, LANE_COUNT>;
 var<workgroup> tile_hidden: atomic<u32>;            // one more than the first of the last 32 keys that not all rows see
 var<workgroup> tile_outgrown: atomic<u32>;          // or of which a logit is too far above its base
 
-// Where quad i of row r of the queries stands: turned by its block, or lanes with a block each would ask one bank.
-fn place(r: u32, i: u32) -> u32 {
-    return r * QUADS + (i & ~7u) + ((i + i / 8u) & 7u);
+// Where quad i of a block of a query stands: turned by its block, or lanes with a block each would ask one bank.
+fn place(block: u32, i: u32) -> u32 {
+    return block * 8u + ((block + i) & 7u);
 }
 
 // The row of keys and values of key j; a token that is not there has that of the last one, and is seen by nobody.
@@ -153,7 +153,7 @@ fn products(lane_of_key: u32, share: Share) -> array<f32, ROWS> {
             for (var r = 0u; r < ROWS; r++) {
                 var sum = 0.0;
                 #unroll
-                for (var i = 0u; i < 8u; i++) { sum += dot(tile_q[place(r, block * 8u + i)], of_key[i]); }
+                for (var i = 0u; i < 8u; i++) { sum += dot(tile_q[r][place(block, i)], of_key[i]); }
                 sums[r] += select(0.0, sum * scale, is_own);
             }
         }
@@ -164,7 +164,7 @@ fn products(lane_of_key: u32, share: Share) -> array<f32, ROWS> {
             let v = keys_decode4(attention_params.keys, share.quads[turn], quad * 4u);
             let of_key = kv_inside4(attention_params.keys, v, quad * 4u);
             #unroll
-            for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[place(r, quad)], of_key); }
+            for (var r = 0u; r < ROWS; r++) { sums[r] += dot(tile_q[r][place(quad / 8u, quad)], of_key); }
         }
     }
     return sums;
@@ -200,7 +200,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (quad < d) { v = q_load4(attention_params.q0 + at * d + quad, min(d - quad, 4u)); }
         // What is past the end of a query may be anything.
         v = select(vec4<f32>(), v, vec4<u32>(quad, quad + 1u, quad + 2u, quad + 3u) < vec4<u32>(d));
-        tile_q[place(i / QUADS, i % QUADS)] = v;
+        tile_q[i / QUADS][place(i % QUADS / 8u, i)] = v;
     }
     workgroupBarrier();
 
@@ -212,7 +212,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let own = min(team, ROWS - 1u); // the row of this lane, where it has one
     let column = lane % COLUMNS;
     var top = attention_first_top();
-    var sum = 0.0; // of this lane's logits
+    var mine = array<f32, FOURS * FINISHED>(); // sums of the weights that this lane makes; −1 where one was wrong
     var wrong = false;
     var values: array<vec4<f32>, ROWS * WIDE>;
     // What is past the last key is the last key again, and seen by nobody.
@@ -283,7 +283,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                         } else {
                             atomicMax(&tile_hidden, key0 + 1u);
                         }
-                        tile_weight[place_of_key * ROWS + r] = weight;
+                        tile_weight[place_of_key][r] = weight;
                         logits[(turn * FOURS + r0 / 4u) * FINISHED + n] = logit;
                     }
                 }
@@ -302,7 +302,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                         let r = r0 + n * LANES + t;
                         let place_of_key = turn * TEAMS + team;
                         if (r < min(ROWS, r0 + 4u) && place_of_key < KEYS) {
-                            tile_weight[place_of_key * ROWS + r] = logits[(turn * FOURS + r0 / 4u) * FINISHED + n];
+                            tile_weight[place_of_key][r] = logits[(turn * FOURS + r0 / 4u) * FINISHED + n];
                         }
                     }
                 }
@@ -310,7 +310,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             workgroupBarrier();
             var largest = 0u;
             for (var n = 0u; n < KEYS; n += LANES) {
-                let logit = tile_weight[(n + t) * ROWS + own];
+                let logit = tile_weight[n + t][own];
                 if (bitcast<u32>(logit) != HIDDEN) { largest = max(largest, attention_ordered(logit)); }
             }
             largest = reduce_max(largest, lane);
@@ -319,25 +319,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (largest != 0u && !wrong) { next = max(top, attention_from_ordered(largest)); }
             let shrink = attention_exp(top - next);
             top = next;
-            sum *= shrink;
             if (team < ROWS) {
                 for (var n = 0u; n < KEYS; n += LANES) {
-                    let logit = tile_weight[(n + t) * ROWS + own];
+                    let logit = tile_weight[n + t][own];
                     var weight = 0.0;
                     if (bitcast<u32>(logit) != HIDDEN && !wrong) { weight = attention_exp(logit - top); }
-                    tile_weight[(n + t) * ROWS + own] = weight;
+                    tile_weight[n + t][own] = weight;
                 }
                 if (t == 0u) { tile_scale[own] = vec2<f32>(shrink, top); }
             }
             workgroupBarrier();
             #unroll
             for (var i = 0u; i < ROWS * WIDE; i++) { values[i] *= tile_scale[i / WIDE].x; }
+            #unroll
+            for (var i = 0u; i < FOURS * FINISHED; i++) {
+                mine[i] *= tile_scale[min(i / FINISHED * 4u + i % FINISHED * LANES + t, ROWS - 1u)].x;
+            }
         }
-        if (team < ROWS) {
-            for (var n = 0u; n < KEYS; n += LANES) {
-                let weight = tile_weight[(n + t) * ROWS + own];
-                wrong = wrong || weight < 0.0;
-                sum += weight;
+        #unroll
+        for (var turn = 0u; turn < TURNS; turn++) {
+            #unroll
+            for (var i = 0u; i < FOURS * FINISHED; i++) {
+                let weight = tile_weight[min(turn * TEAMS + team, KEYS - 1u)][min(i / FINISHED * 4u + i % FINISHED * LANES + t, ROWS - 1u)];
+                mine[i] = select(-1.0, mine[i] + weight, min(mine[i], weight) >= 0.0);
             }
         }
 
@@ -348,7 +352,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 var v = value_of(asked, n, column);
                 #unroll
                 for (var i = 0u; i < ROWS * WIDE; i++) {
-                    let weight = tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + i / WIDE];
+                    let weight = tile_weight[n * SHARES + lane / COLUMNS][i / WIDE];
                     if (weight > 0.0) { values[i] += weight * v[i % WIDE]; }
                 }
             }
@@ -358,7 +362,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 var v = value_of(asked, n, column);
                 #unroll
                 for (var i = 0u; i < ROWS * WIDE; i++) {
-                    values[i] += tile_weight[(n * SHARES + lane / COLUMNS) * ROWS + i / WIDE] * v[i % WIDE];
+                    values[i] += tile_weight[n * SHARES + lane / COLUMNS][i / WIDE] * v[i % WIDE];
                 }
             }
         }
@@ -371,7 +375,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let v = values_load4(attention_params.values, key, (column * WIDE + q) * 4u);
                 #unroll
                 for (var r = 0u; r < ROWS; r++) {
-                    let weight = tile_weight[j * ROWS + r];
+                    let weight = tile_weight[j][r];
                     if (weight > 0.0) { values[r * WIDE + q] += weight * v; }
                 }
             }
@@ -379,6 +383,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier(); // the tiles are free again
     }
 
+    // The sums of a row are those of all teams that had keys.
+    #unroll
+    for (var i = 0u; i < FOURS * FINISHED; i++) {
+        let first = i / FINISHED * 4u;
+        let r = first + i % FINISHED * LANES + t;
+        if (r < min(ROWS, first + 4u) && team < KEYS) { tile_weight[team][r] = mine[i]; }
+    }
+    workgroupBarrier();
+    var sum = 0.0;
+    for (var n = t; n < min(TEAMS, KEYS); n += LANES) {
+        let of_team = tile_weight[n][own];
+        wrong = wrong || of_team < 0.0;
+        sum += of_team;
+    }
     let whole = reduce_sum2(vec2<f32>(sum, select(0.0, 1.0, wrong)), lane);
     wrong = whole.y > 0.0;
     let quads = (e + 3u) / 4u;

@@ -28,7 +28,8 @@ const X_TURNS = (LANES * 8u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // quads of 
 const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
 // Every lane brings as many. Where a store is in a branch, RADV's compiler moves the load into it, so that each waits for the one before.
 const EVEN = X_TURNS * LANE_COUNT == LANES * 8u * ROWS && X_TURNS % X_AHEAD == 0u;
-var<workgroup> tile_x: array<vec4<f32>, LANES * 8u * ROWS>;
+// A row is an index of its own: it is a constant, and what a bounds check does to the other is done once for all rows.
+var<workgroup> tile_x: array<array<vec4<f32>, LANES * 8u>, ROWS>;
 
 // Where quad i of team lane t stands, for each row of x.
 fn place(t: u32, i: u32) -> u32 {
@@ -63,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
                 let quad = v % (LANES * 8u);
-                if (EVEN || v < LANES * 8u * ROWS) { tile_x[v / (LANES * 8u) * (LANES * 8u) + place(quad / 8u, quad % 8u)] = ahead[i]; }
+                if (EVEN || v < LANES * 8u * ROWS) { tile_x[v / (LANES * 8u)][place(quad / 8u, quad % 8u)] = ahead[i]; }
             }
         }
         workgroupBarrier();
@@ -73,7 +74,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (ROWS == 1u && !TAIL) {
                 var x = array<vec4<f32>, 8>();
                 #unroll
-                for (var i = 0u; i < 8u; i++) { x[i] = tile_x[place(t, i)]; }
+                for (var i = 0u; i < 8u; i++) { x[i] = tile_x[0][place(t, i)]; }
                 #unroll
                 for (var j = 0u; j < 4u; j++) { sums[0][j] += w_dot32(linear_params.w, rows[j], block, x); }
                 if (GATED) {
@@ -102,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     }
                     #unroll
                     for (var m = 0u; m < ROWS; m++) {
-                        let x = tile_x[m * (LANES * 8u) + place(t, i)];
+                        let x = tile_x[m][place(t, i)];
                         sums[m] += vec4<f32>(dot(x, v[0]), dot(x, v[1]), dot(x, v[2]), dot(x, v[3]));
                         if (GATED) { up_sums[m] += vec4<f32>(dot(x, up_v[0]), dot(x, up_v[1]), dot(x, up_v[2]), dot(x, up_v[3])); }
                     }

@@ -12,7 +12,7 @@
 const X_TURNS = (LANES * 2u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // halves of blocks of x that a lane brings
 const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
 const EVEN = X_TURNS * LANE_COUNT == LANES * 2u * ROWS && X_TURNS % X_AHEAD == 0u; // as in linear/gemv
-var<workgroup> tile_x: array<vec4<u32>, LANES * 2u * ROWS>;
+var<workgroup> tile_x: array<array<vec4<u32>, LANES * 2u>, ROWS>; // a row is an index of its own, as there
 
 // Where half i of team lane t's block stands, for each row of x: turned, or lanes would ask one bank.
 fn place(t: u32, i: u32) -> u32 {
@@ -20,7 +20,7 @@ fn place(t: u32, i: u32) -> u32 {
 }
 
 fn block_of(m: u32, t: u32) -> array<u32, 8> {
-    return codes_words(tile_x[m * (LANES * 2u) + place(t, 0u)], tile_x[m * (LANES * 2u) + place(t, 1u)]);
+    return codes_words(tile_x[m][place(t, 0u)], tile_x[m][place(t, 1u)]);
 }
 
 @compute @workgroup_size(LANE_COUNT)
@@ -50,7 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
                 let half = v % (LANES * 2u);
-                if (EVEN || v < LANES * 2u * ROWS) { tile_x[v / (LANES * 2u) * (LANES * 2u) + place(half / 2u, half % 2u)] = ahead[i]; }
+                if (EVEN || v < LANES * 2u * ROWS) { tile_x[v / (LANES * 2u)][place(half / 2u, half % 2u)] = ahead[i]; }
             }
         }
         workgroupBarrier();

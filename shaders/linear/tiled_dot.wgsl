@@ -9,9 +9,10 @@
 #import matmul
 #import codes
 #const INTS = false
-var<workgroup> tile_x: array<vec4<u32>, ROWS * 2u>;
-var<workgroup> tile_w: array<vec4<u32>, COLS * 2u>;
-var<workgroup> tile_scale: array<vec2<f32>, COLS * 8u>;
+// By the row of a lane, the half of its block or the run, and the lane, of which only the last is not a constant: as in linear/tiled.
+var<workgroup> tile_x: array<array<array<vec4<u32>, ROWS / LANE_ROWS>, 2>, LANE_ROWS>;
+var<workgroup> tile_w: array<array<array<vec4<u32>, matmul_LANES_X>, 2>, 8>;
+var<workgroup> tile_scale: array<array<array<vec2<f32>, matmul_LANES_X>, 8>, 8>;
 
 @compute @workgroup_size(matmul_LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -26,32 +27,32 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var ints: array<vec4<i32>, LANE_ROWS * 2u>;
     for (var block = blocks.x; block < blocks.y; block++) {
         for (var v = lane; v < ROWS * 2u; v += matmul_LANE_COUNT) {
-            tile_x[v] = codes_load16(min(origin.x + v / 2u, linear_params.m - 1u), block * 32u + v % 2u * 16u);
+            tile_x[v / 2u % LANE_ROWS][v % 2u][v / 2u / LANE_ROWS] = codes_load16(min(origin.x + v / 2u, linear_params.m - 1u), block * 32u + v % 2u * 16u);
         }
         for (var row = lane; row < COLS; row += matmul_LANE_COUNT) {
             let n = matmul_output(origin, row);
+            let of_lane = row / matmul_HALF * 4u + row % 4u;
+            let own = row % matmul_HALF / 4u;
             var c = array<u32, 8>();
             if (GATED && row >= matmul_HALF) {
                 c = up_codes32(linear_params.up, n, block);
-                for (var run = 0u; !INTS && run < 32u / up_RUN; run++) { tile_scale[row * 8u + run] = up_run_scale(linear_params.up, n, block, run); }
+                for (var run = 0u; !INTS && run < 32u / up_RUN; run++) { tile_scale[of_lane][run][own] = up_run_scale(linear_params.up, n, block, run); }
             } else {
                 c = w_codes32(linear_params.w, n, block);
-                for (var run = 0u; !INTS && run < 32u / w_RUN; run++) { tile_scale[row * 8u + run] = w_run_scale(linear_params.w, n, block, run); }
+                for (var run = 0u; !INTS && run < 32u / w_RUN; run++) { tile_scale[of_lane][run][own] = w_run_scale(linear_params.w, n, block, run); }
             }
-            tile_w[row * 2u] = vec4<u32>(c[0], c[1], c[2], c[3]);
-            tile_w[row * 2u + 1u] = vec4<u32>(c[4], c[5], c[6], c[7]);
+            tile_w[of_lane][0][own] = vec4<u32>(c[0], c[1], c[2], c[3]);
+            tile_w[of_lane][1][own] = vec4<u32>(c[4], c[5], c[6], c[7]);
         }
         workgroupBarrier();
         #unroll
         for (var r = 0u; r < LANE_ROWS; r++) {
-            let of_lane = (lane_y * LANE_ROWS + r) * 2u;
-            let x = codes_words(tile_x[of_lane], tile_x[of_lane + 1u]);
+            let x = codes_words(tile_x[r][0][lane_y], tile_x[r][1][lane_y]);
             #unroll
             for (var c = 0u; c < 2u; c++) {
                 #unroll
                 for (var j = 0u; j < 4u; j++) {
-                    let row = c * matmul_HALF + lane_x * 4u + j;
-                    let w = codes_words(tile_w[row * 2u], tile_w[row * 2u + 1u]);
+                    let w = codes_words(tile_w[c * 4u + j][0][lane_x], tile_w[c * 4u + j][1][lane_x]);
                     if (GATED && c == 1u) {
                         #unroll
                         for (var run = 0u; run < 32u / up_RUN; run++) {
@@ -61,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                                 if (INTS) {
                                     ints[r * 2u + c][j] += up_whole(sum.x, sum.y);
                                 } else {
-                                    sums[r * 2u + c][j] += up_run_sum(sum.x, sum.y, tile_scale[row * 8u + run]);
+                                    sums[r * 2u + c][j] += up_run_sum(sum.x, sum.y, tile_scale[c * 4u + j][run][lane_x]);
                                 }
                             }
                         }
@@ -74,7 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                                 if (INTS) {
                                     ints[r * 2u + c][j] += w_whole(sum.x, sum.y);
                                 } else {
-                                    sums[r * 2u + c][j] += w_run_sum(sum.x, sum.y, tile_scale[row * 8u + run]);
+                                    sums[r * 2u + c][j] += w_run_sum(sum.x, sum.y, tile_scale[c * 4u + j][run][lane_x]);
                                 }
                             }
                         }

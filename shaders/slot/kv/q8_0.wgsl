@@ -19,11 +19,15 @@ fn slot_bytes(word: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
 }
 
+// The 16 bytes with number i of a row. Which of their words it is in follows from i alone: a lane that walks rows knows it before.
+fn slot_place(at: kv_At, row: u32, block: u32, i: u32) -> u32 {
+    return (at.first >> 2u) + (row * kv_blocks(at) + block) * 2u + i % 32u / 16u;
+}
+
 // Numbers i … i + 3 of a row as they lie, i a multiple of 4. The loads are in no branch, so that none waits for another.
 fn slot_fetch4(at: kv_At, row: u32, i: u32) -> slot_Quad {
     let block = kv_block_of(at, i);
-    let word = at.first + (row * kv_blocks(at) + block) * 8u + i % 32u / 4u;
-    return slot_Quad(slot_data[word >> 2u][word & 3u], slot_fetch_scale(at, row, block));
+    return slot_Quad(slot_data[slot_place(at, row, block, i)][i % 16u / 4u], slot_fetch_scale(at, row, block));
 }
 
 // What they are; what is past the row may be any of its numbers.
@@ -40,8 +44,8 @@ struct slot_Eight {
 
 fn slot_fetch8(at: kv_At, row: u32, i: u32) -> slot_Eight {
     let block = kv_block_of(at, i);
-    let word = at.first + (row * kv_blocks(at) + block) * 8u + i % 32u / 4u;
-    return slot_Eight(slot_data[word >> 2u][word & 3u], slot_data[word >> 2u][(word & 3u) + 1u], slot_fetch_scale(at, row, block));
+    let place = slot_place(at, row, block, i);
+    return slot_Eight(slot_data[place][i % 16u / 4u], slot_data[place][i % 16u / 4u + 1u], slot_fetch_scale(at, row, block));
 }
 
 fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
