@@ -1,7 +1,7 @@
 // adapter/factors: the last step of norms: what each row or column is multiplied with, so that its norm is its magnitude (slot/normed).
 //
-// One lane an element. Good after adapter/row_norms and adapter/col_norms. Wrong for an adapter that is attached: adapter/attach makes
-// the factors that it waits for itself, and spares a dispatch.
+// One lane an element. Good after adapter/row_norms and adapter/col_norms. Wrong for the last factors of an adapter that is attached, for which
+// no other kernel waits: adapter/attach makes them itself, and spares a dispatch.
 // Bytes: 4 for each sum, and the magnitudes and factors once.
 #import sums
 struct factors_Params {

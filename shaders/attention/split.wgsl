@@ -32,7 +32,7 @@
 // Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
 // waits for. BOUNDED has 2.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
-// Registers: ROWS·4 of sums of values (of two quads 8), 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 144, and 120 for codes.
+// Registers: ROWS·4 of sums of values (of two quads 8), 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 168, and 120 for codes.
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax; then in no branch, but arrays of
 // what is on its way indexed by loops that NVIDIA's compiler did not unroll. It kept 672 bytes of them in memory, and that H100 took 213 µs for 32,768
 // keys in f16, 191 in Q8_0, 187 in Q4_0, whatever was left out of the arithmetic. Keys asked for only when they are wanted (not PIPED): 73 µs in f16, 67 in
@@ -73,7 +73,7 @@ const ROOM = 4.158883;               // ln 2^6: how far a logit may be above the
 // A row is an index of its own: it is a constant, and what a bounds check does to the other is done once for all rows.
 var<workgroup> tile_q: array<array<vec4<f32>, QUADS>, ROWS>;
 var<workgroup> tile_row: array<attention_Row, ROWS>;
-var<workgroup> tile_weight: array<array<f32, ROWS>, KEYS>; // exp of a logit about the base of its row; while bases rise, the logit
+var<workgroup> tile_weight: array<array<f32, ROWS>, KEYS>; // exp of a logit about the base of its row; while bases rise, the logit; at the end sums of teams
 var<workgroup> tile_scale: array<vec2<f32>, ROWS>;   // what a row's sums shrink by, and its base; at the end its factor and lse
 var<workgroup> tile_sum: array<vec4<f32>, LANE_COUNT>;
 var<workgroup> tile_hidden: atomic<u32>;            // one more than the first of the last 32 keys that not all rows see
@@ -89,6 +89,11 @@ fn row_of(b: u32, g: u32, j: u32) -> u32 {
     var token = attention_token(b, j);
     if (LISTED) { token = min(token, attention_params.place.room - 1u); }
     return attention_key(b, g, token);
+}
+
+// The row of weight i of those of a key that lane t makes. Past the four of its turn it is another lane's.
+fn finished(i: u32, t: u32) -> u32 {
+    return i / FINISHED * 4u + i % FINISHED * LANES + t;
 }
 
 // A lane's share of a key, as it lies in memory.
@@ -333,14 +338,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < ROWS * WIDE; i++) { values[i] *= tile_scale[i / WIDE].x; }
             #unroll
             for (var i = 0u; i < FOURS * FINISHED; i++) {
-                mine[i] *= tile_scale[min(i / FINISHED * 4u + i % FINISHED * LANES + t, ROWS - 1u)].x;
+                mine[i] *= tile_scale[min(finished(i, t), ROWS - 1u)].x;
             }
         }
         #unroll
         for (var turn = 0u; turn < TURNS; turn++) {
             #unroll
             for (var i = 0u; i < FOURS * FINISHED; i++) {
-                let weight = tile_weight[min(turn * TEAMS + team, KEYS - 1u)][min(i / FINISHED * 4u + i % FINISHED * LANES + t, ROWS - 1u)];
+                let weight = tile_weight[min(turn * TEAMS + team, KEYS - 1u)][min(finished(i, t), ROWS - 1u)];
                 mine[i] = select(-1.0, mine[i] + weight, min(mine[i], weight) >= 0.0);
             }
         }
@@ -386,9 +391,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // The sums of a row are those of all teams that had keys.
     #unroll
     for (var i = 0u; i < FOURS * FINISHED; i++) {
-        let first = i / FINISHED * 4u;
-        let r = first + i % FINISHED * LANES + t;
-        if (r < min(ROWS, first + 4u) && team < KEYS) { tile_weight[team][r] = mine[i]; }
+        let r = finished(i, t);
+        if (r < min(ROWS, i / FINISHED * 4u + 4u) && team < KEYS) { tile_weight[team][r] = mine[i]; }
     }
     workgroupBarrier();
     var sum = 0.0;

@@ -213,14 +213,14 @@ impl Problem for AdapterAttachProblem {
         let mut making = Making::new();
         let (mut of_rows, mut of_cols) = (None, None);
         // The sums whose factors are still to be made.
-        let mut summed: Option<(Sums, Factors, u32)> = None;
+        let mut summed: Option<(Sums, Factors)> = None;
         let rows_first = adapted.order == Order::RowCol;
         for rows in [rows_first, !rows_first] {
             let Some(magnitude) = (if rows { adapted.row } else { adapted.col }) else { continue };
-            if let Some((sums, home, _)) = summed.take() {
+            if let Some((sums, home)) = summed.take() {
                 self.merge.factors(caps, &mut making, &sums, Some(home))?;
             }
-            let sums = self.merge.sums(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols))?;
+            let mut sums = self.merge.sums(caps, &mut making, rows, magnitude, &delta, (of_rows, of_cols))?;
             let (quads, count) = if rows { (at.rows, n) } else { (at.cols, k) };
             let home = Factors {
                 source: Source::Operand(0),
@@ -228,7 +228,8 @@ impl Problem for AdapterAttachProblem {
                 bytes: count.div_ceil(4) * 16,
             };
             *(if rows { &mut of_rows } else { &mut of_cols }) = Some(home);
-            summed = Some((sums, home, quads));
+            sums.at.to = quads;
+            summed = Some((sums, home));
         }
         let mut step = Builder::new("adapter/attach", ANY);
         let mut params = AttachParams {
@@ -265,7 +266,7 @@ impl Problem for AdapterAttachProblem {
         bind_pool(&mut step, 5, 0, pool, Access::Write);
         match summed {
             None => step.fill("normed", "slot/normed/none"),
-            Some((sums, _, to)) => params.sums = SumsAt { to, ..sums.fill(&mut step, 6, ANY) },
+            Some((sums, _)) => params.sums = sums.fill(&mut step, 6, ANY),
         }
         let pairs = self.ranks.div_ceil(2);
         let of_a = if params.every > 0 { 0 } else { 2 * pairs * k.div_ceil(8) };

@@ -293,7 +293,7 @@ impl Factors {
 /// Sums of squares of rows or columns, and the magnitudes that those are to have.
 pub(crate) struct Sums {
     scratch: (usize, u64),
-    at: SumsAt,
+    pub at: SumsAt,
     magnitude: Origin,
 }
 
