@@ -189,6 +189,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // What is past the last row is the last row again, and stored by nobody.
     let one = attention_tile_row(tile, 0u);
     let own_keys = attention_part(attention_tile_range(tile), split, KEYS);
+    let from_key = own_keys.x;
+    let to_key = own_keys.y;
+    let team = lane / LANES;
+    let t = lane % LANES;
+    // The first keys are on their way while queries are brought. What is past the last key is the last key again, and seen by nobody.
+    let last_key = max(to_key, 1u) - 1u;
+    var shares = array<Share, TURNS>();
+    if (PIPED) {
+        #unroll
+        for (var turn = 0u; turn < TURNS; turn++) {
+            shares[turn] = fetched(t, row_of(b, one.g, min(from_key + turn * TEAMS + team, last_key)));
+        }
+    }
     if (lane < ROWS) {
         tile_row[lane] = attention_tile_row(tile, lane);
         tile_scale[lane] = vec2<f32>(1.0, attention_first_top());
@@ -209,26 +222,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
 
-    let from_key = own_keys.x;
-    let to_key = own_keys.y;
-
-    let team = lane / LANES;
-    let t = lane % LANES;
     let own = min(team, ROWS - 1u); // the row of this lane, where it has one
     let column = lane % COLUMNS;
     var top = attention_first_top();
     var mine = array<f32, FOURS * FINISHED>(); // sums of the weights that this lane makes; −1 where one was wrong
     var wrong = false;
     var values: array<vec4<f32>, ROWS * WIDE>;
-    // What is past the last key is the last key again, and seen by nobody.
-    let last_key = max(to_key, 1u) - 1u;
-    var shares = array<Share, TURNS>();
-    if (PIPED) {
-        #unroll
-        for (var turn = 0u; turn < TURNS; turn++) {
-            shares[turn] = fetched(t, row_of(b, one.g, min(from_key + turn * TEAMS + team, last_key)));
-        }
-    }
     for (var key0 = from_key; key0 < to_key; key0 += KEYS) {
         var asked = Asked();
         #unroll

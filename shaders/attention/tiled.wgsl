@@ -3,7 +3,7 @@
 //     y = Σ_j exp(logit_j − top)·v_j / Σ_j exp(logit_j − top), top the largest logit so far: where it grows, the sums shrink;
 //                                                              0 where logits are bounded.
 //
-// KEYS keys go at a time. Their products with the queries are summed over D by slices of 32: both slices are staged, and a lane makes
+// KEYS keys go at a time. Their products with the queries are summed over D by slices of QUADS quads: both slices are staged, and a lane makes
 // LANE_ROWS × 4 products of them. It finishes those logits by itself; the row's LANES_X lanes tell each other their largest. What
 // exp makes of the logits, P, takes the place of the slices, and values come beside it by slices of KEYS columns, of which a lane adds
 // one quad to each of its rows. The same lanes have the same rows throughout: top, sum and y never leave them.
@@ -13,6 +13,8 @@
 //
 // A quad of queries or of P serves 4 keys or columns, and a quad of keys or values LANE_ROWS rows: with LANE_ROWS = 4, 8 quads of
 // workgroup memory for 64 multiplications. Quads of keys are turned by fours, so that neighbouring lanes ask different banks.
+// Which of its rows, or of four keys, a lane wants is a constant and an index of its own: for RDNA3 a quad of D takes 70 instructions of a
+// lane where one index for all took 102. Those of values were 59 before.
 // Sums of a slice of values are made by themselves and added to y once a tile, shrunk by then. Slices are written out, so that y stays in registers: an
 // NVIDIA H100 takes 338 µs for 512 queries of Llama-3-8B where y was in memory 389, and 2,824 for 2,048 where it took 3,019.
 // A value that a row does not see may be NaN, and 0·NaN is no 0. Asking for each row and value would cost as much as multiplying.
@@ -20,9 +22,10 @@
 //
 // Bytes: queries ⌈S / KEYS⌉ times, keys and values once for each ROWS rows, y once. What is read again comes from a cache: the queries
 // of a tile do not fit 16 KiB.
-// Barriers for KEYS keys: 2, 2 for each slice of D, and 2 for each 256 quads of values: 18 where D = E = 128 and KEYS = 32.
+// Barriers for KEYS keys: 2, 2 for each slice of D, and 2 for each 256 quads of values: 18 where D = E = 128 and KEYS = 32. Of 64 keys a slice is
+// half as wide, or keys and what exp makes of logits would not fit 16 KiB side by side.
 // Where logits are bounded (BOUNDED), one less: a lane makes weights of its logits at once, and tells nobody the largest.
-// Workgroup memory: (ROWS + KEYS)·128 bytes, which P and 4 KiB of values share, ROWS·KEYS of largest logits, ROWS·4 + KEYS·8 of places:
+// Workgroup memory: ROWS·KEYS·4 bytes of queries or of P, 4 KiB of keys or of values, ROWS·KEYS of largest logits, ROWS·4 + KEYS·8 of places:
 // less than 14.7 KiB for ROWS and KEYS of 64 and 32, or 32 and 64.
 // Registers: SLICES·LANE_ROWS·4 of y, at most 64; LANE_ROWS·4 of products, as many of a slice of y, LANE_ROWS of top and sum.
 #import attention
@@ -39,47 +42,53 @@ const LANES_X = KEYS / 4u; // lanes of a row
 const LANES_Y = LANE_COUNT / LANES_X;
 const LANE_ROWS = ROWS / LANES_Y;
 const STAGED = 256u / LANES_X;  // keys whose values are staged at a time
-const KEYS_AT = ROWS * 8u;      // where keys are in the tile
-const VALUES_AT = ROWS * KEYS / 4u;
+const QUADS = 256u / KEYS;      // of a slice of D: 4 KiB of keys
 const HIDDEN = 0xff800000u;     // the logit of a key that a row does not see
-var<workgroup> tile: array<vec4<f32>, (ROWS + KEYS) * 8u>; // queries and keys, [row, 8]; or exp of logits, [row, KEYS / 4], and values
-var<workgroup> tile_top: array<u32, ROWS * LANES_X>;       // the largest logit of each lane, in order; at the end its sum
+// What is a constant to a lane, which of its rows or of four keys, is an index of its own: the other, its place, is found and checked once for all.
+var<workgroup> tile_q: array<array<vec4<f32>, ROWS / LANE_ROWS * max(QUADS, LANES_X)>, LANE_ROWS>; // queries; or exp of logits
+var<workgroup> tile_k: array<array<vec4<f32>, 64>, 4>;                                             // keys; or values
+var<workgroup> tile_top: array<array<u32, LANE_COUNT>, LANE_ROWS>; // the largest logit of each lane, in order; at the end its sum
 var<workgroup> tile_at: array<u32, ROWS>;                  // rows of q
 var<workgroup> tile_key: array<u32, KEYS>;                 // rows of keys and values
 var<workgroup> tile_token: array<u32, KEYS>;
 var<workgroup> tile_odd: atomic<u32>;                      // 1 where a value has not been finite
 
-fn place_key(key: u32, quad: u32) -> u32 {
-    return KEYS_AT + key * 8u + ((quad + key / 4u) & 7u);
+// Where quad i of one of four keys of lanes x stands: turned, or neighbours would ask one bank.
+fn place_key(lane_x: u32, i: u32) -> u32 {
+    return lane_x * QUADS + ((i + lane_x) & (QUADS - 1u));
 }
 
-// Queries and keys, numbers 32·slice … 32·slice + 31.
+// Queries and keys, quads QUADS·slice … QUADS·slice + QUADS − 1.
 fn stage(lane: u32, slice: u32) {
     let d = attention_params.keys.width;
-    for (var i = lane; i < ROWS * 8u; i += LANE_COUNT) {
-        let n = slice * 32u + i % 8u * 4u;
+    for (var i = lane; i < ROWS * QUADS; i += LANE_COUNT) {
+        let row = i / QUADS;
+        let n = (slice * QUADS + i % QUADS) * 4u;
         var v = vec4<f32>();
-        if (n < d) { v = q_load4(attention_params.q0 + tile_at[i / 8u] * d + n, min(d - n, 4u)); }
+        if (n < d) { v = q_load4(attention_params.q0 + tile_at[row] * d + n, min(d - n, 4u)); }
         // What is past the end of a query may be anything.
-        tile[i] = select(vec4<f32>(), v, vec4<u32>(n, n + 1u, n + 2u, n + 3u) < vec4<u32>(d));
+        v = select(vec4<f32>(), v, vec4<u32>(n, n + 1u, n + 2u, n + 3u) < vec4<u32>(d));
+        tile_q[row % LANE_ROWS][row / LANE_ROWS * QUADS + i % QUADS] = v;
     }
-    for (var i = lane; i < KEYS * 8u; i += LANE_COUNT) {
-        let key = tile_key[i / 8u];
+    for (var i = lane; i < KEYS * QUADS; i += LANE_COUNT) {
+        let at = i / QUADS;
+        let key = tile_key[at];
         var v = vec4<f32>();
-        if (key != attention_NONE) { v = keys_load4(attention_params.keys, key, slice * 32u + i % 8u * 4u); }
-        tile[place_key(i / 8u, i % 8u)] = v;
+        if (key != attention_NONE) { v = keys_load4(attention_params.keys, key, (slice * QUADS + i % QUADS) * 4u); }
+        tile_k[at % 4u][place_key(at / 4u, i % QUADS)] = v;
     }
 }
 
 // Values of STAGED keys of the tile from `first` on, one quad for each lane of a row.
 fn stage_values(lane: u32, slice: u32, first: u32) {
     for (var i = lane; i < STAGED * LANES_X; i += LANE_COUNT) {
-        let key = tile_key[first + i / LANES_X];
+        let at = i / LANES_X;
+        let key = tile_key[first + at];
         var v = vec4<f32>();
         if (key != attention_NONE) { v = values_load4(attention_params.values, key, (slice * LANES_X + i % LANES_X) * 4u); }
         let exponents = bitcast<vec4<u32>>(v) & vec4<u32>(0x7f800000u);
         if (any(exponents == vec4<u32>(0x7f800000u))) { atomicStore(&tile_odd, 1u); }
-        tile[VALUES_AT + i] = v;
+        tile_k[at % 4u][at / 4u * LANES_X + i % LANES_X] = v;
     }
 }
 
@@ -95,7 +104,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // What is past the last row is the last row again, and stored by nobody.
     for (var i = lane; i < ROWS; i += LANE_COUNT) { tile_at[i] = attention_tile_row(own, i).at; }
     let lane_x = lane % LANES_X;
-    let lane_row = lane / LANES_X * LANE_ROWS;
+    let lane_y = lane / LANES_X;
+    let lane_row = lane_y * LANE_ROWS;
     var rows: array<attention_Row, LANE_ROWS>;
     var top: array<f32, LANE_ROWS>;
     var sum: array<f32, LANE_ROWS>; // of this lane's keys
@@ -121,17 +131,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
 
         var products = array<vec4<f32>, LANE_ROWS>();
-        for (var slice = 0u; slice * 32u < attention_params.keys.width; slice++) {
+        for (var slice = 0u; slice * QUADS * 4u < attention_params.keys.width; slice++) {
             stage(lane, slice);
             workgroupBarrier();
-            for (var i = 0u; i < 8u; i++) {
-                let k0 = tile[place_key(lane_x * 4u, i)];
-                let k1 = tile[place_key(lane_x * 4u + 1u, i)];
-                let k2 = tile[place_key(lane_x * 4u + 2u, i)];
-                let k3 = tile[place_key(lane_x * 4u + 3u, i)];
+            for (var i = 0u; i < QUADS; i++) {
+                let at = place_key(lane_x, i);
+                let k0 = tile_k[0][at];
+                let k1 = tile_k[1][at];
+                let k2 = tile_k[2][at];
+                let k3 = tile_k[3][at];
                 #unroll
                 for (var r = 0u; r < LANE_ROWS; r++) {
-                    let v = tile[(lane_row + r) * 8u + i];
+                    let v = tile_q[r][lane_y * QUADS + i];
                     products[r] += vec4<f32>(dot(v, k0), dot(v, k1), dot(v, k2), dot(v, k3));
                 }
             }
@@ -162,7 +173,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         if (!BOUNDED) {
             #unroll
-            for (var r = 0u; r < LANE_ROWS; r++) { tile_top[(lane_row + r) * LANES_X + lane_x] = largest[r]; }
+            for (var r = 0u; r < LANE_ROWS; r++) { tile_top[r][lane] = largest[r]; }
             workgroupBarrier();
         }
 
@@ -173,10 +184,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let weights = products[r];
                 shrink[r] = 1.0;
                 sum[r] += weights.x + weights.y + weights.z + weights.w;
-                tile[(lane_row + r) * LANES_X + lane_x] = weights;
+                tile_q[r][lane] = weights;
             } else {
                 var all = 0u;
-                for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[(lane_row + r) * LANES_X + i]); }
+                for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[r][lane_y * LANES_X + i]); }
                 wrong[r] = wrong[r] || all == 0xffffffffu;
                 var next = top[r];
                 if (all != 0u && !wrong[r]) { next = max(next, attention_from_ordered(all)); }
@@ -189,7 +200,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     if (bitcast<u32>(logit) != HIDDEN && !wrong[r]) { weights[i] = attention_exp(logit - next); }
                 }
                 sum[r] = sum[r] * shrink[r] + (weights.x + weights.y + weights.z + weights.w);
-                tile[(lane_row + r) * LANES_X + lane_x] = weights;
+                tile_q[r][lane] = weights;
             }
         }
 
@@ -201,13 +212,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 workgroupBarrier();
                 let odd = atomicLoad(&tile_odd) != 0u;
                 for (var i = 0u; i < STAGED; i += 4u) {
-                    let v0 = tile[VALUES_AT + i * LANES_X + lane_x];
-                    let v1 = tile[VALUES_AT + (i + 1u) * LANES_X + lane_x];
-                    let v2 = tile[VALUES_AT + (i + 2u) * LANES_X + lane_x];
-                    let v3 = tile[VALUES_AT + (i + 3u) * LANES_X + lane_x];
+                    let at = i / 4u * LANES_X + lane_x;
+                    let v0 = tile_k[0][at];
+                    let v1 = tile_k[1][at];
+                    let v2 = tile_k[2][at];
+                    let v3 = tile_k[3][at];
                     #unroll
                     for (var r = 0u; r < LANE_ROWS; r++) {
-                        let weights = tile[(lane_row + r) * LANES_X + (key + i) / 4u];
+                        let weights = tile_q[r][lane_y * LANES_X + (key + i) / 4u];
                         if (odd) {
                             if (weights.x > 0.0) { more[r] += weights.x * v0; }
                             if (weights.y > 0.0) { more[r] += weights.y * v1; }
@@ -230,7 +242,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // What is wrong for one lane of a row is for all.
     #unroll
     for (var r = 0u; r < LANE_ROWS; r++) {
-        tile_top[(lane_row + r) * LANES_X + lane_x] = bitcast<u32>(select(sum[r], -1.0, wrong[r]));
+        tile_top[r][lane] = bitcast<u32>(select(sum[r], -1.0, wrong[r]));
     }
     workgroupBarrier();
     let e = attention_params.values.width;
@@ -240,7 +252,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var all = 0.0;
             var is_wrong = false;
             for (var i = 0u; i < LANES_X; i++) {
-                let of_lane = bitcast<f32>(tile_top[(lane_row + r) * LANES_X + i]);
+                let of_lane = bitcast<f32>(tile_top[r][lane_y * LANES_X + i]);
                 is_wrong = is_wrong || of_lane < 0.0;
                 all += of_lane;
             }

@@ -3,13 +3,14 @@
 //     terms[slice, r] = scale·Σ_k x[k]·col_factor[k]·a[r,k]    over the slice's k
 //
 // The first workgroups, the makers, make them as adapter/down does, four ranks of a slice by each team, and put them on a tray in memory; the
-// others make their sums of the weight, and find the terms there by then. What they wait for in the end is one read of TERMS words;
-// their b and factors of rows were asked for in the beginning, or, where an index says whose, with the first block of the weight.
+// others make their sums of the weight, and find the terms there by then. They ask for them with each turn of the loop over K, and look
+// at the last answer only: where the terms were there when the last turn began, nothing is waited for in the end. Their b and factors of
+// rows were asked for in the beginning, or, where an index says whose, with the first turn.
 //
 // WGSL orders nothing between workgroups but what happens to one word, and does not promise that all of them run. Neither is asked for:
 // - A word of the tray is a term or nothing (0: see make_coded). What is read is the term, or it is not there yet.
 // - Who does not find a term in POLLS reads makes them all, by the same code in the same order, so that they are the same to the last bit.
-//   Nobody waits for anybody. Whoever reads again does so as if to change the word: what only reads may ask a cache that nobody
+//   Nobody waits for anybody. Whoever reads a third time does so as if to change the word: what only reads may ask a cache that nobody
 //   refreshes (naga's HLSL loads and stores without coherence).
 // - The tray has two halves. A dispatch fills one, and its makers empty the other, at which nobody looks, for the next dispatch;
 //   between dispatches memory is whole. Which half it is, the highest bit of a counter tells. Each workgroup reads the counter and then adds
@@ -20,14 +21,15 @@
 //
 // Good for one row of a weight so large that its bytes hide those of a. Wrong for more rows, whose terms are many to look up by every
 // workgroup, and for ranks above 64: who makes terms would be last.
-// Bytes: a and x once, and TERMS words to each workgroup, from cache: for rank 16, 512 bytes beside its 18 KB of 4,096 inputs of 4 bits.
+// Bytes: a and x once, and TERMS words to each workgroup and turn, from cache: for rank 16, 512 bytes beside 9 KB of 4-bit codes.
 // Barriers: 2 in the end. Workgroup memory: 4·TERMS + 32 bytes. Registers: 4 for b and 4 for factors of rows, as long as the sums
-// are made; for RDNA3 the kernel compiles to the 96 that it has without adapters, and nothing is spilled.
+// are made; for RDNA3 the kernel compiles to the 120 that it has without adapters, and nothing is spilled.
 // Tried on paper: emptying the tray by the last workgroup to leave. Nothing orders its stores after a maker's but the counter, which
 // is another word. A ticket from the counter for each workgroup, so that the last one turns it: every workgroup would wait for its ticket.
 // Compiled for RDNA3 by RADV: what is loaded under a condition inside the loop over K was waited for right there, and so was an atomic that
 // one lane does whose result is kept; so what can be is asked for before the loop, and of the counter nobody wants a result.
-// Not timed yet.
+// An NVIDIA H100 took 1.1 and 1.5 µs for the terms of rank 16 beside the f16 and Q4_0 weight alone, when they were asked for in the end: two reads
+// that nothing else went on beside. Not timed since.
 #const TERMS = 4u // of all slices, of w and of up
 #const INDEXED = false // the row's adapter is told by an index
 #const POLLS = 64u // reads of a word, each of half a microsecond or so on a GPU, before its term is made anew
@@ -42,6 +44,7 @@ var<workgroup> make_missing: array<atomic<u32>, 4>; // the first is 1 where a te
 var<workgroup> make_counted: array<u32, 4>;         // the first is the counter, before this workgroup has added to it
 var<private> make_count: u32; // the counter
 var<private> make_row: u32;   // the number of the row's adapter
+var<private> make_words: array<u32, make_TAKES>; // the last answer of the tray
 
 // A term as a word that is never 0: its bits turned over. Of what is no number there is one, so that none is 0 then.
 fn make_coded(v: f32) -> u32 {
@@ -103,11 +106,27 @@ fn make_begin(id: u32, lane: u32, n: u32) {
     if (is_maker || live_w_COLS) { make_head(); }
 }
 
-// With the first block of the weight, when the index, asked for in the beginning, is there.
-fn make_go_on(n: u32, lane: u32) {
-    if (!INDEXED) { return; }
-    if (!live_w_COLS) { make_find(); }
-    make_fetch(n, lane % LANES);
+// With each turn of the loop over K, after its first barrier: asks for the terms and the adapter's header, and with the first turn, when the
+// index, asked for in the beginning, is there, for what else a lane wants in the end.
+fn make_ask(lane: u32, n: u32, is_first: bool) {
+    if (INDEXED && is_first) {
+        if (!live_w_COLS) { make_find(); }
+        make_fetch(n, lane % LANES);
+    }
+    if (!live_w_COLS) { make_head(); }
+    if (POLLS == 0u) { return; }
+    #unroll
+    for (var i = 0u; i < make_TAKES; i++) { make_words[i] = tray_word(make_first(make_counted[0] >> 31u) + make_taken(i, lane)); }
+}
+
+// Where a half of the tray begins.
+fn make_first(half: u32) -> u32 {
+    return make_HEAD + half * linear_params.room;
+}
+
+// The word that a lane takes, and past the last one the last again.
+fn make_taken(i: u32, lane: u32) -> u32 {
+    return min(i * LANE_COUNT + lane, TERMS - 1u);
 }
 
 // Asks for what a lane wants in the end.
@@ -117,7 +136,7 @@ fn make_fetch(n: u32, t: u32) {
     if (live_up_ON) { live_up_fetch(linear_params.up_live, inside, make_pair(linear_params.up_live.pairs, t)); }
 }
 
-// Before a barrier, by all lanes.
+// Before the first barrier of a turn, by all lanes.
 fn make_publish(lane: u32) {
     if (lane == 0u) {
         make_counted[0] = make_count;
@@ -135,26 +154,27 @@ fn make_terms(id: u32, lane: u32) {
         make_publish(lane);
         workgroupBarrier();
     }
-    let room = linear_params.room;
     let half = make_counted[0] >> 31u;
-    let first = make_HEAD + half * room;
-    let other = make_HEAD + (1u - half) * room;
+    let first = make_first(half);
+    let other = make_first(1u - half);
     if (lane == 0u && id < make_groups()) { tray_count(select(1u, 0x80000000u - (make_groups() - 1u), id == 0u)); }
 
-    var words = array<u32, make_TAKES>();
     if (is_maker) {
-        for (var i = id * LANE_COUNT + lane; i < room; i += linear_params.makers * LANE_COUNT) { tray_put(other + i, 0u); }
+        for (var i = id * LANE_COUNT + lane; i < linear_params.room; i += linear_params.makers * LANE_COUNT) { tray_put(other + i, 0u); }
     } else {
-        // All are asked for before one is looked at, and with them the adapter's header.
-        if (POLLS > 0u) {
+        var words = make_words;
+        var is_there = true;
+        #unroll
+        for (var i = 0u; i < make_TAKES; i++) { is_there = is_there && words[i] != 0u; }
+        // Who misses one asks for all again, and at first only reads: of changes there is one at a time, and there are many who ask.
+        if (POLLS > 1u && !is_there) {
             #unroll
-            for (var i = 0u; i < make_TAKES; i++) { words[i] = tray_word(first + min(i * LANE_COUNT + lane, TERMS - 1u)); }
+            for (var i = 0u; i < make_TAKES; i++) { words[i] = tray_word(first + make_taken(i, lane)); }
         }
-        if (!live_w_COLS) { make_head(); }
         #unroll
         for (var i = 0u; i < make_TAKES; i++) {
-            let at = min(i * LANE_COUNT + lane, TERMS - 1u);
-            for (var poll = 1u; poll < POLLS && words[i] == 0u; poll++) { words[i] = tray_fresh(first + at); }
+            let at = make_taken(i, lane);
+            for (var poll = 2u; poll < POLLS && words[i] == 0u; poll++) { words[i] = tray_fresh(first + at); }
             if (words[i] == 0u) { atomicStore(&make_missing[0], 1u); }
             if (i * LANE_COUNT + lane < TERMS) { make_tile[at] = bitcast<f32>(~words[i]); }
         }

@@ -22,18 +22,42 @@
 // Tried on an NVIDIA H100, for 14,336 inputs and 4,096 outputs of 4 bits: 32 lanes to four rows reached 37 % of its copy bandwidth, 64 lanes
 // 53 %, 128 lanes 34 %, and slices of K, with their merge, 43 %. It takes 18.5 µs for them, 37 for 4 rows; and for 4,096 inputs and outputs 7.5 µs, 15 for 4
 // rows, and 28 for 8 with their adapters in 256 workgroups, where 64 workgroups without slices took 57.
+// Of formats of few bits a block is few bytes, and while x was brought none of them were on their way: the fewer bits, the further from the copy
+// bandwidth (f16 96 %, 8 bits 85, 4 bits 67). So their blocks are asked for with x (EARLY), and for one row the next ones before these are worked
+// on (AHEAD). Not timed since. For RDNA3 that takes 24 registers more of one row of Q4_0 or NF4. RADV asks as early only
+// where no branch stands between (WHOLE), or else at the end of a turn, with x of the next; f16, asked for early, took 240 registers of 8 rows, and Q8_0, asked for ahead, 168 of one.
 // For one row with live adapters the first workgroups make terms in place of sums (lib/make).
 #import few
 const X_TURNS = (LANES * 8u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // quads of x that a lane brings
 const X_AHEAD = min(X_TURNS, 8u);                                   // so many at a time
 // Every lane brings as many. Where a store is in a branch, RADV's compiler moves the load into it, so that each waits for the one before.
 const EVEN = X_TURNS * LANE_COUNT == LANES * 8u * ROWS && X_TURNS % X_AHEAD == 0u;
+#const WHOLE = false // every lane has a block in every turn
+#const EARLY = false // blocks of the weight are asked for with x, where registers hold them so long
+#const AHEAD = false // and still earlier: while those before them are worked on, where registers hold both
 // A row is an index of its own: it is a constant, and what a bounds check does to the other is done once for all rows.
 var<workgroup> tile_x: array<array<vec4<f32>, LANES * 8u>, ROWS>;
 
 // Where quad i of team lane t stands, for each row of x.
 fn place(t: u32, i: u32) -> u32 {
     return t * 8u + ((i + t) & 7u);
+}
+
+// What a lane has of the weight for a turn, as it lies in memory: a block of each of its four rows.
+struct Fetched {
+    w: array<w_Raw, 4>,
+    up: array<up_Raw, 4>,
+}
+
+// All loads of it, in no branch.
+fn fetched(rows: vec4<u32>, block: u32) -> Fetched {
+    var all = Fetched();
+    #unroll
+    for (var j = 0u; j < 4u; j++) {
+        all.w[j] = w_fetch32(linear_params.w, rows[j], block);
+        if (GATED) { all.up[j] = up_fetch32(linear_params.up, rows[j], block); }
+    }
+    return all;
 }
 
 @compute @workgroup_size(LANE_COUNT)
@@ -48,6 +72,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (GATED) { up_begin(linear_params.up, lane); }
     var sums: array<vec4<f32>, ROWS>;
     var up_sums: array<vec4<f32>, ROWS>;
+    // What is past the last block is the last one again, and multiplied by nobody.
+    let last_block = max(blocks.y, 1u) - 1u;
+    var next = Fetched();
+    if (AHEAD) { next = fetched(rows, min(blocks.x + t, last_block)); }
     for (var block0 = blocks.x; block0 < blocks.y; block0 += LANES) {
         // Some at a time, all of them asked for before the first is used, and in no branch. What is past the last row of x, or past the slice, is
         // the last again: nothing is made of it.
@@ -57,9 +85,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #unroll
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
-                let x_block = min(block0 + v % (LANES * 8u) / 8u, blocks.y - 1u);
+                let x_block = min(block0 + v % (LANES * 8u) / 8u, last_block);
                 ahead[i] = linear_x4(min(v / (LANES * 8u), linear_params.m - 1u), x_block * 32u + v % 8u * 4u);
             }
+            // The weight is on its way while x is waited for.
+            if (EARLY && !AHEAD && turn0 == 0u) { next = fetched(rows, min(block0 + t, last_block)); }
             #unroll
             for (var i = 0u; i < X_AHEAD; i++) {
                 let v = (turn0 + i) * LANE_COUNT + lane;
@@ -67,19 +97,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (EVEN || v < LANES * 8u * ROWS) { tile_x[v / (LANES * 8u)][place(quad / 8u, quad % 8u)] = ahead[i]; }
             }
         }
+        if (tray_ON) { make_publish(lane); }
         workgroupBarrier();
-        if (tray_ON && block0 == blocks.x) { make_go_on(n, lane); }
+        if (tray_ON) { make_ask(lane, n, block0 == blocks.x); }
+        var now = next;
+        if (AHEAD) { next = fetched(rows, min(block0 + LANES + t, last_block)); }
         let block = block0 + t;
-        if (block < blocks.y) {
+        if (WHOLE || block < blocks.y) {
             if (ROWS == 1u && !TAIL) {
                 var x = array<vec4<f32>, 8>();
                 #unroll
                 for (var i = 0u; i < 8u; i++) { x[i] = tile_x[0][place(t, i)]; }
                 #unroll
-                for (var j = 0u; j < 4u; j++) { sums[0][j] += w_dot32(linear_params.w, rows[j], block, x); }
+                for (var j = 0u; j < 4u; j++) {
+                    if (!EARLY) { now.w[j] = w_fetch32(linear_params.w, rows[j], block); }
+                    sums[0][j] += w_dot32(linear_params.w, rows[j], block, w_open32(linear_params.w, rows[j], block, now.w[j]), x);
+                }
                 if (GATED) {
                     #unroll
-                    for (var j = 0u; j < 4u; j++) { up_sums[0][j] += up_dot32(linear_params.up, rows[j], block, x); }
+                    for (var j = 0u; j < 4u; j++) {
+                        if (!EARLY) { now.up[j] = up_fetch32(linear_params.up, rows[j], block); }
+                        let opened = up_open32(linear_params.up, rows[j], block, now.up[j]);
+                        up_sums[0][j] += up_dot32(linear_params.up, rows[j], block, opened, x);
+                    }
                 }
             } else {
                 // Codes of four rows of the weight, which are made numbers quad by quad: each quad of x serves all four.
@@ -87,8 +127,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 var b = array<up_Open, 4>();
                 #unroll
                 for (var j = 0u; j < 4u; j++) {
-                    a[j] = w_open32(linear_params.w, rows[j], block, w_fetch32(linear_params.w, rows[j], block));
-                    if (GATED) { b[j] = up_open32(linear_params.up, rows[j], block, up_fetch32(linear_params.up, rows[j], block)); }
+                    if (!EARLY) { now.w[j] = w_fetch32(linear_params.w, rows[j], block); }
+                    if (!EARLY && GATED) { now.up[j] = up_fetch32(linear_params.up, rows[j], block); }
+                    a[j] = w_open32(linear_params.w, rows[j], block, now.w[j]);
+                    if (GATED) { b[j] = up_open32(linear_params.up, rows[j], block, now.up[j]); }
                 }
                 #unroll
                 for (var i = 0u; i < 8u; i++) {
@@ -110,7 +152,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
         }
-        if (tray_ON) { make_publish(lane); }
         workgroupBarrier();
     }
     few_store(id, lane, n, sums, up_sums);

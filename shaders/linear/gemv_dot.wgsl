@@ -53,8 +53,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (EVEN || v < LANES * 2u * ROWS) { tile_x[v / (LANES * 2u)][place(half / 2u, half % 2u)] = ahead[i]; }
             }
         }
+        if (tray_ON) { make_publish(lane); }
         workgroupBarrier();
-        if (tray_ON && block0 == blocks.x) { make_go_on(n, lane); }
+        if (tray_ON) { make_ask(lane, n, block0 == blocks.x); }
         let block = block0 + t;
         if (block < blocks.y) {
             #unroll
@@ -93,7 +94,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
         }
-        if (tray_ON) { make_publish(lane); }
         workgroupBarrier();
     }
 

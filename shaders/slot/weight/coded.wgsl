@@ -63,22 +63,27 @@ fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
     return w;
 }
 
-// The product of numbers 32·block … 32·block + 31 of row n with as many of x: each run is summed before its scale, which is an operation
-// less for each number.
-fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 {
-    if (!slot_rule_SUMS) { return weight_dot(slot_load32(at, n, block), x); }
-    var opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
+// The product of a block that was opened with as many of x: each run is summed before its scale, which is an operation less for each
+// number.
+fn slot_dot32(at: weight_At, n: u32, block: u32, opened: slot_Open, x: array<vec4<f32>, 8>) -> f32 {
+    var all = opened;
     var of_x = x;
+    if (!slot_rule_SUMS) {
+        var four = vec4<f32>();
+        #unroll
+        for (var i = 0u; i < 8u; i++) { four += slot_number4(at, n, block, opened, i) * of_x[i]; }
+        return (four.x + four.y) + (four.z + four.w);
+    }
     var sum = 0.0;
     #unroll
     for (var run = 0u; run < 32u / slot_RUN; run++) {
-        let scale = opened.scales[run];
+        let scale = all.scales[run];
         var of_run = vec4<f32>();
         var ones = vec4<f32>();
         #unroll
         for (var j = 0u; j < slot_RUN / 4u; j++) {
             let i = run * (slot_RUN / 4u) + j;
-            of_run += of_x[i] * slot_rule_term(slot_level_of(at, n, opened.codes[i]), scale.y / slot_level_UNIT);
+            of_run += of_x[i] * slot_rule_term(slot_level_of(at, n, all.codes[i]), scale.y / slot_level_UNIT);
             ones += of_x[i];
         }
         let whole = slot_level_UNIT * ((of_run.x + of_run.y) + (of_run.z + of_run.w));

@@ -18,7 +18,7 @@ fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
     return array<vec4<f32>, 8>();
 }
 
-fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 {
+fn slot_dot32(at: weight_At, n: u32, block: u32, opened: slot_Open, x: array<vec4<f32>, 8>) -> f32 {
     return 0.0;
 }
 

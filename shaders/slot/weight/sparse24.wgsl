@@ -49,9 +49,13 @@ fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
     return w;
 }
 
-// The product of numbers 32·block … 32·block + 31 of row n with as many of x.
-fn slot_dot32(at: weight_At, n: u32, block: u32, x: array<vec4<f32>, 8>) -> f32 {
-    return weight_dot(slot_load32(at, n, block), x);
+// The product of a block that was opened with as many of x.
+fn slot_dot32(at: weight_At, n: u32, block: u32, opened: slot_Open, x: array<vec4<f32>, 8>) -> f32 {
+    var of_x = x;
+    var sum = vec4<f32>();
+    #unroll
+    for (var i = 0u; i < 8u; i++) { sum += slot_number4(at, n, block, opened, i) * of_x[i]; }
+    return (sum.x + sum.y) + (sum.z + sum.w);
 }
 
 // What all lanes do before a barrier, after which numbers may be asked for.

@@ -899,6 +899,10 @@ fn chosen() -> Vec<Case> {
             .fill("k", wide)
             .storages(&[Elem::F16])
             .hurts("logits that outgrow those of the 32 keys before"),
+        Make::new("many-parts", [1, 2, 1, 1, 1100, 16, 256])
+            .lse()
+            .storages(&[Elem::F32])
+            .hurts("more parts of the keys than a lane asks for at once when they are added"),
         Make::new("large-logits-sinks", [1, 2, 1, 6, 67, 64, 64])
             .attr("scale", 1.0)
             .fill("q", wide)
