@@ -24,14 +24,16 @@
 // An NVIDIA H100 takes 12 µs for 1,024 keys of 8 groups of 4 heads of 128 numbers, with the merge, and 24 and 66 µs for 8,192 and 32,768 in f16: 10 µs for
 // two dispatches, the first loads and the last sums, then 1.7 µs for 1,024 keys, 89 % of its copy bandwidth. Q8_0 takes 29 and 70, Q4_0 22 and 57: as long
 // a key as f16, though a half and a quarter of the bytes.
+// The 10 µs are of before the first keys were asked for with the queries, of twice as many barriers at the end, and of a merge that waited for memory
+// up to ten times.
 // Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 690 instructions a subgroup for 32 keys in f16, 800 in Q8_0 and 860 in Q4_0, of which
 // 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 25, 30
 // and 32 µs, and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. The times above are of 790, 1050 and 1080: queries
 // and weights had one index each, to be clamped and added to for every row anew, and a row's weights were summed by one subgroup of four. Of up to
 // four rows a lane has two quads of a value (PAIRS): one scale and one load of a weight serve both; with one quad it was 80, 200 and 190 more.
 // Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
-// waits for. BOUNDED has 2.
-// Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, 2.1 KiB of sums and what the reduction takes.
+// waits for. BOUNDED has 2. At the end 2 for each TOGETHER quads of values of a lane, of which there are 8 for 4 rows.
+// Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, TOGETHER·2 KiB of sums, 0.1 KiB, and what the reduction takes.
 // Registers: ROWS·4 of sums of values (of two quads 8), 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 168, and 120 for codes.
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax; then in no branch, but arrays of
 // what is on its way indexed by loops that NVIDIA's compiler did not unroll. It kept 672 bytes of them in memory, and that H100 took 213 µs for 32,768
@@ -49,6 +51,7 @@
 #const SUBGROUP = 4u
 #const BLOCKS = false    // keys go by blocks of 32
 #const PAIRS = false     // a lane has two quads of a value
+#const TOGETHER = 1u     // quads of a lane whose sums over lanes are made together at the end
 #slot reduce
 #slot q @binding(1)      // [B, H, L, D]
 #slot keys @binding(2)   // [rows, D]
@@ -75,7 +78,7 @@ var<workgroup> tile_q: array<array<vec4<f32>, QUADS>, ROWS>;
 var<workgroup> tile_row: array<attention_Row, ROWS>;
 var<workgroup> tile_weight: array<array<f32, ROWS>, KEYS>; // exp of a logit about the base of its row; while bases rise, the logit; at the end sums of teams
 var<workgroup> tile_scale: array<vec2<f32>, ROWS>;   // what a row's sums shrink by, and its base; at the end its factor and lse
-var<workgroup> tile_sum: array<vec4<f32>, LANE_COUNT>;
+var<workgroup> tile_sum: array<array<vec4<f32>, LANE_COUNT>, TOGETHER>;
 var<workgroup> tile_hidden: atomic<u32>;            // one more than the first of the last 32 keys that not all rows see
 var<workgroup> tile_outgrown: atomic<u32>;          // or of which a logit is too far above its base
 
@@ -414,15 +417,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             lse_store4(attention_params.lse0 + row.stat, vec4<f32>(finish.y), 1u);
         }
     }
+    // Lanes make and store as many sums at a time as they can, one each.
     #unroll
-    for (var i = 0u; i < ROWS * WIDE; i++) {
-        let r = i / WIDE;
-        let quad = column * WIDE + i % WIDE;
-        tile_sum[lane] = values[i];
+    for (var first = 0u; first < ROWS * WIDE; first += TOGETHER) {
+        #unroll
+        for (var n = 0u; n < TOGETHER; n++) { tile_sum[n][lane] = values[first + n]; }
         workgroupBarrier();
-        if (lane < COLUMNS && quad < quads && r < count) {
-            var v = tile_sum[lane];
-            for (var share = 1u; share < SHARES; share++) { v += tile_sum[share * COLUMNS + lane]; }
+        let own_sum = lane / COLUMNS;
+        let r = (first + own_sum) / WIDE;
+        let quad = column * WIDE + (first + own_sum) % WIDE;
+        if (own_sum < TOGETHER && quad < quads && r < count) {
+            var v = tile_sum[own_sum][column];
+            for (var share = 1u; share < SHARES; share++) { v += tile_sum[own_sum][share * COLUMNS + column]; }
             let at = tile_row[r].at;
             if (parts_ON) {
                 parts_store4((at * attention_params.splits + split) * (quads + 1u) + quad, v);

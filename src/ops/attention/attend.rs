@@ -324,6 +324,7 @@ struct SplitShape {
     lane_count: u32,
     blocks: bool,
     pairs: bool,
+    together: u32,
 }
 
 /// Fewer rows that share keys leave most of a tile of `attention/tiled` empty.
@@ -973,16 +974,20 @@ impl AttentionProblem {
         let blocks = self.k.format.elem().is_none();
         let lanes = if blocks { quads / 8 } else { quads }.next_power_of_two().min(8);
         // A row's queries, logits, row and scale; 32 keys; what lanes sum, in the kernel and over subgroups or by halving.
-        let bytes = |rows: u32| rows * (quads * 16 + 128 + 40) + 144 + lane_count * (16 + 28);
+        let bytes = |rows: u32, together: u32| rows * (quads * 16 + 128 + 40) + 144 + lane_count * (together * 16 + 28);
         let mut most = (lane_count / lanes).min(16).min(self.sharing() as u32).next_power_of_two();
-        while most > 1 && bytes(most) > SPLIT_BYTES {
+        while most > 1 && bytes(most, 1) > SPLIT_BYTES {
             most /= 2;
         }
-        if bytes(most) > SPLIT_BYTES {
+        if bytes(most, 1) > SPLIT_BYTES {
             return None;
         }
         let rows = most;
-        Some(SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs })
+        // Quads of values of a lane, of which lanes sum two at a time where they can: with four, compilers for RDNA3 took 24 registers more.
+        let of_lane = rows * if pairs { 2 } else { 1 };
+        let two = of_lane.min(lane_count / columns) >= 2 && bytes(rows, 2) <= SPLIT_BYTES;
+        let together = if two { 2 } else { 1 };
+        Some(SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs, together })
     }
 
     /// Parts of the keys of each tile: enough workgroups to fill a device, but each part has at least so many keys.
@@ -1001,7 +1006,7 @@ impl AttentionProblem {
 
     fn split(&self, caps: &Caps, means: Means, shape: SplitShape) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
-        let SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs } = shape;
+        let SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs, together } = shape;
         let tiles = self.tiles(rows);
         let splits = self.splits(tiles, SPLIT_FILLED, SPLIT_KEYS);
         let (mut step, mut params) = self.kernel("attention/split", &begun.words);
@@ -1013,6 +1018,7 @@ impl AttentionProblem {
         }
         step.set("BLOCKS", Const::Bool(blocks));
         step.set("PAIRS", Const::Bool(pairs));
+        step.set("TOGETHER", Const::U32(together));
         means.reduce(&mut step);
         self.parted(caps, means, &mut begun, (step, params), [tiles, splits])?;
         Ok(Self::plan_of(
