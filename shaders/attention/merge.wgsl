@@ -30,13 +30,17 @@ const AHEAD = 8u;     // parts that a lane asks for together
 var<workgroup> tile_factor: array<f32, PARTS>;
 var<workgroup> tile_sum: array<vec4<f32>, LANE_COUNT>;
 
-// Quad i of AHEAD parts from `part` on, SHARES apart. Past the last part it is the last one again, and added by nobody.
-fn fetched(first: u32, i: u32, part: u32) -> array<vec4<f32>, AHEAD> {
-    let splits = attention_params.splits;
+// Quad i of a part of the row whose parts begin at `first`. Past the last part it is the last one again, and added by nobody.
+fn quad_of(first: u32, part: u32, i: u32) -> vec4<f32> {
     let each = (attention_params.values.width + 3u) / 4u + 1u;
+    return parts[first + min(part, attention_params.splits - 1u) * each + i];
+}
+
+// Quad i of AHEAD parts from `part` on, SHARES apart.
+fn fetched(first: u32, part: u32, i: u32) -> array<vec4<f32>, AHEAD> {
     var some = array<vec4<f32>, AHEAD>();
     #unroll
-    for (var n = 0u; n < AHEAD; n++) { some[n] = parts[first + min(part + n * SHARES, splits - 1u) * each + i]; }
+    for (var n = 0u; n < AHEAD; n++) { some[n] = quad_of(first, part + n * SHARES, i); }
     return some;
 }
 
@@ -57,10 +61,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     #unroll
     for (var turn = 0u; turn < TURNS; turn++) {
         let part = turn * LANE_COUNT + lane;
-        stats[turn] = parts[first + min(part, splits - 1u) * (quads + 1u) + quads];
+        stats[turn] = quad_of(first, part, quads);
         if (part >= splits) { stats[turn] = vec4<f32>(); } // has seen nothing
     }
-    var some = fetched(first, inside, share);
+    var some = fetched(first, share, inside);
 
     var top = attention_first_top();
     var sum = 0.0;
@@ -97,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     var v = vec4<f32>();
     for (var part0 = share; part0 < splits; part0 += SHARES * AHEAD) {
-        if (part0 != share) { some = fetched(first, inside, part0); }
+        if (part0 != share) { some = fetched(first, part0, inside); }
         #unroll
         for (var n = 0u; n < AHEAD; n++) {
             let part = part0 + n * SHARES;

@@ -342,7 +342,7 @@ impl Laid {
 
     /// The words of 32 numbers, with what scales them: the registers of a block as it lies in memory.
     pub(crate) fn block_words(&self) -> u64 {
-        (self.bytes() * 8).div_ceil(u64::from(self.n) * u64::from(self.k).max(1))
+        (self.bytes() * 8).div_ceil((u64::from(self.n) * u64::from(self.k)).max(1))
     }
 
     /// How numbers are stored, where they are as they are and nothing is added.

@@ -54,26 +54,25 @@ fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) ->
     return slot_rule_make(at, slot_level_UNIT * slot_level_of(at, n, all.codes[i]), vec4<f32>(scale.x), vec4<f32>(scale.y));
 }
 
-// Numbers 32·block … 32·block + 31 of row n.
-fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
-    let opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
+// All of a block that was opened.
+fn slot_numbers32(at: weight_At, n: u32, block: u32, opened: slot_Open) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
     #unroll
     for (var i = 0u; i < 8u; i++) { w[i] = slot_number4(at, n, block, opened, i); }
     return w;
 }
 
+// Numbers 32·block … 32·block + 31 of row n.
+fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
+    return slot_numbers32(at, n, block, slot_open32(at, n, block, slot_fetch32(at, n, block)));
+}
+
 // The product of a block that was opened with as many of x: each run is summed before its scale, which is an operation less for each
 // number.
 fn slot_dot32(at: weight_At, n: u32, block: u32, opened: slot_Open, x: array<vec4<f32>, 8>) -> f32 {
+    if (!slot_rule_SUMS) { return weight_dot(slot_numbers32(at, n, block, opened), x); }
     var all = opened;
     var of_x = x;
-    if (!slot_rule_SUMS) {
-        var four = vec4<f32>();
-        #unroll
-        for (var i = 0u; i < 8u; i++) { four += slot_number4(at, n, block, opened, i) * of_x[i]; }
-        return (four.x + four.y) + (four.z + four.w);
-    }
     var sum = 0.0;
     #unroll
     for (var run = 0u; run < 32u / slot_RUN; run++) {

@@ -40,22 +40,22 @@ fn slot_number4(at: weight_At, n: u32, block: u32, opened: slot_Open, i: u32) ->
     return select(select(vec4<f32>(), vec4<f32>(pair.x), lanes == vec4<u32>(p.x)), vec4<f32>(pair.y), lanes == vec4<u32>(p.y));
 }
 
-// Numbers 32·block … 32·block + 31 of row n.
-fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
-    let opened = slot_open32(at, n, block, slot_fetch32(at, n, block));
+// All of a block that was opened.
+fn slot_numbers32(at: weight_At, n: u32, block: u32, opened: slot_Open) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
     #unroll
     for (var i = 0u; i < 8u; i++) { w[i] = slot_number4(at, n, block, opened, i); }
     return w;
 }
 
+// Numbers 32·block … 32·block + 31 of row n.
+fn slot_load32(at: weight_At, n: u32, block: u32) -> array<vec4<f32>, 8> {
+    return slot_numbers32(at, n, block, slot_open32(at, n, block, slot_fetch32(at, n, block)));
+}
+
 // The product of a block that was opened with as many of x.
 fn slot_dot32(at: weight_At, n: u32, block: u32, opened: slot_Open, x: array<vec4<f32>, 8>) -> f32 {
-    var of_x = x;
-    var sum = vec4<f32>();
-    #unroll
-    for (var i = 0u; i < 8u; i++) { sum += slot_number4(at, n, block, opened, i) * of_x[i]; }
-    return (sum.x + sum.y) + (sum.z + sum.w);
+    return weight_dot(slot_numbers32(at, n, block, opened), x);
 }
 
 // What all lanes do before a barrier, after which numbers may be asked for.

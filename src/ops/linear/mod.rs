@@ -631,12 +631,16 @@ impl LinearProblem {
         Ok(Step { groups: Some(groups), ..step.step(params, grid) })
     }
 
+    /// The weight, and the second where there are two.
+    fn laid(&self) -> impl Iterator<Item = &Arc<Laid>> {
+        [Some(&self.w), self.up.as_ref()].into_iter().flatten()
+    }
+
     /// Some operand is f16, the device has it, and reading it as such is worth while: a software device takes longer over it than over
     /// words.
     fn native_f16(&self, caps: &Caps) -> bool {
         let floats = [Some(self.x), Some(self.y), self.bias, self.residual];
-        let weights = [Some(&self.w), self.up.as_ref()];
-        let some = floats.iter().flatten().any(|l| l.elem == Elem::F16) || weights.iter().flatten().any(|w| w.is_f16());
+        let some = floats.iter().flatten().any(|l| l.elem == Elem::F16) || self.laid().any(|w| w.is_f16());
         caps.f16 && caps.kind != DeviceKind::Cpu && some
     }
 
@@ -869,7 +873,7 @@ impl LinearProblem {
     /// Where x is codes and so is every weight: products of codes are summed over whole rows, or not. Codes times factors of columns are none.
     fn products(&self) -> Option<bool> {
         self.x_scale.filter(|_| !self.has_cols())?;
-        let all = || [Some(&self.w), self.up.as_ref()].into_iter().flatten().map(|laid| laid.integers());
+        let all = || self.laid().map(|laid| laid.integers());
         all().all(|integers| integers != Integers::None).then(|| all().all(|integers| integers == Integers::Row))
     }
 
@@ -969,7 +973,7 @@ impl LinearProblem {
         step.set("SUB_ROWS", Const::U32(shape.sub_rows as u32));
         // Factors of columns stand before x.
         step.set("X_POWERS", Const::Bool(self.x.elem != Elem::F16 || self.has_cols()));
-        step.set("W_POWERS", Const::Bool(![Some(&self.w), self.up.as_ref()].into_iter().flatten().all(|w| w.is_f16())));
+        step.set("W_POWERS", Const::Bool(!self.laid().all(|w| w.is_f16())));
         step.fill("matrix", units.filling());
         means.reduce(&mut step);
         self.sums(caps, means, (range, rows), (slices, [shape.rows, across]), (step, params))
@@ -1000,8 +1004,7 @@ impl LinearProblem {
                 step.set("INTS", Const::Bool(integers));
             } else {
                 // Blocks of four rows.
-                let words: u64 =
-                    [Some(&self.w), self.up.as_ref()].into_iter().flatten().map(|w| 4 * w.block_words()).sum();
+                let words: u64 = self.laid().map(|w| 4 * w.block_words()).sum();
                 step.set("EARLY", Const::Bool(words <= FEW_EARLY));
                 step.set("AHEAD", Const::Bool(words <= FEW_AHEAD && self.m == 1 && turns > slices));
                 step.set("WHOLE", Const::Bool(self.blocks().is_multiple_of(slices * u64::from(lanes))));
