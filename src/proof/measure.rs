@@ -276,20 +276,38 @@ async fn measure(stopwatch: &mut Stopwatch, effort: &Effort, record: Record<'_>)
     let sample_us = one_us * runs as f64 * if slope { 3.0 } else { 1.0 };
     let affordable = (3.0 * target_us * effort.samples as f64 / sample_us.max(1.0)) as usize;
     let count = effort.samples.min(affordable).max(3);
-    let mut samples = Vec::with_capacity(count);
-    for _ in 0..count {
-        let once = stopwatch.pass(runs, record).await?;
-        samples.push(if slope {
-            (stopwatch.pass(2 * runs, record).await? - once) / runs as f64
-        } else {
-            once / runs as f64
-        });
+    sampled(async |runs| stopwatch.pass(runs, &mut *record).await, [runs, count], slope).await
+}
+
+/// How often samples are taken before a time that cannot be is an error.
+const TRIES: usize = 3;
+
+/// The percentiles of so many samples of so many runs each, in microseconds of one run. A slope is what twice as many runs take longer. Where something
+/// else keeps the device from its work now and then, the longer pass may end sooner, and a median say that a run takes less than nothing: then
+/// all samples are taken again, of twice as many runs, beside which that is less.
+async fn sampled(
+    mut pass: impl AsyncFnMut(usize) -> Result<f64>,
+    [mut runs, count]: [usize; 2],
+    slope: bool,
+) -> Result<[f64; 3]> {
+    let mut tried = 1;
+    loop {
+        let mut samples = Vec::with_capacity(count);
+        for _ in 0..count {
+            let once = pass(runs).await?;
+            let us = if slope { pass(2 * runs).await? - once } else { once };
+            samples.push(us / runs as f64);
+        }
+        let us = percentiles(&mut samples);
+        if us[0].is_finite() && us[0] > 0.0 {
+            return Ok(us);
+        }
+        if tried == TRIES {
+            let message = format!("{runs} runs took {} µs, which cannot be", us[0]);
+            return Err(Error::Device { what: "measure".into(), message });
+        }
+        (tried, runs) = (tried + 1, (2 * runs).min(RUNS_MOST));
     }
-    let us = percentiles(&mut samples);
-    if us[0].is_finite() && us[0] > 0.0 {
-        return Ok(us);
-    }
-    Err(Error::Device { what: "measure".into(), message: format!("{runs} runs took {} µs, which cannot be", us[0]) })
 }
 
 /// Median, 20th and 80th percentile, between neighbours where they fall between.
@@ -322,5 +340,31 @@ mod tests {
         assert_eq!(percentiles(&mut [3.0, 1.0, 2.0, 5.0, 4.0, 0.0]), [2.5, 1.0, 4.0]);
         assert_eq!(percentiles(&mut [7.0]), [7.0; 3]);
         assert!(percentiles(&mut [])[0].is_nan());
+    }
+
+    /// What [`sampled`] makes of passes whose first `late` slopes are negative, and the runs of the last pass.
+    fn after(late: usize) -> (Result<[f64; 3]>, usize) {
+        let (mut slopes, mut last) = (0, 0);
+        let us = pollster::block_on(sampled(
+            async |runs| {
+                // Every second pass is the longer one; 5 µs a run, but when the first were kept waiting.
+                (slopes, last) = (slopes + usize::from(runs == 2 * last), runs);
+                let waited = if slopes < late { 1000.0 / runs as f64 } else { 0.0 };
+                Ok(5.0 * runs as f64 + waited)
+            },
+            [1, 3],
+            true,
+        ));
+        (us, last)
+    }
+
+    #[test]
+    fn a_slope_that_cannot_be_is_taken_again_by_more_runs() {
+        assert_eq!(after(0), (Ok([5.0; 3]), 2));
+        assert_eq!(after(3), (Ok([5.0; 3]), 4));
+        let (told, last) = after(usize::MAX);
+        let told = told.expect_err("no time").to_string();
+        assert!(told.contains("4 runs took -") && told.contains("cannot be"), "{told}");
+        assert_eq!(last, 8, "the runs of the longer pass of the third try");
     }
 }
