@@ -10,8 +10,8 @@
 //! A filling may have slots and constants of its own, which carry its name: in the filling of `w`, `#slot slot_field` is the slot
 //! `w_field` and `#const slot_RUN = 32u` the constant `w_RUN`. In the filling of `w_field`, `outer_` stands for `w_`.
 //!
-//! There are no conditionals: what differs is a filling. [`compose`] puts the text together and keeps,
-//! for every line, where it came from, so that an error of the compiler is told in terms of the file.
+//! There are no conditionals: what differs is a filling. [`compose`] puts the text together, without the functions that the kernel never
+//! calls, and keeps, for every line, where it came from, so that an error of the compiler is told in terms of the file.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -21,6 +21,7 @@ use crate::caps::{DeviceKind, Target};
 use crate::error::{Error, Result};
 use crate::plan::PipelineKey;
 
+mod reached;
 mod unroll;
 
 /// The shaders that are inside the library: the path of each under `shaders/` without the ending, and its text. All of them, or none
@@ -162,7 +163,7 @@ pub fn compose(key: &PipelineKey, target: Target, loops: Loops) -> Result<Compos
     }
     // `enable` must stand first in WGSL.
     let mut lines = composer.enables;
-    lines.extend(composer.lines);
+    lines.extend(reached::reached(composer.lines));
     let (mut text, mut origins) = (String::new(), Vec::new());
     let lines = match loops {
         Loops::Unrolled => unroll::unrolled(&lines).map_err(|((file, line), m)| fault(&file, line, m))?,

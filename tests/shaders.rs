@@ -10,8 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use gristmill::adapters::{AttachParams, HeaderParams, PoolAt};
 use gristmill::dispatch::{MatrixProbe, ProbeParams, SubgroupProbe};
@@ -33,7 +33,7 @@ use gristmill::ops::quantize::QuantizeParams;
 use gristmill::ops::weight_merge::{AddParams, MixtureParams, ProductsParams, StockParams};
 use gristmill::plan::{Access, Const, PipelineKey};
 use gristmill::proof::measure::{Add, Copy, Number, Rate, RoofParams};
-use gristmill::wgsl::{Loops, SHADERS, compose, interface};
+use gristmill::wgsl::{Composed, Loops, SHADERS, compose, interface};
 use gristmill::{Caps, Elem, Error, MatrixUnits, Target, Tensor};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess};
@@ -450,6 +450,7 @@ fn examine(key: &PipelineKey, loops: Loops) -> Result<Reflection, String> {
     }
     // Then what naga says of the native text holds for the web's.
     let stripped: String = web.text.lines().filter(|l| *l != "enable subgroups;").map(|l| format!("{l}\n")).collect();
+    note_called(&native).map_err(|e| tell("functions", e))?;
     if stripped != native.text {
         return Err(tell("web text", "it differs from the native text by more than `enable subgroups;`".into()));
     }
@@ -478,6 +479,21 @@ fn examine(key: &PipelineKey, loops: Loops) -> Result<Reflection, String> {
     write_all(&module, &info, f16 || subgroups, matrices).map_err(|e| tell("naga", e))?;
     let reflection = reflect(&module, &info, f16, subgroups);
     reflection.map(|r| Reflection { matrices, ..r }).map_err(|e| tell("reflection", e))
+}
+
+/// By file, the lines of the functions that a shader calls that was examined.
+static CALLED: Mutex<BTreeMap<String, BTreeSet<u32>>> = Mutex::new(BTreeMap::new());
+
+fn note_called(composed: &Composed) -> Result<(), String> {
+    let mut called = CALLED.lock().map_err(|e| e.to_string())?;
+    for (line, _) in (1..).zip(composed.text.lines()).filter(|(_, text)| text.starts_with("fn ")) {
+        let (file, at) = composed.origin(line).ok_or("a line of no file")?;
+        match called.get_mut(file) {
+            Some(lines) => lines.insert(at),
+            None => called.insert(file.to_owned(), BTreeSet::from([at])).is_none(),
+        };
+    }
+    Ok(())
 }
 
 /// The first line, counted from 1, with an index that no compiler knows for sure, of an array or a vector of a function. Such an array has no place in
@@ -953,6 +969,15 @@ fn every_filling_that_fits_is_a_valid_shader() {
         assert!(fit_somewhere.contains(filling), "shaders/{filling}.wgsl fits no slot of any kernel");
     }
     all_are_right(examine_all(&keys, Loops::Kept).iter());
+    // What nobody calls is in no composed text, so that nothing else would tell whether it is right.
+    LazyLock::force(&EXAMINED);
+    let called = CALLED.lock().unwrap_or_else(|e| panic!("{e}"));
+    for (file, text) in SHADERS {
+        for (line, head) in (1..).zip(text.lines()).filter(|(_, text)| text.starts_with("fn ")) {
+            let is_called = called.get(*file).is_some_and(|lines| lines.contains(&line));
+            assert!(is_called, "nobody calls shaders/{file}.wgsl:{line}: {head}");
+        }
+    }
     report(&format!(
         "{} kernels with {all_slots} slots, {} fillings that fit {all_fits} times: all of them and pairs, in {} shaders",
         FITTING.len(),

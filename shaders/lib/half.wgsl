@@ -9,8 +9,8 @@
 fn half_f32_from_f16(bits: u32) -> f32 {
     let magnitude = bits & 0x7fffu;
     let normal = (magnitude << 13u) + 0x38000000u;
-    // A subnormal is a multiple of 2^-24: both factors and the product are normal f32.
-    let small = bitcast<u32>(f32(magnitude) * 5.9604644775390625e-8);
+    // A subnormal is a multiple of 2^-24, which is the last place of 2^-1.
+    let small = bitcast<u32>(bitcast<f32>(magnitude | 0x3f000000u) - 0.5);
     var wide = select(normal, small, magnitude < 0x400u);
     wide = select(wide, normal + 0x38000000u, magnitude >= 0x7c00u); // infinity or NaN
     return bitcast<f32>(wide | ((bits & 0x8000u) << 16u));

@@ -23,8 +23,3 @@ fn weight_dot(w: array<vec4<f32>, 8>, x: array<vec4<f32>, 8>) -> f32 {
     for (var i = 0u; i < 8u; i++) { sum += of_w[i] * of_x[i]; }
     return (sum.x + sum.y) + (sum.z + sum.w);
 }
-
-// Four bytes as numbers.
-fn weight_bytes(quad: u32) -> vec4<f32> {
-    return vec4<f32>((vec4<u32>(quad) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u));
-}

@@ -804,6 +804,7 @@ impl Laid {
                 step.fill(named!(slot, "_field"), field(form.bits));
                 let near = decode == Decode::Near;
                 let level = match form.level {
+                    Level::Whole if form.bits == 8 => "slot/level/byte",
                     Level::Whole => "slot/level/whole",
                     Level::Table if near => "slot/level/table_near",
                     Level::Table => "slot/level/table",

@@ -62,7 +62,7 @@ impl Known {
 }
 
 /// A line without its comment.
-fn bare(line: &str) -> &str {
+pub(super) fn bare(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }
 

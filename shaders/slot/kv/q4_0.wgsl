@@ -1,5 +1,6 @@
 // Rows of codes of 4 bits about 8, 32 to a scale: one load of 16 bytes and one of the scale. Numbers 8w … 8w + 3 of a block are in the
 // low nibbles of the bytes of word w, the four after them in the high ones. Codes past the row are 8.
+#import whole
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 
 // Eight codes, and the word with their scale.
@@ -17,7 +18,7 @@ fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
 
 // The low nibbles of four bytes.
 fn slot_nibbles(word: u32) -> vec4<f32> {
-    return vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u)) - 8.0;
+    return whole_codes(word & 0x0f0f0f0fu, 8.0);
 }
 
 // Numbers i … i + 3 of a row as they lie, i a multiple of 4. The loads are in no branch, so that none waits for another.

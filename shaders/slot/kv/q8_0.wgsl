@@ -1,4 +1,5 @@
 // Rows of signed bytes, 32 to a scale: two loads of 16 bytes and one of the scale. Codes past the row are 0.
+#import whole
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 
 // Codes, and the word with their scale.
@@ -15,10 +16,6 @@ fn slot_fetch_scale(at: kv_At, row: u32, block: u32) -> u32 {
     return slot_data[word >> 2u][word & 3u];
 }
 
-fn slot_bytes(word: u32) -> vec4<f32> {
-    return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
-}
-
 // The 16 bytes with number i of a row. Which of their words it is in follows from i alone: a lane that walks rows knows it before.
 fn slot_place(at: kv_At, row: u32, block: u32, i: u32) -> u32 {
     return (at.first >> 2u) + (row * kv_blocks(at) + block) * 2u + i % 32u / 16u;
@@ -32,7 +29,7 @@ fn slot_fetch4(at: kv_At, row: u32, i: u32) -> slot_Quad {
 
 // What they are; what is past the row may be any of its numbers.
 fn slot_decode4(at: kv_At, quad: slot_Quad, i: u32) -> vec4<f32> {
-    return slot_bytes(quad.x) * kv_decode_scale(quad.y, kv_block_of(at, i));
+    return whole_signed_bytes(quad.x) * kv_decode_scale(quad.y, kv_block_of(at, i));
 }
 
 // Numbers i … i + 7, i a multiple of 8: their scale is one.
@@ -50,7 +47,7 @@ fn slot_fetch8(at: kv_At, row: u32, i: u32) -> slot_Eight {
 
 fn slot_decode8(at: kv_At, eight: slot_Eight, i: u32) -> array<vec4<f32>, 2> {
     let scale = kv_decode_scale(eight.scale, kv_block_of(at, i));
-    return array<vec4<f32>, 2>(slot_bytes(eight.low) * scale, slot_bytes(eight.high) * scale);
+    return array<vec4<f32>, 2>(whole_signed_bytes(eight.low) * scale, whole_signed_bytes(eight.high) * scale);
 }
 
 // Numbers i … i + 3 of a row; what is past it is 0.
@@ -67,8 +64,8 @@ fn slot_fetch32(at: kv_At, row: u32, block: u32) -> slot_Block {
 // What they are, but for their scale.
 fn slot_codes32(at: kv_At, v: slot_Block, block: u32) -> array<vec4<f32>, 8> {
     return array<vec4<f32>, 8>(
-        slot_bytes(v.low.x), slot_bytes(v.low.y), slot_bytes(v.low.z), slot_bytes(v.low.w),
-        slot_bytes(v.high.x), slot_bytes(v.high.y), slot_bytes(v.high.z), slot_bytes(v.high.w));
+        whole_signed_bytes(v.low.x), whole_signed_bytes(v.low.y), whole_signed_bytes(v.low.z), whole_signed_bytes(v.low.w),
+        whole_signed_bytes(v.high.x), whole_signed_bytes(v.high.y), whole_signed_bytes(v.high.z), whole_signed_bytes(v.high.w));
 }
 
 fn slot_scale32(at: kv_At, v: slot_Block, block: u32) -> f32 {

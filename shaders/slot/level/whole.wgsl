@@ -1,7 +1,8 @@
-// A code is a whole number.
+// A code is a whole number of up to 7 bits, less the zero where none is stored.
+#import whole
 const slot_UNIT = 1.0;
 fn slot_of(at: weight_At, n: u32, quad: u32) -> vec4<f32> {
-    return weight_bytes(quad);
+    return whole_codes(quad, f32(outer_ZERO));
 }
 
 // What all lanes do first: nothing.

@@ -1,8 +1,9 @@
 // Reads int8 codes, four to a word, whose rows begin at multiples of four: 4 bytes a load.
+#import whole
 @group(0) @binding(0) var<storage, read> slot_data: array<u32>; // [elements / 4]
 
 fn slot_load4(i: u32, n: u32) -> vec4<f32> {
-    return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(slot_data[i >> 2u]) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
+    return whole_signed_bytes(slot_data[i >> 2u]);
 }
 
 fn slot_load1(i: u32) -> f32 {

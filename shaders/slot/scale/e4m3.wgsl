@@ -8,5 +8,5 @@ fn slot_fetch(at: weight_At, i: u32) -> slot_Raw {
 
 fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
     let byte = (raw >> ((i & 3u) * 8u)) & 255u;
-    return vec2<f32>(small_e4m3(vec4<u32>(byte)).x, f32(outer_ZERO));
+    return vec2<f32>(small_e4m3(vec4<u32>(byte)).x, 0.0);
 }

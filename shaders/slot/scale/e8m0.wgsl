@@ -6,5 +6,5 @@ fn slot_fetch(at: weight_At, i: u32) -> slot_Raw {
 }
 
 fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
-    return vec2<f32>(f32((raw >> ((i & 3u) * 8u)) & 255u), f32(outer_ZERO));
+    return vec2<f32>(f32((raw >> ((i & 3u) * 8u)) & 255u), 0.0);
 }

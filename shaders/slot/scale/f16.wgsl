@@ -7,5 +7,5 @@ fn slot_fetch(at: weight_At, i: u32) -> slot_Raw {
 }
 
 fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
-    return vec2<f32>(half_f32_from_f16(raw >> ((i & 1u) * 16u)), f32(outer_ZERO));
+    return vec2<f32>(half_f32_from_f16(raw >> ((i & 1u) * 16u)), 0.0);
 }

@@ -6,5 +6,5 @@ fn slot_fetch(at: weight_At, i: u32) -> slot_Raw {
 }
 
 fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
-    return vec2<f32>(bitcast<f32>(raw), f32(outer_ZERO));
+    return vec2<f32>(bitcast<f32>(raw), 0.0);
 }

@@ -11,5 +11,5 @@ fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
     let byte = (raw.x >> ((i & 3u) * 8u)) & 255u;
     let widened = bitcast<f32>(outer_word(at.supers + 1u + byte));
     let product = bitcast<f32>(bitcast<u32>(widened * bitcast<f32>(raw.y)) ^ at.nothing);
-    return vec2<f32>(product + bitcast<f32>(raw.z), f32(outer_ZERO));
+    return vec2<f32>(product + bitcast<f32>(raw.z), 0.0);
 }

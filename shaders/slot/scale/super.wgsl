@@ -9,5 +9,5 @@ fn slot_fetch(at: weight_At, i: u32) -> slot_Raw {
 
 fn slot_of(at: weight_At, i: u32, raw: slot_Raw) -> vec2<f32> {
     let byte = i32(raw.x << (24u - (i & 3u) * 8u)) >> 24u;
-    return vec2<f32>(half_f32_from_f16(raw.y >> (((i / slot_OF) & 1u) * 16u)) * f32(byte), f32(outer_ZERO));
+    return vec2<f32>(half_f32_from_f16(raw.y >> (((i / slot_OF) & 1u) * 16u)) * f32(byte), 0.0);
 }

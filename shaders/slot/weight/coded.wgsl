@@ -2,7 +2,7 @@
 // Codes of 4 bits are one load of 16 bytes to a block; four at a time are masked out of a word, widened and scaled.
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 #const slot_RUN = 32u
-#const slot_ZERO = 0u // the zero, where none is stored
+#const slot_ZERO = 0u // what is taken off whole codes, where no zero is stored
 #slot slot_field      // codes
 #slot slot_level      // what a code stands for
 #slot slot_scale      // how scales are stored

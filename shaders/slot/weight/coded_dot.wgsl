@@ -1,5 +1,6 @@
 // A weight of whole codes of up to 8 bits for products with int8 codes, four at a time (dot4I8Packed). Codes of 8 bits are turned into signed
 // ones for the product (FLIP), which the sum takes back. A run's integer is below 2^21, which f32 holds: nothing is lost before the scale.
+#import whole
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
 #const slot_RUN = 32u
 #const slot_ZERO = 0u // the zero, where none is stored
@@ -30,15 +31,15 @@ fn slot_run_scale(at: weight_At, n: u32, block: u32, run: u32) -> vec2<f32> {
     return slot_scale_of(at, i, slot_scale_fetch(at, i));
 }
 
-// What a run adds to a sum: `dot` is the product of its codes with those of x, `ones` the sum of those of x.
-fn slot_run_sum(dot: i32, ones: i32, scale: vec2<f32>) -> f32 {
-    let flipped = select(dot, dot + 128 * ones, slot_FLIP != 0u);
-    return slot_rule_dot(vec2<f32>(vec2<i32>(flipped, ones)), scale.x, scale.y);
-}
-
-// The same without the scale, where all of a row has one and the zero is whole.
+// The product of codes, less the zero where none is stored, with those of x: `dot` is that of the codes as they are multiplied, `ones` the sum of
+// those of x.
 fn slot_whole(dot: i32, ones: i32) -> i32 {
     return dot + (select(0, 128, slot_FLIP != 0u) - i32(slot_ZERO)) * ones;
+}
+
+// What a run adds to a sum: `dot` is the product of its codes with those of x, `ones` the sum of those of x.
+fn slot_run_sum(dot: i32, ones: i32, scale: vec2<f32>) -> f32 {
+    return slot_rule_dot(whole_signed2(vec2<i32>(slot_whole(dot, ones), ones)), scale.x, scale.y);
 }
 
 // The scale of a row that has one.

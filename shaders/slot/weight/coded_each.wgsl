@@ -1,7 +1,7 @@
 // A weight of codes each of which looks up a scale of its own: groups along N, lists of groups, groups of odd sizes. Every number
 // costs a load of a scale, which neighbouring lanes or rows mostly find in a cache. Wrong where neighbours share scales.
 @group(0) @binding(0) var<storage, read> slot_data: array<vec4<u32>>; // [words / 4]
-#const slot_ZERO = 0u // the zero, where none is stored
+#const slot_ZERO = 0u // what is taken off whole codes, where no zero is stored
 #slot slot_field      // codes
 #slot slot_level      // what a code stands for
 #slot slot_scale      // how scales are stored
