@@ -29,9 +29,9 @@
 // Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 690 instructions a subgroup for 32 keys in f16 and 850 in Q8_0 and Q4_0, of which
 // 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 25 and 31 µs,
 // and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. The times above are of 790, 1050 and 1080, among them
-// conversions of codes, which that H100 does in 18 µs by themselves (lib/whole has what is done now): queries and weights had one index each, to be
-// clamped and added to for every row anew, and a row's weights were summed by one subgroup of four. Of up to four rows a lane has two quads of a value
-// (PAIRS): one scale and one load of a weight serve both; with one quad it was 80, 200 and 190 more.
+// conversions of codes, which by themselves are 18 µs by what NVIDIA tells (lib/whole has what is done now): queries and weights had one index each, to
+// be clamped and added to for every row anew, and a row's weights were summed by one subgroup of four. Of up to four rows a lane has two quads of a
+// value (PAIRS): one scale and one load of a weight serve both; with one quad it was 80, 200 and 190 more.
 // Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
 // waits for. BOUNDED has 2. At the end 2 for each TOGETHER quads of values of a lane, of which there are 8 for 4 rows.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, TOGETHER·2 KiB of sums, 0.1 KiB, and what the reduction takes.
