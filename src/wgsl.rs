@@ -142,7 +142,8 @@ impl Loops {
     }
 }
 
-/// Composes a kernel with its fillings and constants.
+/// Composes a kernel with its fillings and constants. Of functions the text has those that `main` reaches: a function begins and ends a line of its
+/// own, and where it is called its name and the parenthesis stand on one line.
 ///
 /// # Errors
 /// [`Error::Shader`] with the file and line: a missing file, a slot without a filling, a filling or
@@ -175,6 +176,9 @@ pub fn compose(key: &PipelineKey, target: Target, loops: Loops) -> Result<Compos
     }
     Ok(Composed { text, origins })
 }
+
+/// How a line begins that says which file comes now.
+const MARK: &str = "// ----";
 
 enum Directive<'a> {
     Import(&'a str),
@@ -228,6 +232,12 @@ impl<'a> Composer<'a> {
         self.lines.push((text.to_owned(), (origin.clone(), line)));
     }
 
+    /// Says which file comes now.
+    #[expect(clippy::ptr_arg, reason = "as in `line`")]
+    fn mark(&mut self, what: &str, origin: &Cow<'static, str>, line: u32) {
+        self.line(&format!("{MARK} {what}"), origin, line);
+    }
+
     /// Splices a file; `slot` is what it fills.
     fn splice(&mut self, name: &str, slot: Option<Slot<'_>>, from: &str, from_line: u32) -> Result<()> {
         let (origin, text) = file(name).ok_or_else(|| missing(from, from_line, name))?;
@@ -246,9 +256,9 @@ impl<'a> Composer<'a> {
                     if !self.imported.iter().any(|i| i == import) {
                         self.imported.push(import.to_owned());
                         let path = format!("lib/{import}");
-                        self.line(&format!("// ---- {path}.wgsl"), &origin, line);
+                        self.mark(&format!("{path}.wgsl"), &origin, line);
                         self.splice(&path, None, &origin, line)?;
-                        self.line(&format!("// ---- back in {origin}.wgsl"), &origin, line);
+                        self.mark(&format!("back in {origin}.wgsl"), &origin, line);
                     }
                 }
                 Some(Directive::Slot { name: inner, binding }) => {
@@ -261,11 +271,11 @@ impl<'a> Composer<'a> {
                         return Err(fault(&origin, line, format!("the plan leaves slot `{slot_name}` empty")));
                     };
                     self.used.push(key);
-                    self.line(&format!("// ---- {slot_name}: {filling}.wgsl"), &origin, line);
+                    self.mark(&format!("{slot_name}: {filling}.wgsl"), &origin, line);
                     let outer = slot.as_ref().map(|s| s.name);
                     let binding = binding + slot.as_ref().map_or(0, |s| s.binding);
                     self.splice(filling, Some(Slot { name: slot_name, outer, binding }), &origin, line)?;
-                    self.line(&format!("// ---- back in {origin}.wgsl"), &origin, line);
+                    self.mark(&format!("back in {origin}.wgsl"), &origin, line);
                 }
                 Some(Directive::Const { name, value }) => {
                     let name = slot.as_ref().map_or(Some(name.to_owned()), |slot| slot.rename(name));

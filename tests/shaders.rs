@@ -450,10 +450,10 @@ fn examine(key: &PipelineKey, loops: Loops) -> Result<Reflection, String> {
     }
     // Then what naga says of the native text holds for the web's.
     let stripped: String = web.text.lines().filter(|l| *l != "enable subgroups;").map(|l| format!("{l}\n")).collect();
-    note_called(&native).map_err(|e| tell("functions", e))?;
     if stripped != native.text {
         return Err(tell("web text", "it differs from the native text by more than `enable subgroups;`".into()));
     }
+    note_called(&native).map_err(|e| tell("functions", e))?;
 
     let module = naga::front::wgsl::parse_str(&native.text).map_err(|e| {
         let line = e.location(&native.text).map_or(0, |l| l.line_number);
@@ -488,10 +488,11 @@ fn note_called(composed: &Composed) -> Result<(), String> {
     let mut called = CALLED.lock().map_err(|e| e.to_string())?;
     for (line, _) in (1..).zip(composed.text.lines()).filter(|(_, text)| text.starts_with("fn ")) {
         let (file, at) = composed.origin(line).ok_or("a line of no file")?;
-        match called.get_mut(file) {
-            Some(lines) => lines.insert(at),
-            None => called.insert(file.to_owned(), BTreeSet::from([at])).is_none(),
+        let lines = match called.get_mut(file) {
+            Some(lines) => lines,
+            None => called.entry(file.to_owned()).or_default(),
         };
+        lines.insert(at);
     }
     Ok(())
 }

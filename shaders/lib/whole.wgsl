@@ -1,8 +1,8 @@
 // Whole numbers as f32 by their bits, exactly, without an instruction that converts.
 //
 // 2^23 has a last place of 1: a number below it, put into the mantissa of 2^23, makes the sum of both, and a subtraction takes 2^23 off again. A number
-// that lies p bits up stays where it is, in 2^(23 − p). So four bytes take a shift, four times "and, or", which GPUs have as one instruction, and four
-// subtractions, in which something else that is known goes with them.
+// that lies p bits up stays where it is, in 2^(23 − p). So four codes of up to 7 bits take a shift, four times "and, or", which GPUs have as one
+// instruction, and four subtractions, in which something else that is known goes with them; four bytes take another shift.
 // An NVIDIA SM converts 16 whole numbers a clock and does 64 to 128 of any of these (CUDA programming guide, throughput of arithmetic instructions; not
 // measured here): an H100's 3 TB/s bring its SM 25 codes of 4 bits a clock. An RDNA3 converts as quickly as it does anything, and has nine operations
 // here for eight.

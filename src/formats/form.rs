@@ -132,7 +132,7 @@ pub(crate) struct Form {
     pub level: Level,
     /// How scales are stored.
     pub scale: Scale,
-    /// The zero where none is stored.
+    /// Of whole codes, the zero where none is stored.
     pub zero: u32,
     /// Which scale a number has.
     pub place: Place,

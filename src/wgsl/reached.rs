@@ -3,10 +3,8 @@
 //! A library has what every kernel wants of it, and a filling each verb of its slot: of the functions of a composed text a kernel calls half.
 //! Nobody who compiles it, browsers least of all, should read the others.
 
+use super::MARK;
 use super::unroll::{Line, bare};
-
-/// How a line begins that says which file comes now.
-const MARK: &str = "// ----";
 
 /// Where a function stands: its comment from `start` on, itself from `head` on, something else from `end` on.
 struct Function<'a> {
