@@ -30,8 +30,12 @@
 //! Plans are pure data; only [`dispatch`] executes them.
 //!
 //! The [`Dispatcher`] composes the step's WGSL ([`wgsl::compose`]), compiles it once, binds and dispatches. A [`Recorder`] puts many
-//! ops into one compute pass and one submission. In steady state nothing is allocated on the device, and nothing is
-//! ever read back behind your back: [`Tensor::read`] is the only call that waits.
+//! ops into one compute pass and one submission. Recording and submitting allocate nothing on the device once an op of the same problem has
+//! run before, wait for nothing, and read nothing back. What waits for the device is what says so: [`Tensor::read`] and whatever else reads,
+//! [`Dispatcher::wait`] and [`Dispatcher::settle`]; and the first op of its kind, which compiles its kernels ([`Dispatcher::warm`] does so ahead).
+//!
+//! Futures of this library need no runtime. Natively they block their thread until the device has answered, so that an asynchronous
+//! application awaits them where it may block; in a browser they wait as promises do.
 //!
 //! A model is layers: [`DecoderLayer`] records the ops of one, from weights in any format, and [`KvCache`] keeps what it attends to. What is
 //! the same at every step is recorded once ([`Dispatcher::keep`]) and replayed.
@@ -53,16 +57,22 @@
 //! Every error is a value that names the op, the operand, the rule and the number: `rms_norm: weight has shape [63], but the
 //! normalised dimensions have [64]`. A call that returns one has recorded and written nothing.
 //!
+//! # Versions
+//!
+//! Ops are structs that are meant to be built from their `new`, `RmsNorm { weight: Some(&w), ..RmsNorm::new(&x, &y) }`: a minor version may add fields,
+//! and variants of enums. [`plan`], [`proof`], [`mod@reference`] and the params of kernels are open for looking, and change when kernels do.
+//!
 //! # Looking inside
 //!
 //! | variable | what it does |
 //! |---|---|
-//! | `GRISTMILL_ADAPTER=substring` | chooses the device |
-//! | `GRISTMILL_CAPS=baseline` | makes it act as the least device |
+//! | `GRISTMILL_ADAPTER=substring` | chooses the device that [`Dispatcher::request`] finds |
+//! | `GRISTMILL_CAPS=baseline` | makes that device act as the least |
 //! | `GRISTMILL_PLAN=rms_norm=naive` | forces a plan |
 //! | `GRISTMILL_DUMP=dir` | writes every composed shader |
 //! | `GRISTMILL_SHADERS=shaders` | reads shaders from disk, so that a kernel is edited without a rebuild |
-//! | `GRISTMILL_CACHE=dir` | where the driver's pipeline cache is kept |
+//! | `GRISTMILL_LOOPS=unrolled` | makes a software device get what GPUs get: loops over registers written out |
+//! | `GRISTMILL_CACHE=dir` | where compiled kernels are kept for the next run; `none` keeps none. Without it `gristmill` in the user's cache directory |
 //!
 //! How the shaders are put together is on one page, `shaders/README.md`. [`proof`] judges kernels, [`mod@reference`] is their
 //! specification.
@@ -98,6 +108,8 @@ pub use plan::Plan;
 pub use shape::{IntoShape, Shape};
 pub use tensor::{Elem, Layout, Tensor};
 pub use weight::Weight;
+/// The version that a device must be of that is handed to [`Dispatcher::new`].
+pub use wgpu;
 
 /// The example of the README is tested with the others.
 #[cfg(doctest)]

@@ -6,6 +6,7 @@ use half::{bf16, f16};
 
 use crate::dispatch::{Allocation, Dispatcher};
 use crate::error::{Error, Result, shape_error};
+use crate::formats::Dtype;
 use crate::shape::{IntoShape, Shape};
 
 /// How the elements of a tensor are stored. Arithmetic is f32 whatever the storage.
@@ -31,6 +32,20 @@ pub enum Elem {
 }
 
 impl Elem {
+    /// What holds numbers that are stored so in a file; `None` where nothing does.
+    pub fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::Bf16 => Some(Self::Bf16),
+            Dtype::I32 => Some(Self::I32),
+            Dtype::U32 => Some(Self::U32),
+            Dtype::I8 => Some(Self::I8),
+            Dtype::U8 => Some(Self::U8),
+            Dtype::I16 | Dtype::U16 => None,
+        }
+    }
+
     /// As written in messages and tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -262,7 +277,8 @@ impl Tensor {
         allocation.dispatcher().write(self, &allocation.buffer, bytes)
     }
 
-    /// The values, widened to f32. Waits for all that was submitted before.
+    /// The values, widened to f32, through a staging buffer of their size. Waits for all that was submitted before: natively it blocks its thread
+    /// until the device is done.
     ///
     /// # Errors
     /// An outline, a lost device, or an earlier fault of the device that has not been told yet.

@@ -1,8 +1,9 @@
 //! The dispatcher as an application meets it: its own device or a caller's, streams of ops, errors, loss, and long use.
 
+use gristmill::checkpoint::Checkpoint;
 use gristmill::ops::norm::{L2Norm, LayerNorm, RmsNorm};
 use gristmill::ops::quantize::QuantizeRows;
-use gristmill::{Dispatcher, Elem, Error, Request, Tensor};
+use gristmill::{Dispatcher, Elem, Error, Request, Tensor, wgpu};
 use pollster::block_on;
 
 mod device;
@@ -400,6 +401,51 @@ fn tensors_are_written_read_and_viewed_at_any_offset() {
     assert_eq!(read(&none), Vec::<f32>::new());
     let words = gpu.upload_bytes(&[1, 2, 3, 4, 0, 0, 0, 128], [2], Elem::U32).expect("words");
     assert_eq!(block_on(words.read_words()), Ok(vec![0x0403_0201, 0x8000_0000]));
+}
+
+#[test]
+fn a_tensor_of_a_file_is_stored_as_it_is_there() {
+    let gpu = gpu();
+    let header = r#"{"a":{"dtype":"BF16","shape":[2,2],"data_offsets":[0,8]},"b":{"dtype":"I16","shape":[2],"data_offsets":[8,12]}}"#;
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    file.extend(Elem::Bf16.encode(&[1.0, -2.0, 0.5, 3.0]));
+    file.extend([1, 0, 2, 0]);
+    let checkpoint = Checkpoint::from_bytes(file).expect("a checkpoint");
+    let plain = |name: &str| checkpoint.tensor(name).expect("there");
+    let a = gpu.upload_tensor(&plain("a")).expect("on the device");
+    assert_eq!((a.elem(), a.shape().dims()), (Elem::Bf16, &[2, 2][..]));
+    assert_eq!(read(&a), [1.0, -2.0, 0.5, 3.0]);
+    let error = gpu.upload_tensor(&plain("b")).expect_err("no tensor is of i16").to_string();
+    assert!(error.contains("i16"), "{error}");
+}
+
+#[test]
+fn what_is_shared_may_cross_threads() {
+    fn is<T: Send + Sync>() {}
+    is::<Dispatcher>();
+    is::<Tensor>();
+    is::<gristmill::Weight>();
+    is::<gristmill::Recording>();
+    is::<gristmill::KvCache>();
+    is::<gristmill::AdapterSet>();
+    is::<Checkpoint<'static>>();
+}
+
+/// A device of the caller's, made with what kernels like, is seen as one of our own is.
+#[test]
+fn a_device_of_the_callers_is_seen_as_our_own_is() {
+    let own = gpu();
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let adapter = adapters.into_iter().find(|a| a.get_info() == *own.info()).expect("the same adapter");
+    let descriptor = Dispatcher::device_descriptor(&adapter);
+    let (device, queue) = block_on(adapter.request_device(&descriptor)).expect("a device");
+    let adopted = block_on(Dispatcher::adopt(&adapter, device, queue)).expect("a dispatcher");
+    // Ours may have been narrowed by `GRISTMILL_CAPS`.
+    let narrowed = std::env::var("GRISTMILL_CAPS").is_ok_and(|caps| caps == "baseline");
+    let seen = if narrowed { adopted.caps().narrowed() } else { adopted.caps().clone() };
+    assert_eq!(&seen, own.caps());
 }
 
 #[test]

@@ -545,6 +545,36 @@ fn shaders_say_what_they_are() {
 
 /// A variable that is declared in a loop says its value there. By the specification one without is 0 in every turn; in Chromium 156 it keeps
 /// what it had in the turn before.
+/// Whoever adds a kernel looks for what there is to fill its slots in two tables.
+#[test]
+fn fillings_are_in_the_tables() {
+    let tables = std::fs::read_to_string(root().join("shaders/README.md")).unwrap_or_default();
+    let row = |folder: &str| {
+        let is = |line: &&str| {
+            let mut cells = line.split('|');
+            line.starts_with('|') && cells.nth(1).is_some_and(|cell| cell.contains(&format!("`slot/{folder}`")))
+        };
+        tables.lines().find(is)
+    };
+    let mut breaches = Breaches::default();
+    for file in files(&["shaders/slot"], "wgsl") {
+        let mut parts = file.path.trim_start_matches("shaders/slot/").trim_end_matches(".wgsl").split('/');
+        let (folder, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let Some(row) = row(folder) else {
+            breaches.add(&file, 1, format!("`slot/{folder}` has no row"));
+            continue;
+        };
+        let has = |name: &str| row.contains(&format!("`{name}`"));
+        let also = |end: &str| {
+            row.contains(&format!("each also `{end}`")) && name.strip_suffix(end).is_some_and(|name| has(name))
+        };
+        if !has(name) && !also("_any") && !also("_quads") {
+            breaches.add(&file, 1, format!("the row of `slot/{folder}` does not name `{name}`"));
+        }
+    }
+    breaches.none("fillings that are not in the tables of shaders/README.md");
+}
+
 #[test]
 fn variables_of_loops_say_their_values() {
     let mut breaches = Breaches::default();

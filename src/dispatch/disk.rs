@@ -41,18 +41,19 @@ impl DiskCache {
     }
 }
 
-/// `GRISTMILL_CACHE`, else the user's cache directory.
+/// `GRISTMILL_CACHE`, which may be `none`, else the user's cache directory.
 fn directory() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    set("GRISTMILL_CACHE").or_else(|| {
-        let home = || set("HOME");
-        let base = if cfg!(windows) {
-            set("LOCALAPPDATA")
-        } else if cfg!(target_os = "macos") {
-            home().map(|h| h.join("Library/Caches"))
-        } else {
-            set("XDG_CACHE_HOME").or_else(|| home().map(|h| h.join(".cache")))
-        };
-        base.map(|b| b.join("gristmill"))
-    })
+    if let Some(chosen) = set("GRISTMILL_CACHE") {
+        return Some(chosen).filter(|dir| dir.as_os_str() != "none");
+    }
+    let home = || set("HOME");
+    let base = if cfg!(windows) {
+        set("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        home().map(|h| h.join("Library/Caches"))
+    } else {
+        set("XDG_CACHE_HOME").or_else(|| home().map(|h| h.join(".cache")))
+    };
+    base.map(|b| b.join("gristmill"))
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::caps::Caps;
+use crate::checkpoint;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::{Operand, Planned, first};
 use crate::plan::{Indirect, Plan, Source, Step};
@@ -145,8 +146,12 @@ pub struct Holdings {
 }
 
 impl Dispatcher {
-    /// A dispatcher over a device that the caller owns. Neither the device's error handler nor its loss handler is
-    /// touched; call [`Dispatcher::mark_lost`] from yours.
+    /// A dispatcher over a device that the caller owns, which may be made with [`Dispatcher::device_descriptor`]. Neither the device's error
+    /// handler nor its loss handler is touched; call [`Dispatcher::mark_lost`] from yours, and make a new dispatcher over a new device then.
+    ///
+    /// It sees what the device was made with: a feature that was not asked for is not used. Matrix units are believed in as the driver tells
+    /// them; [`Dispatcher::adopt`] tries them first. Where the device was made with [`wgpu::Features::PIPELINE_CACHE`], compiled kernels are kept on
+    /// disk, where `GRISTMILL_CACHE` says, else in a folder `gristmill` in the user's cache directory; `GRISTMILL_CACHE=none` keeps none.
     pub fn new(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::over(adapter, device, queue, false)
     }
@@ -291,6 +296,20 @@ impl Dispatcher {
         Ok(tensor)
     }
 
+    /// A tensor of a file, as it is stored there: what a checkpoint has beside weights, such as those of norms and biases.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::upload`]; or numbers that are stored in a way that no tensor has.
+    pub fn upload_tensor(&self, tensor: &checkpoint::Tensor<'_>) -> Result<Tensor> {
+        let elem = tensor.dtype.and_then(Elem::of).ok_or_else(|| Error::Value {
+            op: "upload_tensor",
+            name: "stored",
+            value: tensor.stored.to_owned(),
+            rule: "a tensor is f32, f16, bf16, i32, u32, i8 or u8; formats of weights are loaded by Dispatcher::weight",
+        })?;
+        self.upload_bytes(tensor.bytes, tensor.shape, elem)
+    }
+
     /// A tensor over a buffer of the caller's, which must be of this dispatcher's device, with usage `STORAGE` (and
     /// `COPY_SRC` to be read, `COPY_DST` to be written).
     ///
@@ -358,7 +377,7 @@ impl Dispatcher {
         self.settle().await
     }
 
-    /// Waits until all that was submitted is done.
+    /// Waits until all that was submitted is done: natively by blocking this thread.
     ///
     /// # Errors
     /// A lost device, or a fault that has not been told yet.

@@ -18,7 +18,8 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder for E {}
 /// Records ops, one after the other, into an encoder of its own ([`Dispatcher::record`]) or into a caller's
 /// ([`Dispatcher::record_into`]). All go into one compute pass; each sees what those before it wrote.
 ///
-/// An op that returns an error records nothing; the recorder can be used on.
+/// An op that returns an error records nothing; the recorder can be used on. A recorder with an encoder of its own that is dropped without
+/// [`Recorder::submit`] takes all that it recorded with it.
 #[must_use = "nothing runs before `submit` or `finish`"]
 pub struct Recorder<E: Encoder> {
     gpu: Dispatcher,
@@ -33,6 +34,12 @@ pub struct Recorder<E: Encoder> {
     dispatches: usize,
     /// What is kept in place of going into an encoder.
     kept: Option<Vec<Dispatch>>,
+}
+
+impl<E: Encoder> std::fmt::Debug for Recorder<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("dispatches", &self.dispatches).finish_non_exhaustive()
+    }
 }
 
 impl<E: Encoder> Recorder<E> {

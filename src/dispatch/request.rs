@@ -47,11 +47,57 @@ fn experiments(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
 }
 
 impl Dispatcher {
+    /// What a device is best made with, for an application that makes its own: the features that kernels use where they are there, and the
+    /// adapter's limits. Add what you need yourself. None of it is needed: kernels do with the limits of [`Caps::baseline`](crate::Caps::baseline),
+    /// which are WebGPU's defaults ([`wgpu::Limits::defaults`]; the downlevel ones have too few storage buffers).
+    ///
+    /// ```no_run
+    /// # async fn own(adapter: wgpu::Adapter) -> Result<(), Box<dyn std::error::Error>> {
+    /// use gristmill::{Dispatcher, wgpu};
+    ///
+    /// let mut wanted = Dispatcher::device_descriptor(&adapter);
+    /// wanted.required_features |= wgpu::Features::TEXTURE_FORMAT_16BIT_NORM; // what the rest of the application needs
+    /// let (device, queue) = adapter.request_device(&wanted).await?;
+    /// let gpu = Dispatcher::adopt(&adapter, device.clone(), queue.clone()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn device_descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+        let features = adapter.features() & wanted();
+        wgpu::DeviceDescriptor {
+            label: Some("gristmill"),
+            required_features: features,
+            experimental_features: experiments(features),
+            required_limits: adapter.limits(),
+            ..Default::default()
+        }
+    }
+
+    /// [`Dispatcher::new`], and what drivers promise is not believed until it is seen: matrix units, and in a browser subgroups, are taken
+    /// from the dispatcher where kernels that try them compute something else. That compiles and runs up to five small kernels.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub async fn adopt(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        Self::new(adapter, device, queue).proved().await
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn proved(self) -> Result<Self> {
+        with_proved_matrices(self).await
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    async fn proved(self) -> Result<Self> {
+        super::web::with_proved_subgroups(self, false).await
+    }
+
     /// A dispatcher on the best adapter: a discrete GPU before an integrated one, before software.
     /// `GRISTMILL_ADAPTER=substring` chooses another.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] with the reason, or what the driver says when the device is made.
+    ///
+    /// In a browser WebGPU is there on pages from `https:` and from `localhost` only.
     pub async fn request() -> Result<Self> {
         Self::request_with(Request::default()).await
     }
@@ -71,14 +117,7 @@ impl Dispatcher {
             ..wgpu::InstanceDescriptor::new_without_display_handle()
         });
         let adapter = adapter(&instance, name.as_deref()).await?;
-        let features = adapter.features() & wanted();
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("gristmill"),
-            required_features: features,
-            experimental_features: experiments(features),
-            required_limits: adapter.limits(),
-            ..Default::default()
-        };
+        let descriptor = Self::device_descriptor(&adapter);
         #[cfg(not(target_arch = "wasm32"))]
         let made = adapter.request_device(&descriptor);
         #[cfg(target_arch = "wasm32")]
@@ -93,7 +132,7 @@ impl Dispatcher {
             return super::web::with_proved_subgroups(gpu, subgroups).await;
         }
         #[cfg(not(target_arch = "wasm32"))]
-        let gpu = with_proved_matrices(gpu).await?;
+        let gpu = gpu.proved().await?;
         Ok(gpu)
     }
 }

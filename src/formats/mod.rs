@@ -27,7 +27,7 @@
 //!
 //! # A new format
 //!
-//! A file with a codec, and a line in the table of this file.
+//! A file with a codec, and a line in the table of this file. What else there is to do, `shaders/README.md` says in its order.
 
 pub mod awq;
 pub mod bcq;
