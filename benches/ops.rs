@@ -436,12 +436,13 @@ fn roof_text(roof: &Roof) -> String {
         None => format!(", no {name}"),
     };
     format!(
-        "roof by {}: copies {} GB/s ({}); f32 {} GFLOP/s{}{}",
+        "roof by {}: copies {} GB/s ({}); f32 {} GFLOP/s{}{}{}",
         roof.timer.name(),
         three(roof.copy_gb_s),
         copies.join(", "),
         three(roof.fma_gflop_s),
         maybe("f16", "GFLOP/s", roof.f16_gflop_s),
+        maybe("matrix units", "GFLOP/s", roof.matrix_gflop_s),
         maybe("int8 dot", "GOP/s", roof.dot_gop_s),
     )
 }
@@ -811,7 +812,7 @@ fn json(device: &Device, roof: &Roof, steadiness: f64, rows: &[Row], beside: &Be
     let rows = list(rows.iter().map(|r| format!("\n  {}", r.json())).collect());
     format!(
         "{{\"date\":{},\"commit\":{},\"device\":{{\"name\":{},\"driver\":{},\"kind\":{},\"api\":{}}},\n \
-         \"roof\":{{\"copy\":{copies},\"copy_gb_s\":{},\"fma_gflop_s\":{},\"f16_gflop_s\":{},\"dot_gop_s\":{},\"timer\":{},\
+         \"roof\":{{\"copy\":{copies},\"copy_gb_s\":{},\"fma_gflop_s\":{},\"f16_gflop_s\":{},\"matrix_gflop_s\":{},\"dot_gop_s\":{},\"timer\":{},\
          \"steadiness\":{}}},\n \
          \"rows\":{rows},\n \"fusion\":{fusions},\n \"skipping\":{savings},\n \"swapping\":{swaps},\n \"host\":{{\"ours\":{},\"wgpu\":{}}}}}",
         json_text(&today()),
@@ -823,6 +824,7 @@ fn json(device: &Device, roof: &Roof, steadiness: f64, rows: &[Row], beside: &Be
         number(roof.copy_gb_s),
         number(roof.fma_gflop_s),
         maybe(roof.f16_gflop_s),
+        maybe(roof.matrix_gflop_s),
         maybe(roof.dot_gop_s),
         json_text(roof.timer.name()),
         number(steadiness),

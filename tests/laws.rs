@@ -565,9 +565,7 @@ fn fillings_are_in_the_tables() {
             continue;
         };
         let has = |name: &str| row.contains(&format!("`{name}`"));
-        let also = |end: &str| {
-            row.contains(&format!("each also `{end}`")) && name.strip_suffix(end).is_some_and(|name| has(name))
-        };
+        let also = |end: &str| row.contains(&format!("each also `{end}`")) && name.strip_suffix(end).is_some_and(&has);
         if !has(name) && !also("_any") && !also("_quads") {
             breaches.add(&file, 1, format!("the row of `slot/{folder}` does not name `{name}`"));
         }

@@ -748,6 +748,8 @@ fn tools() -> Vec<Tool> {
         let units = MatrixUnits { size, subgroup: 32, from_vectors };
         let probe = MatrixProbe { sums: &tensor(Elem::F32), units, seed: 1 };
         tools.push(tool(format!("{probe:?}"), sweep::Asked::of(&probe), |caps| caps.matrix_units().is_some()));
+        let rate = Rate { number: Number::Matrix(units), rounds: 16, y: &tensor(Elem::F32) };
+        tools.push(tool(format!("{rate:?}"), sweep::Asked::of(&rate), |caps| caps.matrix_units().is_some()));
     }
     for (number, on) in [(Number::F32, everywhere), (Number::F16, on_f16), (Number::Dot, everywhere)] {
         let rate = Rate { number, rounds: 16, y: &tensor(Elem::F32) };

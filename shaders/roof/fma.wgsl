@@ -3,7 +3,7 @@
 // 2 independent chains of vec4s a lane, 8 steps of each in a round, all in registers, so that neither latency nor memory nor
 // the loop is in the way. The numbers come from params, so that nothing can be computed ahead, and the results are stored, so
 // that nothing can be left out. (8 chains were tried: they spill on processors, which have 16 vector registers.)
-// Good as a measure of the multiply-add rate that plain WGSL reaches. Wrong as a measure of matrix units, which it does not use.
+// Good as a measure of the multiply-add rate that plain WGSL reaches. Wrong as a measure of matrix units: roof/matrix.
 // Costs 128 FLOPs a lane and round, 16 bytes of traffic a lane in all, 8 registers (4 with f16), no barriers.
 #import roof
 #slot number

@@ -161,7 +161,7 @@ impl Trial {
         let timing = self.time(plan, effort).await?;
         row.us = Some(timing.us);
         row.host_us = Some(timing.host_us);
-        row.roof_fraction = Some(roof.fraction(row.bytes, row.flops, timing.us[0]));
+        row.roof_fraction = Some(roof.fraction(row.bytes, row.flops, timing.us[0], roof.rate_of(plan)));
         Ok(())
     }
 

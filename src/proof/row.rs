@@ -29,7 +29,7 @@ pub struct Row {
     pub bytes: u64,
     /// Floating operations.
     pub flops: u64,
-    /// The larger of the fractions of the measured copy bandwidth and FMA rate.
+    /// The larger of the fractions of the measured copy bandwidth and of the measured rate of what the plan computes with.
     pub roof_fraction: Option<f64>,
     /// Host time to record one dispatch, in microseconds.
     pub host_us: Option<f64>,

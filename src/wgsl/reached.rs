@@ -45,9 +45,7 @@ fn functions(lines: &[Line]) -> Vec<Function<'_>> {
             comment = is_comment.then(|| comment.unwrap_or(at));
             continue;
         }
-        if depth == 0
-            && let Some(rest) = text.strip_prefix("fn ")
-        {
+        if let Some(rest) = text.strip_prefix("fn ").filter(|_| depth == 0) {
             let name = rest.split('(').next().unwrap_or_default().trim();
             current = Some((name, comment.unwrap_or(at), at)).filter(|_| name != "main" && !rest.contains("fn "));
         }
@@ -59,11 +57,8 @@ fn functions(lines: &[Line]) -> Vec<Function<'_>> {
                 _ => {}
             }
         }
-        if depth == 0
-            && text.ends_with('}')
-            && let Some((name, start, head)) = current.take()
-        {
-            functions.push(Function { name, start, head, end: at + 1 });
+        if depth == 0 && text.ends_with('}') {
+            functions.extend(current.take().map(|(name, start, head)| Function { name, start, head, end: at + 1 }));
         }
     }
     functions

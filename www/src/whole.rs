@@ -262,6 +262,8 @@ fn roof_from(roof: &JsValue) -> Option<Roof> {
         copy_gb_s: value(roof, "copy_gb_s")?,
         fma_gflop_s: value(roof, "fma_gflop_s")?,
         f16_gflop_s: value(roof, "f16_gflop_s"),
+        // No browser has them.
+        matrix_gflop_s: None,
         dot_gop_s: value(roof, "dot_gop_s"),
         timer: [Timer::Timestamps, Timer::Slope].into_iter().find(|t| t.name() == timer)?,
     })

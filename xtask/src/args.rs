@@ -8,7 +8,8 @@ cargo xtask: set-up, benchmarks, tests and the page of Gristmill
 
   cargo xtask bench [FILTER] [--json] [...]
       Finds a Vulkan driver (or installs a software one), then times every case on this device:
-      runs `cargo bench --bench ops`, which takes the arguments as they are.
+      runs `cargo bench --bench ops`, which takes the arguments as they are. FILTER is a part of `case storage plan`, or
+      `fused`, `skipping` or `swapping`, which are timed beside the cases; `cargo xtask bench --help` lists the rest.
 
   cargo xtask test [--quick]
       Sets everything up, then runs every check: format, clippy, rustdoc, tests, golden cases, and the page in a browser,
@@ -18,7 +19,7 @@ cargo xtask: set-up, benchmarks, tests and the page of Gristmill
 
   cargo xtask web [--build-only] [--port N]
       Builds the page and serves it on http://localhost:8080/.
-      --build-only: builds and checks its size, and does not serve it.
+      --build-only: builds it in target/page and checks its size, and does not serve it; any server of files can, by https.
 
   cargo xtask registers [FILTER] [--all-plans] [--check]
       Compiles the kernels of the real cases for an AMD GPU that need not be there, and shows their registers, spills and

@@ -115,7 +115,7 @@ fn draw_head(svg: &mut String, columns: &Columns, rows: &[Row], bottom: f64) {
         MARGIN,
         77.0,
         "soft",
-        "Best plan of each case, as a fraction of what this device did in the same run (copy bandwidth or f32 rate).",
+        "Best plan of each case, as a fraction of what this device did in the same run (copy bandwidth, or the rate of what it computes with).",
     );
     let head = TOP - 8.0;
     text(svg, columns.bars + BARS + columns.fraction, head, "head right", "of roof");

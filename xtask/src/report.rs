@@ -46,7 +46,7 @@ pub fn run(workspace: &Workspace) -> Result<(), String> {
             workspace.results().display()
         ));
     }
-    let mut measured = String::new();
+    let mut measured = Vec::new();
     for file in &files {
         let in_file = |e: String| format!("{}: {e}", file.display());
         let rows = parse(&workspace::read_text(file)?).map_err(in_file)?;
@@ -66,9 +66,16 @@ pub fn run(workspace: &Workspace) -> Result<(), String> {
             first.commit
         );
         let link = picture.strip_prefix(&workspace.root).unwrap_or(&picture);
-        measured.push_str(&section(&rows, link));
+        measured.push((is_software(&first.adapter), section(&rows, link)));
     }
+    measured.sort_by_key(|(software, _)| *software);
+    let measured: String = measured.into_iter().map(|(_, section)| section).collect();
     rewrite_readme(&workspace.root.join("README.md"), &measured)
+}
+
+/// GPUs come first: a processor's times say little.
+fn is_software(adapter: &str) -> bool {
+    ["llvmpipe", "SwiftShader"].iter().any(|name| adapter.contains(name))
 }
 
 /// Reads a results file. Columns are found by their names, so that a file may have more of them than we know.

@@ -136,11 +136,13 @@ fn on_device(steps: &mut Steps, workspace: &Workspace, groups: &Groups, device: 
     });
     if first {
         // The same text on every device, and each example is a program to link: once is enough.
-        steps.run(&format!("{name}, examples in the documentation"), || {
-            let mut test = process::cargo(workspace, &format!("{TEST} --doc"));
-            device.choose(&mut test)?;
-            process::run(&mut test)
-        });
+        for (what, targets) in [("examples in the documentation", "--doc"), ("examples", "--examples")] {
+            steps.run(&format!("{name}, {what}"), || {
+                let mut test = process::cargo(workspace, &format!("{TEST} {targets}"));
+                device.choose(&mut test)?;
+                process::run(&mut test)
+            });
+        }
     }
     if first && !quick {
         steps.run(&format!("{name}, loops unrolled"), || {

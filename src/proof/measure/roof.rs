@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Effort, Stopwatch, Timer, measure};
-use crate::caps::{Caps, DeviceKind};
+use crate::caps::{Caps, DeviceKind, MatrixUnits};
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result, shape_error};
 use crate::ops::params::params;
@@ -25,6 +25,8 @@ pub struct Roof {
     pub fma_gflop_s: f64,
     /// The same in f16, where the device has it.
     pub f16_gflop_s: Option<f64>,
+    /// Multiply-adds of matrix units, f16 with f32 sums, where the device has such.
+    pub matrix_gflop_s: Option<f64>,
     /// Packed int8 dot products, eight operations each, in GOP/s; where the device takes them.
     pub dot_gop_s: Option<f64>,
     /// How the time was told.
@@ -32,11 +34,21 @@ pub struct Roof {
 }
 
 impl Roof {
-    /// The larger of the fractions of bandwidth and rate that a run reaches.
-    pub fn fraction(&self, bytes: u64, flops: u64, us: f64) -> f64 {
+    /// The rate of what the plan of this name computes with: matrix units, products of int8, or else f32.
+    pub fn rate_of(&self, plan: &str) -> f64 {
+        let special = match () {
+            () if plan.contains("_coop") => self.matrix_gflop_s,
+            () if plan.contains("_dot") => self.dot_gop_s,
+            () => None,
+        };
+        special.unwrap_or(self.fma_gflop_s)
+    }
+
+    /// The larger of the fractions that a run reaches of the bandwidth and of a rate ([`Roof::rate_of`]).
+    pub fn fraction(&self, bytes: u64, flops: u64, us: f64, rate: f64) -> f64 {
         let gb_s = bytes as f64 / us / 1e3;
         let gflop_s = flops as f64 / us / 1e3;
-        (gb_s / self.copy_gb_s).max(gflop_s / self.fma_gflop_s)
+        (gb_s / self.copy_gb_s).max(gflop_s / rate)
     }
 
     /// GB/s of a copy that moves so many bytes, between those that were measured: what a dispatch of that size can reach.
@@ -84,13 +96,21 @@ pub async fn roof(gpu: &Dispatcher, effort: &Effort) -> Result<Roof> {
         true => Some(rate(gpu, &mut stopwatch, effort, Number::F16).await?),
         false => None,
     };
+    #[cfg(not(target_arch = "wasm32"))]
+    let matrix_gflop_s = match gpu.caps().matrix_units() {
+        Some(units) => Some(rate(gpu, &mut stopwatch, effort, Number::Matrix(units)).await?),
+        None => None,
+    };
+    // No browser has such units.
+    #[cfg(target_arch = "wasm32")]
+    let matrix_gflop_s = None;
     let dot_gop_s = match rate(gpu, &mut stopwatch, effort, Number::Dot).await {
         Ok(rate) => Some(rate),
         // Firefox and Safari may not know the builtin.
         Err(Error::Shader { .. }) => None,
         Err(error) => return Err(error),
     };
-    Ok(Roof { copies, copy_gb_s, fma_gflop_s, f16_gflop_s, dot_gop_s, timer: stopwatch.timer() })
+    Ok(Roof { copies, copy_gb_s, fma_gflop_s, f16_gflop_s, matrix_gflop_s, dot_gop_s, timer: stopwatch.timer() })
 }
 
 /// The best copy measured once more, as a part of what it was: far from 1 where the device did other work meanwhile, so that
@@ -152,8 +172,10 @@ async fn copy(
     Ok(bytes as f64 / us / 1e3)
 }
 
-/// Operations that a lane makes in a round of any of the rate kernels.
+/// Operations that a lane makes in a round of the rate kernels that compute with numbers.
 const LANE_ROUND: u64 = 128;
+/// Products of matrices that a subgroup makes in a round.
+const MATRIX_ROUND: u64 = 8;
 /// Lanes of their workgroups.
 const LANES: u64 = 256;
 
@@ -175,7 +197,7 @@ async fn rate(gpu: &Dispatcher, stopwatch: &mut Stopwatch, effort: &Effort, numb
     }
     let y = gpu.zeros([(groups * LANES * 4) as usize], Elem::F32)?;
     let [us, ..] = measure(stopwatch, effort, &mut |r| r.run(Rate { number, rounds, y: &y })).await?;
-    let operations = groups * LANES * u64::from(rounds) * LANE_ROUND;
+    let operations = groups * LANES * u64::from(rounds) * number.lane_round();
     Ok(operations as f64 / us / 1e3)
 }
 
@@ -208,6 +230,18 @@ pub enum Number {
     F16,
     /// Dot products of four int8 each.
     Dot,
+    /// Products of matrices by these units.
+    Matrix(MatrixUnits),
+}
+
+impl Number {
+    /// Operations of a lane in a round: a product of matrices is `2·size³` of a subgroup.
+    fn lane_round(self) -> u64 {
+        match self {
+            Self::Matrix(units) => MATRIX_ROUND * 2 * u64::from(units.size).pow(3) / u64::from(units.subgroup),
+            _ => LANE_ROUND,
+        }
+    }
 }
 
 /// Multiply-adds in registers: the roof of all that computes.
@@ -215,7 +249,7 @@ pub enum Number {
 pub struct Rate<'a> {
     /// What is counted.
     pub number: Number,
-    /// Rounds of 128 operations a lane.
+    /// Rounds of 128 operations a lane, or of 8 products a subgroup.
     pub rounds: u32,
     /// F32; each lane writes four numbers.
     pub y: &'a Tensor,
@@ -342,18 +376,27 @@ impl Problem for RoofProblem {
                 SHAPES.into_iter().map(plan).collect()
             }
             Self::Rate(number, rounds, y) => {
-                let kernel = if number == Number::Dot { "roof/dot" } else { "roof/fma" };
+                let kernel = match number {
+                    Number::F32 | Number::F16 => "roof/fma",
+                    Number::Dot => "roof/dot",
+                    Number::Matrix(_) => "roof/matrix",
+                };
                 let mut step = Builder::new(kernel, Loads { quads: true, native_f16: true });
                 let name = match number {
                     Number::F32 => "f32",
                     Number::F16 => "f16",
                     Number::Dot => "dot",
+                    Number::Matrix(_) => "matrix",
                 };
                 match number {
                     Number::F32 => step.fill("number", "slot/number/f32"),
                     Number::F16 if !caps.f16 => return Err(Error::Missing { op: "rate", capability: "f16" }),
                     Number::F16 => step.fill("number", "slot/number/f16"),
                     Number::Dot => {}
+                    Number::Matrix(units) => {
+                        step.fill("matrix", units.filling());
+                        step.set("SUBGROUP", Const::U32(units.subgroup));
+                    }
                 }
                 step.bind(1, Part::whole(0, y), Access::Write);
                 Ok(vec![self.plan_of(caps, name.into(), step, y.elements / 4, LANES, rounds)?])
@@ -412,11 +455,18 @@ mod tests {
             copy_gb_s: 20.0,
             fma_gflop_s: 100.0,
             f16_gflop_s: None,
+            matrix_gflop_s: None,
             dot_gop_s: None,
             timer: Timer::Slope,
         };
         assert_eq!([1, 1 << 20, 2 << 20, 4 << 20, 1 << 30].map(|b| roof.copy_of(b)), [10.0, 10.0, 15.0, 20.0, 20.0]);
-        assert_eq!(roof.fraction(20_000, 1, 2.0), 0.5);
-        assert_eq!(roof.fraction(1, 200_000, 2.0), 1.0);
+        assert_eq!(roof.fraction(20_000, 1, 2.0, 100.0), 0.5);
+        assert_eq!(roof.fraction(1, 200_000, 2.0, 100.0), 1.0);
+        assert_eq!(roof.fraction(1, 200_000, 2.0, 400.0), 0.25);
+        let roof = Roof { matrix_gflop_s: Some(800.0), ..roof };
+        assert_eq!(
+            ["tiled_coop/64x64", "gemv_dot/tree", "naive"].map(|plan| roof.rate_of(plan)),
+            [800.0, 100.0, 100.0]
+        );
     }
 }

@@ -1,0 +1,330 @@
+//! A language model from beginning to end: a checkpoint, decoder layers, a cache, and a step that is recorded once and replayed.
+//!
+//! ```text
+//! cargo run --release --example generate                             # a tiny model of noise, made here; checks itself
+//! cargo run --release --example generate DIRECTORY 16 9707 11 1879   # 16 tokens after these three, by a Llama, Mistral, Qwen2 or Qwen3
+//! ```
+//!
+//! The directory is as Hugging Face has it: `config.json` and safetensors, dense or in a format of few bits. Tokens are numbers: a tokenizer is another
+//! library's matter, and so is sampling; the most likely token is taken.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program says what it found")]
+
+use std::error::Error;
+use std::io::Write as _;
+
+use gristmill::checkpoint::Checkpoint;
+use gristmill::decoder::{DecoderLayer, Flavour, LayerScratch, LayerWeights, Matrix, Qkv, Tokens};
+use gristmill::formats::Packed;
+use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
+use gristmill::ops::attention::prologue::{Angles, Turn};
+use gristmill::ops::attention::tables::{RopeTable, Scaling};
+use gristmill::ops::linear::Linear;
+use gristmill::ops::norm::RmsNorm;
+use gristmill::{Dispatcher, Elem, Encoder, KvFormat, Recorder, Recording, Tensor, Weight};
+use pollster::block_on;
+use serde_json::{Value, json};
+
+type Outcome<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// How x, and what is between ops, is stored. Sums are f32 all the same.
+const STORED: Elem = Elem::F16;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let gpu = block_on(Dispatcher::request())?;
+    eprintln!("on {}", gpu.info().name);
+    let Some((directory, numbers)) = arguments.split_first() else { return check(&gpu) };
+    let numbers = numbers.iter().map(|n| n.parse()).collect::<Result<Vec<usize>, _>>()?;
+    let Some((&count, prompt)) = numbers.split_first().filter(|(_, prompt)| !prompt.is_empty()) else {
+        return Err("after the directory come how many tokens are wanted, and those of the prompt".into());
+    };
+    let config = serde_json::from_str(&std::fs::read_to_string(format!("{directory}/config.json"))?)?;
+    let checkpoint = Checkpoint::open(directory)?;
+    let model = Model::load(&gpu, &checkpoint, &config)?;
+    let mut session = Session::new(&model, prompt.len() + count)?;
+    let mut next = session.prefill(prompt)?;
+    for i in 0..count {
+        print!("{} ", best(&next));
+        std::io::stdout().flush()?;
+        if i + 1 < count {
+            next = session.step(best(&next))?;
+        }
+    }
+    println!();
+    Ok(())
+}
+
+/// The weights of a layer, on the device.
+struct Layer {
+    norms: [Tensor; 2],
+    /// q, k, v and the output; gate, up and down.
+    matrices: [Weight; 7],
+    /// Of q, k and v: Qwen2 has them.
+    biases: [Option<Tensor>; 3],
+    /// Of queries and keys: Qwen3 has them.
+    head_norms: Option<[Tensor; 2]>,
+}
+
+struct Model<'c> {
+    gpu: Dispatcher,
+    flavour: Flavour,
+    layers: Vec<Layer>,
+    /// Rows of tokens; it stays in its file, of which a row is decoded where its token comes.
+    embedding: Packed<'c>,
+    norm: Tensor,
+    head: Weight,
+    theta: f64,
+    scaling: Scaling<'static>,
+}
+
+impl<'c> Model<'c> {
+    fn load(gpu: &Dispatcher, checkpoint: &'c Checkpoint<'_>, config: &Value) -> Outcome<Self> {
+        let size = |name: &str| config[name].as_u64().map(|n| n as usize).ok_or(format!("config.json has no {name}"));
+        let heads = size("num_attention_heads")?;
+        let groups = size("num_key_value_heads").unwrap_or(heads);
+        let head_dim = size("head_dim").or_else(|_| Ok::<_, String>(size("hidden_size")? / heads))?;
+        let eps = config["rms_norm_eps"].as_f64().ok_or("config.json has no rms_norm_eps")? as f32;
+        let flavour = match config["model_type"].as_str() {
+            Some("llama" | "mistral" | "qwen2") => Flavour::llama(heads, groups, head_dim),
+            Some("qwen3") => Flavour::qwen3(heads, groups, head_dim),
+            other => {
+                return Err(format!("model_type is {other:?}, which is not among llama, mistral, qwen2, qwen3").into());
+            }
+        };
+        let plain = |name: &str| gpu.upload_tensor(&checkpoint.tensor(name)?);
+        let weight = |name: &str| gpu.weight(&checkpoint.weight(name)?);
+        let has = |name: &str| checkpoint.names().any(|there| there == name);
+        let layer = |i: usize| -> gristmill::Result<Layer> {
+            let at = |name: &str| format!("model.layers.{i}.{name}.weight");
+            let matrix = |name: &str| weight(&at(name));
+            let bias = |name: &str| {
+                let name = format!("model.layers.{i}.self_attn.{name}.bias");
+                has(&name).then(|| plain(&name)).transpose()
+            };
+            let head_norm = |name: &str| plain(&at(&format!("self_attn.{name}")));
+            let normed = flavour.qk_norm.is_some();
+            Ok(Layer {
+                norms: [plain(&at("input_layernorm"))?, plain(&at("post_attention_layernorm"))?],
+                matrices: [
+                    matrix("self_attn.q_proj")?,
+                    matrix("self_attn.k_proj")?,
+                    matrix("self_attn.v_proj")?,
+                    matrix("self_attn.o_proj")?,
+                    matrix("mlp.gate_proj")?,
+                    matrix("mlp.up_proj")?,
+                    matrix("mlp.down_proj")?,
+                ],
+                biases: [bias("q_proj")?, bias("k_proj")?, bias("v_proj")?],
+                head_norms: if normed { Some([head_norm("q_norm")?, head_norm("k_norm")?]) } else { None },
+            })
+        };
+        const EMBEDDING: &str = "model.embed_tokens.weight";
+        let tied = !checkpoint.weights().any(|name| name == "lm_head.weight");
+        Ok(Self {
+            gpu: gpu.clone(),
+            flavour: Flavour { eps, ..flavour },
+            layers: (0..size("num_hidden_layers")?).map(layer).collect::<Result<_, _>>()?,
+            embedding: checkpoint.weight(EMBEDDING)?,
+            norm: plain("model.norm.weight")?,
+            head: weight(if tied { EMBEDDING } else { "lm_head.weight" })?,
+            theta: config["rope_theta"].as_f64().unwrap_or(1e4),
+            scaling: scaling(&config["rope_scaling"])?,
+        })
+    }
+
+    fn width(&self) -> usize {
+        self.embedding.k()
+    }
+
+    fn layer(&self, i: usize) -> DecoderLayer<'_> {
+        let Layer { norms, matrices, biases, head_norms } = &self.layers[i];
+        let [q, k, v, output, gate, up, down] = matrices;
+        let [q_bias, k_bias, v_bias] = biases.each_ref().map(Option::as_ref);
+        let qkv = Qkv::Apart {
+            q: Matrix { w: q, bias: q_bias },
+            k: Matrix { w: k, bias: k_bias },
+            v: Matrix { w: v, bias: v_bias },
+        };
+        let weights = LayerWeights {
+            q_norm: head_norms.as_ref().map(|norms| &norms[0]),
+            k_norm: head_norms.as_ref().map(|norms| &norms[1]),
+            ..LayerWeights::new((&norms[0], &norms[1]), (qkv, output), [gate, up, down])
+        };
+        DecoderLayer { flavour: self.flavour, weights }
+    }
+
+    /// The numbers of tokens, in order.
+    fn embed(&self, tokens: &[usize]) -> gristmill::Result<Vec<f32>> {
+        let mut all = vec![0.0; tokens.len() * self.width()];
+        for (row, token) in all.chunks_exact_mut(self.width()).zip(tokens) {
+            self.embedding.decode_row(*token, row)?;
+        }
+        Ok(all)
+    }
+}
+
+/// How the frequencies of the rotary embedding are changed.
+fn scaling(config: &Value) -> Outcome<Scaling<'static>> {
+    let number = |name: &str| config[name].as_f64().ok_or(format!("rope_scaling has no {name}"));
+    match config["rope_type"].as_str().or(config["type"].as_str()) {
+        None | Some("default") => Ok(Scaling::None),
+        Some("linear") => Ok(Scaling::Linear { factor: number("factor")? }),
+        Some("llama3") => Ok(Scaling::Llama3 {
+            factor: number("factor")?,
+            low: number("low_freq_factor")?,
+            high: number("high_freq_factor")?,
+            original: number("original_max_position_embeddings")?,
+        }),
+        Some(other) => Err(format!("this example does not read rope_scaling of the type {other}").into()),
+    }
+}
+
+/// What a conversation needs beside the model.
+struct Session<'m> {
+    model: &'m Model<'m>,
+    cache: KvCache,
+    cos: Tensor,
+    sin: Tensor,
+    /// One token, its logits, and the step that makes the ones of the other: recorded once.
+    x: Tensor,
+    logits: Tensor,
+    step: Recording,
+}
+
+impl<'m> Session<'m> {
+    fn new(model: &'m Model<'m>, room: usize) -> Outcome<Self> {
+        let (gpu, Flavour { groups, head_dim, .. }) = (&model.gpu, model.flavour);
+        let table = RopeTable { scaling: model.scaling, ..RopeTable::new(model.theta, head_dim) };
+        let (cos, sin) = gpu.rope_table(&table, room, Elem::F32)?;
+        let shape = KvShape {
+            layers: model.layers.len(),
+            batch: 1,
+            groups,
+            d: head_dim,
+            e: head_dim,
+            keys: KvFormat::F16,
+            values: KvFormat::F16,
+        };
+        let mut cache =
+            KvCache::new(gpu, shape, KvRoom::Paged { page: 16, pages: room.div_ceil(16), each: room.div_ceil(16) })?;
+        cache.turn_by(room);
+        let x = gpu.zeros([1, 1, model.width()], STORED)?;
+        let logits = gpu.zeros([1, model.head.n()], Elem::F32)?;
+        let scratch = LayerScratch::new(gpu, &model.layer(0), 1, STORED, STORED)?;
+        // What is the same for each token is kept: the layers, but not that the cache has grown.
+        let step = gpu.keep(|rec| through(model, rec, (&cache, &scratch), (&cos, &sin), &x, &logits))?;
+        Ok(Self { model, cache, cos, sin, x, logits, step })
+    }
+
+    /// All tokens of a prompt at once; the logits after the last.
+    fn prefill(&mut self, prompt: &[usize]) -> Outcome<Vec<f32>> {
+        let (model, gpu) = (self.model, &self.model.gpu);
+        let x = gpu.upload(&model.embed(prompt)?, [1, prompt.len(), model.width()], STORED)?;
+        let scratch = LayerScratch::new(gpu, &model.layer(0), prompt.len(), STORED, STORED)?;
+        let mut rec = gpu.record()?;
+        self.cache.append(&mut rec, 0..model.layers.len(), Coming::Each(prompt.len()))?;
+        through(model, &mut rec, (&self.cache, &scratch), (&self.cos, &self.sin), &x, &self.logits)?;
+        rec.submit()?;
+        Ok(block_on(self.logits.read())?)
+    }
+
+    /// One token more.
+    fn step(&mut self, token: usize) -> Outcome<Vec<f32>> {
+        self.x.write(&self.model.embed(&[token])?)?;
+        let mut rec = self.model.gpu.record()?;
+        self.cache.append(&mut rec, 0..self.model.layers.len(), Coming::Each(1))?;
+        rec.replay(&self.step)?;
+        rec.submit()?;
+        Ok(block_on(self.logits.read())?)
+    }
+}
+
+/// Tokens through all layers, in place, and the logits after the last.
+fn through<E: Encoder>(
+    model: &Model<'_>,
+    rec: &mut Recorder<E>,
+    (cache, scratch): (&KvCache, &LayerScratch),
+    (cos, sin): (&Tensor, &Tensor),
+    x: &Tensor,
+    logits: &Tensor,
+) -> gristmill::Result<()> {
+    let turn = Turn { cos, sin, angles: Angles::Appended, interleaved: false, before_norm: false };
+    let tokens = Tokens { turn: Some(turn), ..Tokens::new(x, x) };
+    for i in 0..model.layers.len() {
+        model.layer(i).record(rec, scratch, &tokens, Some(&cache.layer(i)?))?;
+    }
+    let last = x.view(x.elements() - model.width(), [1, model.width()])?;
+    let normed = model.gpu.zeros([1, model.width()], STORED)?;
+    rec.run(RmsNorm { weight: Some(&model.norm), eps: model.flavour.eps, ..RmsNorm::new(&last, &normed) })?;
+    rec.run(Linear::new(&normed, &model.head, logits))
+}
+
+/// The most likely token.
+fn best(logits: &[f32]) -> usize {
+    (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or_default()
+}
+
+/// A tiny Qwen3 of noise: what comes of its tokens one by one is what comes of them all at once.
+fn check(gpu: &Dispatcher) -> Outcome<()> {
+    let config = json!({
+        "model_type": "qwen3", "num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 16, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+    });
+    let mut shapes = vec![("model.embed_tokens".to_owned(), vec![100, 64]), ("model.norm".to_owned(), vec![64])];
+    for i in 0..2 {
+        let of_layer = [
+            ("input_layernorm", vec![64]),
+            ("post_attention_layernorm", vec![64]),
+            ("self_attn.q_norm", vec![16]),
+            ("self_attn.k_norm", vec![16]),
+            ("self_attn.q_proj", vec![64, 64]),
+            ("self_attn.k_proj", vec![32, 64]),
+            ("self_attn.v_proj", vec![32, 64]),
+            ("self_attn.o_proj", vec![64, 64]),
+            ("mlp.gate_proj", vec![96, 64]),
+            ("mlp.up_proj", vec![96, 64]),
+            ("mlp.down_proj", vec![64, 96]),
+        ];
+        shapes.extend(of_layer.map(|(name, shape)| (format!("model.layers.{i}.{name}"), shape)));
+    }
+    let checkpoint = Checkpoint::from_bytes(noise(&shapes))?;
+    let model = Model::load(gpu, &checkpoint, &config)?;
+    let tokens: Vec<usize> = (0..20).map(|i| i * 37 % 100).collect();
+    let at_once = Session::new(&model, 20)?.prefill(&tokens)?;
+    let mut session = Session::new(&model, 20)?;
+    let mut one_by_one = session.prefill(&tokens[..3])?;
+    for token in &tokens[3..] {
+        one_by_one = session.step(*token)?;
+    }
+    let apart = at_once.iter().zip(&one_by_one).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let size = at_once.iter().fold(0.0, |most: f32, v| most.max(v.abs()));
+    println!("20 tokens, at once or one by one: logits up to {size:.2}, {apart:.1e} apart");
+    if apart > size / 100.0 {
+        return Err("they are further apart than rounding to f16 explains".into());
+    }
+    Ok(())
+}
+
+/// A file of bf16 numbers: matrices about 0, norms about 1.
+fn noise(shapes: &[(String, Vec<usize>)]) -> Vec<u8> {
+    let (mut header, mut bytes, mut state) = (serde_json::Map::new(), Vec::new(), 1_u32);
+    for (name, shape) in shapes {
+        let begin = bytes.len();
+        let (mean, spread) = if shape.len() == 1 { (1.0, 0.5) } else { (0.0, (6.0 / shape[1] as f32).sqrt()) };
+        for _ in 0..shape.iter().product() {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let v = mean + spread * ((state >> 8) as f32 / (1 << 23) as f32 - 1.0);
+            bytes.extend(Elem::Bf16.encode(&[v]));
+        }
+        header.insert(
+            format!("{name}.weight"),
+            json!({"dtype": "BF16", "shape": shape, "data_offsets": [begin, bytes.len()]}),
+        );
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    file.extend(bytes);
+    file
+}
