@@ -1,7 +1,8 @@
 //! Every case × storage × plan against the reference, one named test each.
 //!
 //! `cargo test --test correctness -- rms_norm/llama` runs some; `GRISTMILL_ADAPTER=substring` chooses the device and
-//! `GRISTMILL_CAPS=baseline` makes it act as the least one.
+//! `GRISTMILL_CAPS=baseline` makes it act as the least one. `GRISTMILL_PLANS=some` runs each case in one of its storages, by its best plan and one
+//! of the others, which take turns: what is left of all of it where another device runs the whole.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner talks to whoever runs it")]
 
@@ -67,6 +68,15 @@ fn large_elsewhere(case: &Case, storage: Elem) -> bool {
     case.real && case.storages.first() != Some(&storage) && case.bytes(storage) > LARGE_BYTES
 }
 
+/// Why a case is not run in this storage on a processor.
+fn too_much(case: &Case, storage: Elem) -> Option<&'static str> {
+    match () {
+        () if case.heavy() => Some("too much for a software device"),
+        () if large_elsewhere(case, storage) => Some("large, and run in its first storage"),
+        () => None,
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let gpu = match pollster::block_on(Dispatcher::request()) {
@@ -77,20 +87,24 @@ fn main() -> ExitCode {
         }
     };
     println!("device: {} ({}), {:?}", gpu.info().name, gpu.info().driver, gpu.caps());
+    let some = std::env::var("GRISTMILL_PLANS").is_ok_and(|plans| plans == "some");
+    let cpu = gpu.caps().kind == DeviceKind::Cpu;
     let mut trials = Vec::new();
-    for case in cases::all() {
+    for (number, case) in cases::all().into_iter().enumerate() {
         let case = Arc::new(case);
-        for &storage in &case.storages {
-            if case.heavy() && gpu.caps().kind == DeviceKind::Cpu {
-                let name = format!("{} {}: too much for a software device", case.name, storage.name());
-                trials.push(Trial::test(name, || Err("it was to be ignored".into())).with_ignored_flag(true));
-                continue;
-            }
-            if large_elsewhere(&case, storage) && gpu.caps().kind == DeviceKind::Cpu {
-                let name = format!("{} {}: large, and run in its first storage", case.name, storage.name());
-                trials.push(Trial::test(name, || Err("it was to be ignored".into())).with_ignored_flag(true));
-                continue;
-            }
+        let of_device = |storage: &Elem| if cpu { too_much(&case, *storage) } else { None };
+        for (storage, why) in case.storages.iter().filter_map(|storage| Some((storage, of_device(storage)?))) {
+            let name = format!("{} {}: {why}", case.name, storage.name());
+            trials.push(Trial::test(name, || Err("it was to be ignored".into())).with_ignored_flag(true));
+        }
+        let mut storages: Vec<Elem> =
+            case.storages.iter().copied().filter(|storage| of_device(storage).is_none()).collect();
+        // What has its turn: a storage, and once each has had one, another plan.
+        let (turn, round) = (number % storages.len().max(1), number / storages.len().max(1));
+        if some && !storages.is_empty() {
+            storages = vec![storages[turn]];
+        }
+        for storage in storages {
             let plans = match case.plans(storage, gpu.caps()) {
                 Ok(plans) => plans,
                 Err(error) => {
@@ -99,7 +113,11 @@ fn main() -> ExitCode {
                     continue;
                 }
             };
-            for plan in plans {
+            let other = 1 + round % plans.len().saturating_sub(1).max(1);
+            for (at, plan) in plans.into_iter().enumerate() {
+                if some && at > 0 && at != other {
+                    continue;
+                }
                 let case = case.clone();
                 let name = format!("{} {} {}", case.name, storage.name(), plan.name);
                 trials.push(Trial::test(name, move || {

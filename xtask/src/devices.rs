@@ -25,6 +25,11 @@ pub struct Device {
 }
 
 impl Device {
+    /// A processor that acts as a GPU.
+    pub fn is_software(&self) -> bool {
+        self.adapter.is_some()
+    }
+
     /// Makes a command run on this device.
     pub fn choose(&self, command: &mut Command) -> Result<(), String> {
         match self.adapter {

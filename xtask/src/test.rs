@@ -128,9 +128,10 @@ fn on_device(steps: &mut Steps, workspace: &Workspace, groups: &Groups, device: 
     steps.run(&format!("{name}, full caps"), || {
         let mut test = cargo_test(workspace, &groups.with_full_caps);
         device.choose(&mut test)?;
-        // Golden cases tell what an op is, and the case table what each plan computes on each device: by every plan the former are run once.
-        if !first {
-            test.env("GRISTMILL_PLANS", "ends");
+        // On one processor all of it is run. What is another's own is told by each kernel and each storage now and then; the browser, which
+        // has the same SwiftShader, runs more of the table. A GPU runs all, and quickly.
+        if !first && device.is_software() {
+            test.env("GRISTMILL_PLANS", "some");
         }
         process::run(test.env_remove("GRISTMILL_CAPS"))
     });
