@@ -1,4 +1,4 @@
-// attention/merge: adds what attention/split made of the parts of the keys. A workgroup makes a row of y.
+// attention/merge: adds what attention/split, or a kernel of tiles, made of the parts of the keys. A workgroup makes a row of y.
 //
 //     top = max_s top_s,  y = Σ_s exp(top_s − top)·values_s / Σ_s exp(top_s − top)·sum_s, and the sink in the sum
 //     where logits are bounded, y = Σ_s values_s / Σ_s sum_s
@@ -6,7 +6,7 @@
 // Lanes take the parts' tops, one each, and what each part is multiplied by; then COLUMNS lanes share a part, a quad each, and the lanes left
 // over take other parts, so that little waits for something else. The first AHEAD parts of each lane are asked for with the tops: of 32 quads and
 // 64 parts all there are, so that memory is waited for once.
-// Good after attention/split, whose parts fill a device that the rows alone would not; wrong where one part holds all keys. Costs a
+// Good after a kernel whose parts fill a device that the rows alone would not; wrong where one part holds all keys. Costs a
 // second dispatch and reads (E + 4)·4 bytes a row and part. Barriers: 2, and those of a maximum and a sum; where logits are bounded, 1 and
 // those of a sum. Workgroup memory: 1 KiB of factors, 16 bytes a lane, and what the reduction takes. Registers: 4·AHEAD of parts.
 // Tried before: a lane for each quad of y, which walked all parts by itself: 128 parts took longer than what made them. Tops, then what they
@@ -83,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         #unroll
         for (var turn = 0u; turn < TURNS; turn++) {
             if (stats[turn].y > 0.0) { largest = max(largest, attention_ordered(stats[turn].x)); }
-            if (stats[turn].z != 0.0) { largest = 0xffffffffu; } // a logit was NaN
+            if (stats[turn].z != 0.0) { largest = 0xffffffffu; } // a logit was NaN or +∞
         }
         largest = reduce_max(largest, lane);
         wrong = largest == 0xffffffffu;

@@ -60,12 +60,6 @@ var<workgroup> tile: array<f32, ROWS * PITCH>;         // logits, then mixed one
 var<workgroup> tile_at: array<u32, ROWS>;              // rows of q
 var<workgroup> tile_stat: array<vec2<f32>, ROWS>;      // two walks: top, and what weights are multiplied by; one: what sums shrink by
 
-// The token that is key j, or one that is there.
-fn token_of(b: u32, j: u32) -> u32 {
-    let token = attention_token(b, j);
-    return select(token, min(token, attention_params.place.room - 1u), LISTED);
-}
-
 fn query(at: u32, quad: u32) -> vec4<f32> {
     let d = attention_params.keys.width;
     let n = quad * 4u;
@@ -133,7 +127,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var walk = select(1u, 0u, MIX_AFTER); walk < 2u; walk++) {
         for (var key0 = range.x; key0 < range.y; key0 += KEYS) {
             // What is past the last key is the last key again, and seen by nobody.
-            let of_team = token_of(b, min(key0 + team % KEYS, range.y - 1u));
+            let of_team = attention_some_token(b, min(key0 + team % KEYS, range.y - 1u));
             #unroll
             for (var turn = 0u; turn < FOUR_TURNS; turn++) {
                 let r0 = (turn * FOURS + team / KEYS) * 4u;
@@ -166,7 +160,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             workgroupBarrier();
             let j = key0 + key;
             let token = attention_token(b, min(j, range.y - 1u));
-            let here = j < range.y && (!LISTED || token < attention_params.place.room);
+            let here = j < range.y && attention_is_token(b, token);
             #unroll
             for (var n = 0u; n < MINE; n++) {
                 row.h = part + n * PARTS;
@@ -192,7 +186,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                         if (!mixing_is_hidden(logit)) { largest = max(largest, attention_ordered(logit)); }
                     }
                     largest = reduce_max(largest, lane);
-                    wrong[turn] = wrong[turn] || largest == 0xffffffffu;
+                    wrong[turn] = wrong[turn] || largest >= attention_ENDLESS;
                     var next = top[turn];
                     if (largest != 0u && !wrong[turn]) { next = max(next, attention_from_ordered(largest)); }
                     let shrink = attention_exp(top[turn] - next);
@@ -250,7 +244,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     var v = array<vec4<f32>, VALUES_AHEAD>();
                     #unroll
                     for (var n = 0u; n < VALUES_AHEAD; n++) {
-                        let at = attention_key(b, g, token_of(b, min(key0 + first + n, range.y - 1u)));
+                        let at = attention_some_key(b, g, min(key0 + first + n, range.y - 1u));
                         v[n] = values_load4(attention_params.values, at, index % COLUMNS * 4u);
                     }
                     #unroll

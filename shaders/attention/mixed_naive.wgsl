@@ -32,15 +32,10 @@ fn product(row: u32, key: u32) -> f32 {
     return sum;
 }
 
-// A key that is there, whether it is seen or not.
-fn is_key(token: u32) -> bool {
-    return !LISTED || token < attention_params.place.room;
-}
-
 // What a pair's logit becomes.
 fn logit_of(row: attention_Row, j: u32, key: u32) -> f32 {
     let token = attention_token(row.b, j);
-    if (!is_key(token) || !attention_sees(row, j, token)) { return mixing_hidden(); }
+    if (!attention_is_token(row.b, token) || !attention_sees(row, j, token)) { return mixing_hidden(); }
     var logit = tile_raw[row.h * KEYS + key];
     if (MIX_BEFORE) {
         logit = mixing_before_bias(row.h);
@@ -81,7 +76,7 @@ fn add(h: u32) {
         let next = select(top, logit, logit > top);
         sum = sum * attention_exp(top - next) + attention_exp(logit - next);
         top = next;
-        if (attention_is_nan(logit)) { sum = WRONG; }
+        if (attention_ordered(logit) >= attention_ENDLESS) { sum = WRONG; }
     }
     tile_stat[h] = vec2<f32>(top, sum);
 }
@@ -111,7 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (j < range.y) {
                     let row = attention_row(one.b, pair / KEYS, one.l);
                     let token = attention_token(one.b, j);
-                    if (is_key(token)) {
+                    if (attention_is_token(one.b, token)) {
                         logit = attention_bare_logit(row, token, product(row.at, attention_key(row.b, row.g, token)));
                     }
                 }

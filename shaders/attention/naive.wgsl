@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (tile_row[i] != attention_NONE) {
                     let logit = tile_logit[i];
                     next = select(next, logit, logit > next);
-                    wrong = wrong || attention_is_nan(logit);
+                    wrong = wrong || attention_ordered(logit) >= attention_ENDLESS;
                 }
             }
             let shrink = attention_exp(top - next);

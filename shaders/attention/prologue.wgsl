@@ -1,4 +1,4 @@
-// attention/prologue: from projections to queries and to the keys and values of a cache, in one dispatch. The formula is in lib/prologue.
+// attention/prologue: from projections to queries and to the keys and values of a cache, in one pass. The formula is in lib/prologue.
 //
 // A team of lanes holds a row, one token's query, key or value in one head, in registers, and ROWS rows share a workgroup: sums of a norm
 // stay within a team, partners of a turn come through workgroup memory, and a lane makes the codes of a block of 32.

@@ -4,7 +4,7 @@
 //     where logits are bounded, top = 0
 //
 // A tile is ROWS rows: the heads of a group, and where there are several queries those too, so that each byte of a key and a value
-// is read once for the group. 32 keys go at a time. LANES lanes share a key: each takes every LANES-th quad of it, neighbours side by
+// is read once for as many of them. More rows than that, and heads whose keys are told one by one (KV_HEAD), read it again. 32 keys go at a time. LANES lanes share a key: each takes every LANES-th quad of it, neighbours side by
 // side (of codes: a block of 32, whose scale and words are loaded once), for all rows at once, and their products are summed over lanes, each of
 // which makes a weight of some rows'. Then COLUMNS lanes share a value, a quad each, and the lanes left over take other keys.
 // Weights are about the base of their row, a logit that was the largest once: they may grow to 2^6 before it rises to the largest so far, LANES lanes a
@@ -86,13 +86,6 @@ var<workgroup> tile_outgrown: atomic<u32>;          // or of which a logit is to
 // Where quad i of a block of a query stands: turned by its block, or lanes with a block each would ask one bank.
 fn place(block: u32, i: u32) -> u32 {
     return block * 8u + ((block + i) & 7u);
-}
-
-// The row of keys and values of key j; a token that is not there has that of the last one, and is seen by nobody.
-fn row_of(b: u32, g: u32, j: u32) -> u32 {
-    var token = attention_token(b, j);
-    if (LISTED) { token = min(token, attention_params.place.room - 1u); }
-    return attention_key(b, g, token);
 }
 
 // The row of weight i of those of a key that lane t makes. Past the four of its turn it is another lane's.
@@ -203,7 +196,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (PIPED) {
         #unroll
         for (var turn = 0u; turn < TURNS; turn++) {
-            shares[turn] = fetched(t, row_of(b, one.g, min(from_key + turn * TEAMS + team, last_key)));
+            shares[turn] = fetched(t, attention_some_key(b, one.g, min(from_key + turn * TEAMS + team, last_key)));
         }
     }
     if (lane < ROWS) {
@@ -236,7 +229,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var asked = Asked();
         #unroll
         for (var n = 0u; n < AHEAD; n++) {
-            let key = row_of(b, one.g, min(key0 + n * SHARES + lane / COLUMNS, last_key));
+            let key = attention_some_key(b, one.g, min(key0 + n * SHARES + lane / COLUMNS, last_key));
             if (PAIRS) {
                 asked.eights[n] = values_fetch8(attention_params.values, key, column * 8u);
             } else {
@@ -247,7 +240,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var logits = array<f32, TURNS * FOURS * FINISHED>(); // that this lane finishes
         #unroll
         for (var turn = 0u; turn < TURNS; turn++) {
-            if (!PIPED) { shares[turn] = fetched(t, row_of(b, one.g, min(key0 + turn * TEAMS + team, last_key))); }
+            if (!PIPED) { shares[turn] = fetched(t, attention_some_key(b, one.g, min(key0 + turn * TEAMS + team, last_key))); }
             let of_key = products(t, shares[turn]);
             #unroll
             for (var r = 0u; r < ROWS; r++) { sums[turn * ROWS + r] = of_key[r]; }
@@ -255,7 +248,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (PIPED) {
             #unroll
             for (var turn = 0u; turn < TURNS; turn++) {
-                shares[turn] = fetched(t, row_of(b, one.g, min(key0 + KEYS + turn * TEAMS + team, last_key)));
+                shares[turn] = fetched(t, attention_some_key(b, one.g, min(key0 + KEYS + turn * TEAMS + team, last_key)));
             }
         }
         #unroll
@@ -263,7 +256,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let place_of_key = turn * TEAMS + team;
             let j = key0 + place_of_key;
             let token = attention_token(b, min(j, last_key));
-            let here = j < to_key && (!LISTED || token < attention_params.place.room);
+            let here = j < to_key && attention_is_token(b, token);
             #unroll
             for (var r0 = 0u; r0 < ROWS; r0 += 4u) {
                 let at = turn * ROWS + r0;
@@ -322,7 +315,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if (bitcast<u32>(logit) != HIDDEN) { largest = max(largest, attention_ordered(logit)); }
             }
             largest = reduce_max(largest, lane);
-            wrong = wrong || largest == 0xffffffffu;
+            wrong = wrong || largest >= attention_ENDLESS;
             var next = top;
             if (largest != 0u && !wrong) { next = max(top, attention_from_ordered(largest)); }
             let shrink = attention_exp(top - next);
@@ -377,7 +370,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         #unroll
         for (var n = AHEAD; n < MINE; n++) {
             let j = n * SHARES + lane / COLUMNS;
-            let key = row_of(b, one.g, min(key0 + j, last_key));
+            let key = attention_some_key(b, one.g, min(key0 + j, last_key));
             #unroll
             for (var q = 0u; q < WIDE; q++) {
                 let v = values_load4(attention_params.values, key, (column * WIDE + q) * 4u);

@@ -10,6 +10,8 @@
 // Good for prefill: a staged key serves ROWS rows, the heads of a group among them. Tiles of keys that are outside of what all the
 // rows see are not looked at; the workgroups with most keys of a causal mask come first, so that none of them is left for the end.
 // Wrong for few rows, which attention/split takes: rows of a tile that are not there are computed all the same.
+// Keys may be parted among workgroups, as in attention/split, where tiles are too few for a device, as of one token whose many heads share keys;
+// attention/merge adds the parts.
 //
 // A quad of queries or of P serves 4 keys or columns, and a quad of keys or values LANE_ROWS rows: with LANE_ROWS = 4, 8 quads of
 // workgroup memory for 64 multiplications. Quads of keys are turned by fours, so that neighbouring lanes ask different banks.
@@ -20,7 +22,8 @@
 // A value that a row does not see may be NaN, and 0·NaN is no 0. Asking for each row and value would cost as much as multiplying.
 // So whoever stages a value that is not finite tells, and from then on this workgroup asks.
 //
-// Bytes: queries ⌈S / KEYS⌉ times, keys and values once for each ROWS rows, y once. What is read again comes from a cache: the queries
+// Bytes: queries ⌈S / KEYS⌉ times, keys and values once for each ROWS rows, y once, and (E + 4)·4 for
+// each row and part where the keys are parted. What is read again comes from a cache: the queries
 // of a tile do not fit 16 KiB.
 // Barriers for KEYS keys: 2, 2 for each slice of D, and 2 for each 256 quads of values: 18 where D = E = 128 and KEYS = 32. Of 64 keys a slice is
 // half as wide, or keys and what exp makes of logits would not fit 16 KiB side by side.
@@ -38,6 +41,7 @@
 #slot values @binding(3) // [rows, E]
 #slot y @binding(5)      // [B, H, L, E]
 #slot lse @binding(6)    // [B, H, L]
+#slot parts @binding(8)  // [rows, splits, ⌈E / 4⌉ + 1]
 const LANES_X = KEYS / 4u; // lanes of a row
 const LANES_Y = LANE_COUNT / LANES_X;
 const LANE_ROWS = ROWS / LANES_Y;
@@ -94,11 +98,13 @@ fn stage_values(lane: u32, slice: u32, first: u32) {
 
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let own = attention_tile(group.x + group.y * attention_params.fold, ROWS);
+    let id = group.x + group.y * attention_params.fold;
+    let split = id % attention_params.splits;
+    let own = attention_tile(id / attention_params.splits, ROWS);
     if (own.count == 0u) { return; }
     let count = own.count;
     let one = attention_tile_row(own, 0u);
-    let range = attention_tile_range(own);
+    let range = attention_part(attention_tile_range(own), split, KEYS);
 
     if (lane == 0u) { atomicStore(&tile_odd, 0u); } // workgroup memory may hold anything at first
     // What is past the last row is the last row again, and stored by nobody.
@@ -123,7 +129,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var key = attention_NONE;
             if (key0 + i < range.y) {
                 token = attention_token(own.b, key0 + i);
-                if (!LISTED || token < attention_params.place.room) { key = attention_key(own.b, one.g, token); }
+                if (attention_is_token(own.b, token)) { key = attention_key(own.b, one.g, token); }
             }
             tile_token[i] = token;
             tile_key[i] = key;
@@ -188,7 +194,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             } else {
                 var all = 0u;
                 for (var i = 0u; i < LANES_X; i++) { all = max(all, tile_top[r][lane_y * LANES_X + i]); }
-                wrong[r] = wrong[r] || all == 0xffffffffu;
+                wrong[r] = wrong[r] || all >= attention_ENDLESS;
                 var next = top[r];
                 if (all != 0u && !wrong[r]) { next = max(next, attention_from_ordered(all)); }
                 shrink[r] = attention_exp(top[r] - next);
@@ -246,6 +252,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
     let e = attention_params.values.width;
+    let quads = (e + 3u) / 4u;
     #unroll
     for (var r = 0u; r < LANE_ROWS; r++) {
         if (lane_row + r < count) {
@@ -257,14 +264,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 all += of_lane;
             }
             let finish = attention_finish(rows[r], top[r], all, is_wrong);
+            let part = (rows[r].at * attention_params.splits + split) * (quads + 1u);
             #unroll
             for (var slice = 0u; slice < SLICES; slice++) {
-                let column = (slice * LANES_X + lane_x) * 4u;
-                if (column < e) {
-                    y_store4(attention_params.y0 + rows[r].at * e + column, y[slice * LANE_ROWS + r] * finish.x, min(e - column, 4u));
+                let quad = slice * LANES_X + lane_x;
+                let v = y[slice * LANE_ROWS + r];
+                if (quad < quads) {
+                    if (parts_ON) {
+                        parts_store4(part + quad, v);
+                    } else {
+                        y_store4(attention_params.y0 + rows[r].at * e + quad * 4u, v * finish.x, min(e - quad * 4u, 4u));
+                    }
                 }
             }
-            if (lane_x == 0u) { lse_store4(attention_params.lse0 + rows[r].stat, vec4<f32>(finish.y), 1u); }
+            if (lane_x == 0u) {
+                if (parts_ON) {
+                    parts_store4(part + quads, vec4<f32>(top[r], all, select(0.0, 1.0, is_wrong), 0.0));
+                } else {
+                    lse_store4(attention_params.lse0 + rows[r].stat, vec4<f32>(finish.y), 1u);
+                }
+            }
         }
     }
 }

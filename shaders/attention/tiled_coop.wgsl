@@ -128,13 +128,6 @@ fn query4(r: u32, i: u32) -> vec4<f32> {
     return select(vec4<f32>(), v, vec4<u32>(i, i + 1u, i + 2u, i + 3u) < vec4<u32>(d));
 }
 
-// The row of keys and values of key j; a token that is not there has that of the last one, and is seen by nobody.
-fn row_of(b: u32, g: u32, j: u32) -> u32 {
-    var token = attention_token(b, j);
-    if (LISTED) { token = min(token, attention_params.place.room - 1u); }
-    return attention_key(b, g, token);
-}
-
 // A lane's quads of a tile as they lie in memory, all asked for at once. What is past the last key is the last key again, and seen by nobody.
 alias KeyQuads = array<keys_Quad, K_TURNS>;
 alias ValueQuads = array<values_Quad, 4u * V_TURNS>;
@@ -144,7 +137,7 @@ fn keys_of(lane: u32, b: u32, g: u32, key0: u32, last_key: u32) -> KeyQuads {
     #unroll
     for (var n = 0u; n < K_TURNS; n++) {
         let i = n * LANE_COUNT + lane;
-        quads[n] = keys_fetch4(attention_params.keys, row_of(b, g, min(key0 + i / (D / 4u), last_key)), i % (D / 4u) * 4u);
+        quads[n] = keys_fetch4(attention_params.keys, attention_some_key(b, g, min(key0 + i / (D / 4u), last_key)), i % (D / 4u) * 4u);
     }
     return quads;
 }
@@ -155,7 +148,7 @@ fn values_of(lane: u32, b: u32, g: u32, key0: u32, last_key: u32) -> ValueQuads 
     for (var n = 0u; n < 4u * V_TURNS; n++) {
         let i = n / 4u * LANE_COUNT + lane;
         let key = key0 + i % (KEYS / 4u) * 4u + n % 4u;
-        quads[n] = values_fetch4(attention_params.values, row_of(b, g, min(key, last_key)), i / (KEYS / 4u) * 4u);
+        quads[n] = values_fetch4(attention_params.values, attention_some_key(b, g, min(key, last_key)), i / (KEYS / 4u) * 4u);
     }
     return quads;
 }
@@ -273,7 +266,7 @@ fn odd_sum(own: attention_Tile, r: u32, e: u32, key0: u32, end: u32) -> vec4<f32
     var sum = vec4<f32>();
     for (var j = key0; j < min(key0 + KEYS, end); j++) {
         if (attention_sees(row, j, attention_token(row.b, j))) {
-            let v = values_load4(attention_params.values, row_of(row.b, row.g, j), e);
+            let v = values_load4(attention_params.values, attention_some_key(row.b, row.g, j), e);
             sum += select(vec4<f32>(), v, bits4(v) >= vec4<u32>(0x7f800000u));
         }
     }
@@ -420,7 +413,7 @@ fn main(
             var of_row = attention_ordered(top);
             if (bits > 0x7f800000u) { of_row = 0xffffffffu; }
             of_row = reduce_max(of_row, lane);
-            wrong = wrong || of_row == 0xffffffffu;
+            wrong = wrong || of_row >= attention_ENDLESS;
             top = attention_from_ordered(of_row);
             var factor = 1.0;
             if (!wrong && top > base + ROOM) {

@@ -3,8 +3,8 @@
 //     y = softmax(softcap(scale·q·kᵀ) − alibi·|p − t| + mask)·v
 //
 // A row is a query of one head. Its position is p; a key's position is its token t. Every feature is a constant, so that what is
-// not asked for costs nothing. A key that is not seen is never read: its weight is nothing, not exp of something large, and what
-// lies there may be NaN.
+// not asked for costs nothing. A key that is not seen has no weight, and not exp of something large; kernels that read it all the same do not add
+// it: what lies there may be NaN.
 #import kv
 struct attention_Params {
     keys: kv_At,
@@ -76,6 +76,7 @@ struct attention_Params {
 
 const attention_NONE = 0xffffffffu;   // no row
 const attention_LOWEST = -3.4028234e38;
+const attention_ENDLESS = 0xff800000u;  // a logit that, in order, is not below this is +∞ or NaN: softmax makes NaN of its row
 const attention_FURTHEST = 0x42800000u; // 64, as bits
 const attention_FAR = 536870911;      // positions are not further from 0, so that their sums fit 32 bits
 const attention_TOGETHER = 16u;         // groups of heads
@@ -111,14 +112,18 @@ fn attention_queries(b: u32) -> u32 {
     return u32(max(attention_int(starts + 1u) - attention_int(starts), 0));
 }
 
-// Its keys.
+// The tokens that it has room for.
+fn attention_room(b: u32) -> u32 {
+    let room = attention_params.place.room;
+    if (!RAGGED_K) { return room; }
+    let starts = attention_params.k_starts + b;
+    return min(room, u32(max(attention_int(starts + 1u) - attention_int(starts), 0)));
+}
+
+// Its keys: of a list, entries.
 fn attention_keys(b: u32) -> u32 {
-    var keys = attention_params.place.room;
-    if (LISTED) { keys = attention_params.list_len; }
-    if (RAGGED_K) {
-        let starts = attention_params.k_starts + b;
-        keys = min(keys, u32(max(attention_int(starts + 1u) - attention_int(starts), 0)));
-    }
+    var keys = attention_params.list_len;
+    if (!LISTED) { keys = attention_room(b); }
     if (KV_LEN) { keys = min(keys, u32(max(attention_int(attention_params.kv_len + b), 0))); }
     return keys;
 }
@@ -290,6 +295,23 @@ fn attention_token(b: u32, j: u32) -> u32 {
     return little_word(attention_params.list + b * attention_params.list_len + j);
 }
 
+// A number of a list that is no token is no key.
+fn attention_is_token(b: u32, token: u32) -> bool {
+    return !LISTED || token < attention_room(b);
+}
+
+// The token that is key j; in the place of what is no token the last one, which nobody sees there.
+fn attention_some_token(b: u32, j: u32) -> u32 {
+    let token = attention_token(b, j);
+    if (!LISTED) { return token; }
+    return min(token, max(attention_room(b), 1u) - 1u);
+}
+
+// And its row of keys and values.
+fn attention_some_key(b: u32, g: u32, j: u32) -> u32 {
+    return attention_key(b, g, attention_some_token(b, j));
+}
+
 // The row of keys and values of a token.
 fn attention_key(b: u32, g: u32, token: u32) -> u32 {
     let place = attention_params.place;
@@ -315,7 +337,7 @@ fn attention_sees(row: attention_Row, j: u32, token: u32) -> bool {
     if (CAUSAL) { sees = sees && ahead <= 0; }
     if (WINDOW) { sees = sees && ahead >= -attention_params.left && ahead <= attention_params.right; }
     if (PREFIX && row.keys > 0u) { sees = sees || i32(token) < attention_int(attention_params.prefix + row.b); }
-    if (LISTED) { sees = sees && token < attention_params.place.room; }
+    if (LISTED) { sees = sees && attention_is_token(row.b, token); }
     if (MASK_BOOL) { sees = sees && mask_load1(attention_mask_at(row, j)) != 0.0; }
     if (MASK) { sees = sees && bitcast<u32>(mask_load1(attention_mask_at(row, j))) != 0xff800000u; }
     return sees;
@@ -382,25 +404,30 @@ fn attention_weight(logit: f32) -> f32 {
     return exp(logit);
 }
 
-// exp of what is not above 0.
+// exp of what is not above 0. From -104 on it is 0; a little further no device rounds it up to what is not.
 fn attention_exp(v: f32) -> f32 {
-    return exp(max(v, -104.0));
+    return exp(max(v, -110.0));
 }
 
 // Of a row whose largest logit is `top`, or 0 where they are bounded, with the sum of exp(logit − top): what the sum of its values is
-// multiplied by, and its lse. A logit that was NaN makes NaN of both. A sink above 87 leaves nothing of bounded weights, of which at most e^-23
+// multiplied by, and its lse. A logit that was NaN or +∞ makes NaN of both, and so does such a sink; one of −∞ is as none. A sink above 87 leaves nothing of bounded weights, of which at most e^-23
 // is left beside it.
 fn attention_finish(row: attention_Row, top: f32, sum: f32, wrong: bool) -> vec2<f32> {
     var all_top = top;
     var all = sum;
     var factor = 1.0;
+    var is_wrong = wrong;
     if (SINKS) {
         let sink = attention_float(attention_params.sinks + row.h);
-        all_top = max(top, sink);
-        factor = attention_exp(top - all_top);
-        all = sum * factor + attention_exp(sink - all_top);
+        let ordered = attention_ordered(sink);
+        is_wrong = is_wrong || ordered >= attention_ENDLESS;
+        if (ordered > attention_ordered(attention_LOWEST)) {
+            all_top = max(top, sink);
+            factor = attention_exp(top - all_top);
+            all = sum * factor + attention_exp(sink - all_top);
+        }
     }
-    if (wrong) { return vec2<f32>(bitcast<f32>(0x7fc00000u | attention_params.nothing)); }
+    if (is_wrong) { return vec2<f32>(bitcast<f32>(0x7fc00000u | attention_params.nothing)); }
     let lowest = bitcast<f32>(0xff800000u | attention_params.nothing); // −∞
     // Nothing is seen.
     if (all == 0.0) { return vec2<f32>(0.0, lowest); }

@@ -162,7 +162,7 @@ fn prologue_table(at: prologue_Row) -> u32 {
     if (ANGLES == 1u) {
         row = min(u32(max(bitcast<i32>(places_word(prologue_params.positions + at.token)), 0)), prologue_params.period - 1u);
     }
-    if (ANGLES == 2u) { row = min(prologue_start(at) + at.l, prologue_params.period - 1u); }
+    if (ANGLES == 2u) { row = min(prologue_place(at), prologue_params.period - 1u); }
     return row * prologue_params.half;
 }
 
@@ -172,9 +172,15 @@ fn prologue_start(at: prologue_Row) -> u32 {
     return u32(max(bitcast<i32>(places_word(prologue_params.lengths + at.b)), 0));
 }
 
+// Which token of its batch element a row's is in the cache. Past the last number it is that, for which there is no room.
+fn prologue_place(at: prologue_Row) -> u32 {
+    let start = prologue_start(at);
+    return start + min(at.l, prologue_ABSENT - start);
+}
+
 // The row of the cache of a key or value; absent where there is no room for its token.
 fn prologue_home(at: prologue_Row) -> u32 {
-    let j = prologue_start(at) + at.l;
+    let j = prologue_place(at);
     if (j >= prologue_params.place.room) { return prologue_ABSENT; }
     var b = at.b;
     if (PAGED) {

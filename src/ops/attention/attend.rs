@@ -16,14 +16,15 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 ///
 /// A query of head h reads the keys and values of head `h / (H/G)`. The position p of query l is `l + offset`; that of a key is its
 /// token t, its number among the keys of its element of the batch. A key is seen where `t < kv_len`, where causal `t ≤ p`, where a window
-/// is given `p − left ≤ t ≤ p + right`, and where the mask allows it. What is not seen is not read: it may hold NaN. A query that sees
-/// nothing gives zeros, and −∞ as its lse. A NaN in a query makes NaN of its row of y and of no other.
+/// is given `p − left ≤ t ≤ p + right`, and where the mask allows it. What is not seen may hold NaN. A query that sees
+/// nothing gives zeros, and −∞ as its lse. A NaN in a query, or a logit of +∞, makes NaN of its row of y and of no other.
 ///
 /// Heads may be mixed (talking heads): logits before the mask, `l'[h] = Σ_i before[h,i]·l[i] + bias[h]`, and weights after the softmax. Then
 /// the heads of a query share what is wrong with one of them, and a key that some head sees is read for all; one that no head sees stays
 /// unseen, whatever the bias. lse is that of the softmax.
 ///
-/// Sums are f32. `softcap(l) = softcap·tanh(l / softcap)`. All features go with each other.
+/// Sums are f32. `softcap(l) = softcap·tanh(l / softcap)`. Features go with each other, but that `q_starts` goes with neither a mask nor `q_len`,
+/// and `k_starts` only with [`Place::Tokens`].
 ///
 /// Where no logit is further from 0 than 50, the softmax needs no largest logit: exp of each is a number, and so is their sum. So no maximum is
 /// looked for, no sum shrinks when it grows, and a barrier less is waited for with every tile of keys. The host tells it (`bound`), as of
@@ -31,8 +32,8 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// put all logits of a row far below 0, and with mixed heads, `bound` changes nothing; nor does it by matrix units, whose f16 weights have no
 /// room for e^50.
 ///
-/// Matrix units take f16. Where q, keys and values are stored in 16 bits or less and a device has such units, they are used for many queries:
-/// f16 and bf16 pass exactly, in the range of f16 by powers of two; what is decoded from codes, and the weights of the softmax, are rounded by
+/// Matrix units take f16. Where q, keys and values are stored in 16 bits or less and a device has such units, they are used for many queries, but
+/// for mixed heads, and for D or E above 256 (512 where a unit has 8 rows): f16 and bf16 pass exactly, in the range of f16 by powers of two; what is decoded from codes, and the weights of the softmax, are rounded by
 /// 2^-11 of themselves. Where one of the three is f32 they are used by the plan's name only, such as `tiled_coop/64x64`.
 ///
 /// ```
@@ -54,7 +55,7 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// "Talking-Heads Attention" (arXiv 2003.02436) and Zhang et al., "MiniViT" (arXiv 2204.07154).
 ///
 /// # Errors
-/// H that is not a multiple of G, D or E of 0, a `longest` above the keys that there is room for, a softcap or bound below 0, an operand of
+/// H that is not a multiple of G (without `kv_head`), shapes that G, the batch or each other belie, D or E of 0, features that do not go together, a `longest` above the keys that there is room for, a softcap or bound below 0, an operand of
 /// another shape or storage than is said at it. Plans: more mixed heads than there is workgroup memory for; every device has some for 1024.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
@@ -70,7 +71,8 @@ pub struct Attention<'a> {
     pub lse: Option<&'a Tensor>,
     /// The order of the dimensions of q and y.
     pub order: Order,
-    /// Where keys and values are among their rows.
+    /// Where keys and values are among their rows. A block table has a page for every token that is looked at; in the place of what is no page
+    /// some page is read.
     pub place: Place<'a>,
     /// G, where the shape of the keys does not tell it.
     pub kv_heads: Option<usize>,
@@ -124,7 +126,8 @@ pub struct Attention<'a> {
     /// I32, `[B + 1]`: the first key of each element of the batch, where all lie one after the other: rows `[T,G]`, and `place` is
     /// [`Place::Tokens`].
     pub k_starts: Option<&'a Tensor>,
-    /// Mixes the logits of heads, before the mask: after scale, softcap and ALiBi.
+    /// Mixes the logits of heads: after scale, softcap and ALiBi, before the mask. So what a mask of floats adds, such as a bias of relative positions,
+    /// is not mixed.
     pub mix_before: Option<HeadMix<'a>>,
     /// Mixes what the softmax makes of them.
     pub mix_after: Option<HeadMix<'a>>,
@@ -291,7 +294,7 @@ params! {
 /// The lanes of a workgroup of `attention/split`.
 const SPLIT_LANES: u32 = 128;
 
-/// The workgroup memory that it may take: what every device has.
+/// The workgroup memory that it may take on every device; where there is more than twice that, half, so that two workgroups have room.
 const SPLIT_BYTES: u32 = 16 << 10;
 
 /// More rows that share keys go by other kernels: each tile reads the keys again.
@@ -373,9 +376,8 @@ const MATRICES: [Matrices; 6] = [
     Matrices { name: "tiled_coop/32x16/2", rows: 32, keys: 16, parts: 2 },
 ];
 
-/// Keys of a part at least, where `attention/tiled_coop` parts those of many rows: four tiles, so that what is done once for a part is little
-/// beside them.
-const MATRICES_KEYS: u64 = 128;
+/// Keys of a part at least, where those of tiles of many rows are parted: four tiles, so that what is done once for a part is little beside them.
+const TILES_KEYS: u64 = 128;
 
 /// Numbers of a query, and of a value, of which a subgroup keeps its rows in registers, times the size of its matrix units: AMD's of 16 have
 /// an operand twice.
@@ -540,18 +542,23 @@ impl<'a> Attention<'a> {
             _ => None,
         };
         let dense = self.k.format().elem().is_some();
-        let Some(heads) = self.kv_heads.or(heads.filter(|_| dense)) else {
+        let heads = heads.filter(|_| dense);
+        let Some(told) = self.kv_heads.or(heads) else {
             return Err(shape_error!(OP, "kv_heads must be said where k has shape {shape}"));
         };
-        let dims = shape.dims();
-        let has_batch = dims.len() == 4 && dense && self.kv_heads.is_none() && self.place.table().is_none();
-        if has_batch && self.k_starts.is_none() && dims[0] != batch {
+        if heads.is_some_and(|heads| heads != told) {
+            return Err(shape_error!(OP, "k has shape {shape}, but kv_heads is {told}"));
+        }
+        let (dims, of_v) = (shape.dims(), self.v.tensor().shape());
+        let has_batch = dims.len() == 4 && dense && self.place.table().is_none() && self.k_starts.is_none();
+        if has_batch && dims[0] != batch {
             return Err(shape_error!(OP, "k has shape {shape}, but q has a batch of {batch}"));
         }
-        if has_batch && self.v.tensor().shape().rank() == 4 && self.v.tensor().shape().dims()[..3] != dims[..3] {
-            return Err(shape_error!(OP, "v has shape {}, but k has {shape}", self.v.tensor().shape()));
+        let both = heads.is_some() && self.v.format().elem().is_some() && of_v.rank() == dims.len();
+        if both && of_v.dims()[..dims.len() - 1] != dims[..dims.len() - 1] {
+            return Err(shape_error!(OP, "v has shape {of_v}, but k has {shape}"));
         }
-        Ok(heads)
+        Ok(told)
     }
 
     /// No logit is further from 0 than [`BOUND_MOST`], and nothing is done to it that may put it further.
@@ -581,11 +588,15 @@ impl<'a> Attention<'a> {
                 "mask has shape {shape}, but it must broadcast to {sizes:?}, without q_starts"
             ));
         }
+        // What a kernel counts in 32 bits.
+        if mask.elements() > u32::MAX as usize {
+            return Err(shape_error!(OP, "mask has shape {shape}, but no more than 2^32 - 1 numbers are possible"));
+        }
         let mut strides = [0; 4];
         let mut next = 1;
         for (stride, size) in strides[from..].iter_mut().zip(dims).rev() {
-            *stride = if *size == 1 { 0 } else { next };
-            next *= *size as u32;
+            *stride = if *size == 1 { 0 } else { next as u32 };
+            next *= size;
         }
         Ok(Some(Mask { layout: mask.layout(), strides }))
     }
@@ -976,25 +987,37 @@ impl AttentionProblem {
         // A row's queries, logits, row and scale; 32 keys; what lanes sum, in the kernel and over subgroups or by halving.
         let bytes = |rows: u32, together: u32| rows * (quads * 16 + 128 + 40) + 144 + lane_count * (together * 16 + 28);
         let mut most = (lane_count / lanes).min(16).min(self.sharing() as u32).next_power_of_two();
-        while most > 1 && bytes(most, 1) > SPLIT_BYTES {
+        let room = SPLIT_BYTES.max(caps.workgroup_bytes / 2);
+        while most > 1 && bytes(most, 1) > room {
             most /= 2;
         }
-        if bytes(most, 1) > SPLIT_BYTES {
+        if bytes(most, 1) > room {
             return None;
         }
         let rows = most;
         // Quads of values of a lane, of which lanes sum two at a time where they can: with four, compilers for RDNA3 took 24 registers more.
         let of_lane = rows * if pairs { 2 } else { 1 };
-        let two = of_lane.min(lane_count / columns) >= 2 && bytes(rows, 2) <= SPLIT_BYTES;
+        let two = of_lane.min(lane_count / columns) >= 2 && bytes(rows, 2) <= room;
         let together = if two { 2 } else { 1 };
         Some(SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs, together })
     }
 
-    /// Parts of the keys of each tile: enough workgroups to fill a device, but each part has at least so many keys.
-    fn splits(&self, tiles: u64, filled: u64, keys: u64) -> u64 {
-        let filled = filled.div_ceil(tiles);
-        let twice = (2 * filled).min(self.reach() / SPLIT_LONG);
-        filled.max(twice).min(self.reach().div_ceil(keys)).clamp(1, SPLITS_MOST)
+    /// Bytes of what is made of a part of the keys of all rows.
+    fn part_bytes(&self) -> u64 {
+        self.rows() * (self.v.width.div_ceil(4) + 1) * 16
+    }
+
+    /// Parts of the keys of each tile: enough workgroups to fill a device, but each part has at least so many keys, and what is made of all fits
+    /// a binding.
+    fn splits(&self, caps: &Caps, tiles: u64, filled: u64, keys: u64) -> u64 {
+        let twice = (2 * filled).div_ceil(tiles).min(self.reach() / SPLIT_LONG);
+        let wanted = filled.div_ceil(tiles).max(twice).min(self.reach().div_ceil(keys));
+        wanted.min(caps.storage_binding_bytes / self.part_bytes()).clamp(1, SPLITS_MOST)
+    }
+
+    /// Parts of the keys of each tile of many rows, where there are few tiles: no more than this.
+    fn tile_splits(&self, caps: &Caps, tiles: u64, few: u64) -> u64 {
+        if tiles <= few { self.splits(caps, tiles, TILES_FILLED, TILES_KEYS) } else { 1 }
     }
 
     /// Plans for few queries.
@@ -1008,7 +1031,7 @@ impl AttentionProblem {
         let mut begun = self.begin(caps)?;
         let SplitShape { rows, quads, lanes, columns, lane_count, blocks, pairs, together } = shape;
         let tiles = self.tiles(rows);
-        let splits = self.splits(tiles, SPLIT_FILLED, SPLIT_KEYS);
+        let splits = self.splits(caps, tiles, SPLIT_FILLED, SPLIT_KEYS);
         let (mut step, mut params) = self.kernel("attention/split", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
         for (name, value) in
@@ -1024,7 +1047,7 @@ impl AttentionProblem {
         Ok(Self::plan_of(
             begun,
             &means.name("split"),
-            "few queries: keys and values are streamed once for a group of heads",
+            "few queries: keys and values are streamed once for all rows of a tile",
         ))
     }
 
@@ -1038,7 +1061,7 @@ impl AttentionProblem {
         [tiles, splits]: [u64; 2],
     ) -> Result<()> {
         params.splits = splits as u32;
-        let parts_bytes = self.rows() * splits * (self.v.width.div_ceil(4) + 1) * 16;
+        let parts_bytes = self.part_bytes() * splits;
         let scratch = begun.scratch_bytes.len();
         if splits == 1 {
             step.fill("parts", "slot/parts/none");
@@ -1085,17 +1108,16 @@ impl AttentionProblem {
     fn tiled(&self, caps: &Caps, means: Means, shape: TiledShape) -> Result<Plan> {
         let mut begun = self.begin(caps)?;
         let TiledShape { rows, keys, lane_count } = shape;
-        let tiles = self.tiles(rows);
         let (mut step, mut params) = self.kernel("attention/tiled", &begun.words);
         self.inputs(&mut step, &mut params, means.native_f16);
-        self.outputs(&mut step, &mut params, means.native_f16);
         let slices = self.v.width.div_ceil(u64::from(keys)) as u32;
         for (name, value) in [("ROWS", rows), ("KEYS", keys), ("SLICES", slices), ("LANE_COUNT", lane_count)] {
             step.set(name, Const::U32(value));
         }
-        let grid = grid(OP, caps, tiles)?;
-        params.fold = grid[0];
-        begun.steps.push(step.step(&params, grid));
+        let tiles = self.tiles(rows);
+        // A device without matrix units may be a small one, which is soon filled, and to whose memory parts are much.
+        let splits = self.tile_splits(caps, tiles, TILES_FILLED / 8);
+        self.parted(caps, means, &mut begun, (step, params), [tiles, splits])?;
         let why = "many queries: a tile of keys and values serves many rows, all heads of a group among them";
         Ok(Self::plan_of(begun, &format!("tiled{}", means.f16()), why))
     }
@@ -1120,7 +1142,7 @@ impl AttentionProblem {
         }
         // The more rows a tile has, the less is read; but they should be there, and tiles or parts of their keys enough for all cores. Where
         // there are not, 64 rows are as quick as 32.
-        let parts = (self.reach() / MATRICES_KEYS).max(1);
+        let parts = (self.reach() / TILES_KEYS).max(1);
         let there = |shape: &Matrices| self.sharing() * 2 > u64::from(shape.rows);
         let fills = |shape: &Matrices| cpu || self.tiles(shape.rows) * parts >= TILES_FILLED;
         let best = shapes.iter().position(|shape| there(shape) && (shape.rows <= 64 || fills(shape)));
@@ -1155,7 +1177,7 @@ impl AttentionProblem {
         means.reduce(&mut step);
         let tiles = self.tiles(shape.rows);
         // Half of a device at work is better than parts that must be added.
-        let splits = if 2 * tiles <= TILES_FILLED { self.splits(tiles, TILES_FILLED, MATRICES_KEYS) } else { 1 };
+        let splits = self.tile_splits(caps, tiles, TILES_FILLED / 2);
         // Parts have bases of their own, whether logits are bounded or not.
         let unbounded = Self { bounded: false, ..self.clone() };
         unbounded.parted(caps, means, &mut begun, (step, params), [tiles, splits])?;
@@ -1296,6 +1318,83 @@ mod tests {
             for (name, told) in [("mix_before", told(Some(wrong), None)), ("mix_after", told(None, Some(wrong)))] {
                 assert!(told.contains(name) && told.contains(want), "{told}");
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_kv_heads_tells_agrees_with_shapes() -> Result<()> {
+        let outline = |shape: &[usize]| Tensor::outline(shape, Elem::F32);
+        let told = |k: &[usize], v: &[usize], kv_heads, place| -> Result<String> {
+            let (q, k, v) = (outline(&[1, 4, 1, 8])?, KvRows::of(&outline(k)?)?, KvRows::of(&outline(v)?)?);
+            let op = Attention { kv_heads, place, ..Attention::new(&q, &k, &v, &q) };
+            Ok(op.problem().map_or_else(|error| error.to_string(), |problem| problem.place[6].to_string()))
+        };
+        let heads = Place::Heads;
+        assert_eq!(told(&[1, 2, 6, 8], &[1, 2, 6, 8], Some(2), heads)?, "6");
+        assert_eq!(told(&[12, 8], &[12, 8], Some(2), heads)?, "6");
+        for kv_heads in [None, Some(2)] {
+            assert!(told(&[2, 2, 6, 8], &[2, 2, 6, 8], kv_heads, heads)?.contains("a batch of 1"));
+            let told = told(&[1, 2, 6, 8], &[1, 6, 2, 8], kv_heads, heads)?;
+            assert!(told.contains("v has shape [1, 6, 2, 8], but k has [1, 2, 6, 8]"), "{told}");
+        }
+        assert!(told(&[1, 2, 6, 8], &[1, 2, 6, 8], Some(4), heads)?.contains("kv_heads is 4"));
+        assert!(told(&[1, 2, 6, 8], &[1, 2, 6, 8], Some(2), Place::Tokens)?.contains("kv_heads is 2"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_mask_of_more_numbers_than_a_kernel_counts_is_an_error() -> Result<()> {
+        let outline = |shape: &[usize], elem| Tensor::outline(shape, elem);
+        let (q, k) = (outline(&[1, 1, 65_536, 8], Elem::F16)?, outline(&[1, 1, 65_536, 8], Elem::F16)?);
+        let (k, mask) = (KvRows::of(&k)?, outline(&[65_536, 65_536], Elem::U8)?);
+        let told = Attention { mask: Some(&mask), ..Attention::new(&q, &k, &k, &q) }.problem();
+        assert!(told.as_ref().is_err_and(|error| error.to_string().contains("2^32 - 1")), "{told:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn parts_are_as_many_as_a_binding_takes() -> Result<()> {
+        let plans = |batch: usize, caps: &Caps| -> Result<Vec<u64>> {
+            let (q, table) =
+                (Tensor::outline([batch, 32, 1, 128], Elem::F16)?, Tensor::outline([batch, 32], Elem::I32)?);
+            let k = KvRows::outline(KvFormat::F16, 4 * 8 * 16, 128)?;
+            let place = Place::Paged { table: &table, page: 16 };
+            let op = Attention { kv_heads: Some(8), place, ..Attention::new(&q, &k, &k, &q) };
+            let plans = op.problem()?.plans(caps)?;
+            Ok(plans.iter().flat_map(|plan| &plan.scratch_bytes).copied().collect())
+        };
+        // So many tiles fill a device by themselves.
+        assert!(plans(8192, &Caps::baseline())?.is_empty());
+        // 8 parts, of which a binding takes so many.
+        let each = 8 * 32 * 33 * 16;
+        let of_some = |most: u64| Caps { storage_binding_bytes: most * each, ..Caps::baseline() };
+        assert_eq!(plans(8, &Caps::baseline())?, [8 * each]);
+        assert_eq!(plans(8, &of_some(5))?, [5 * each]);
+        assert!(plans(8, &of_some(1))?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn many_heads_of_few_tokens_fill_a_device() -> Result<()> {
+        let steps = |caps: &Caps, name: &str, [heads, groups, queries, d, e]: [usize; 5]| -> Result<Vec<Step>> {
+            let outline = |shape: [usize; 4]| Tensor::outline(shape, Elem::F16);
+            let (q, y) = (outline([1, heads, queries, d])?, outline([1, heads, queries, e])?);
+            let [k, v] = [d, e].map(|width| KvRows::outline(KvFormat::F16, groups << 15, width));
+            let op = |k, v| Attention { kv_heads: Some(groups), ..Attention::new(&q, k, v, &y) }.problem()?.plans(caps);
+            let plans = op(&k?, &v?)?;
+            Ok(plans.into_iter().find(|plan| plan.name.starts_with(name)).map(|plan| plan.steps).unwrap_or_default())
+        };
+        // Decoding by MQA, Falcon and MLA, and 9 drafted tokens of Llama-3: 1, 2, 4 and 8 tiles of 32,768 keys.
+        for sizes in [[64, 1, 1, 128, 128], [71, 1, 1, 64, 64], [128, 1, 1, 576, 512], [32, 8, 9, 128, 128]] {
+            let steps = steps(&Caps::baseline(), "tiled", sizes)?;
+            let (kernel, grid) = (steps[0].key.kernel, steps[0].grid);
+            assert!(kernel == "attention/tiled" && grid[0] * grid[1] >= 128, "{sizes:?}: {kernel} by {grid:?}");
+        }
+        // The 16 heads of a group of Llama-3.1-405B read each key once, where two workgroups that do have room.
+        for (caps, rows) in [(Caps::baseline(), 8), (Caps::nvidia(), 16)] {
+            let steps = steps(&caps, "split", [128, 8, 1, 128, 128])?;
+            assert!(steps[0].key.consts.contains(&("ROWS", Const::U32(rows))), "{:?}", steps[0].key);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What comes before attention, in one dispatch: from a QKV projection to queries, and to keys and values in a cache.
+//! What comes before attention, in one pass: from a QKV projection to queries, and to keys and values in a cache.
 
 use super::Order;
 use super::rope::{past, tables};
@@ -120,7 +120,8 @@ pub enum Start<'a> {
 }
 
 /// From a QKV projection to what attention reads: split, bias, norm of queries and keys, rotary embedding, and keys and values written
-/// where a cache wants them, in its format; in one dispatch, for prefill and decode alike.
+/// where a cache wants them, in its format; for prefill and decode alike. That is one dispatch where the device binds all buffers at once, else two;
+/// and before it one for additions, weights and biases that lie in more than one buffer, and one for positions, lengths, tables and `cu` that do.
 ///
 /// ```text
 /// x = projection + add           x = norm(x), then turn(x); or turn(x), then norm(x)           q and k; v: x = x / sqrt(mean x² + eps)
@@ -135,7 +136,7 @@ pub enum Start<'a> {
 /// [`Rope`](super::rope::Rope).
 ///
 /// # Errors
-/// Operands whose shapes do not follow from each other, a storage that one cannot have, numbers out of their range, neither queries nor keys
+/// H that is not a multiple of G, operands whose shapes do not follow from each other, a storage that one cannot have, numbers out of their range, neither queries nor keys
 /// nor values, a position past the table ([`Error::Position`]) where the host knows it, or more than a binding of the device takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Prologue<'a> {
@@ -887,7 +888,7 @@ impl PrologueProblem {
             e: self.e as u32,
             first: first as u32,
             count: count as u32,
-            start: self.start as u32,
+            start: u32::try_from(self.start).unwrap_or(u32::MAX),
             eps: f32::from_bits(self.eps),
             offset: norm.map_or(0.0, |n| f32::from_bits(n.offset)),
             ..Default::default()

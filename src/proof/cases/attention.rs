@@ -149,7 +149,7 @@ fn with_reference<T>(
         if let Some(n) = whole("kv_len", b) {
             all.truncate(n.max(0) as usize);
         }
-        all.into_iter().map(|t| (t >= 0.0).then_some(t as usize)).collect()
+        all.into_iter().map(|t| (t >= 0.0).then_some(t as usize).filter(|t| *t < of_k)).collect()
     });
     let tokens: Vec<Vec<Option<usize>>> = tokens.collect();
     let first = |b: usize| q_starts.map_or(b * longest, |s| s[b] as usize);
@@ -271,6 +271,41 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
         }
         Ok(if stats > 0 { vec![y, lse] } else { vec![y] })
     })
+}
+
+/// Of `queries` queries and `keys` keys of a head: how many pairs see each other by `causal` and the window, and how many keys some query sees.
+fn seen(attrs: &Attrs, queries: usize, keys: usize) -> Result<[u64; 2]> {
+    let a = attrs.reader(OPS[0]);
+    let (causal, offset) = (a.flag("causal", false)?, a.number("causal_offset", 0.0)? as i64);
+    let side = |name| Ok(Some(a.number(name, -1.0)? as i64).filter(|n| *n >= 0));
+    let (left, right) = (side("window_left")?, side("window_right")?);
+    let (mut pairs, mut first, mut end) = (0, keys as i64, 0);
+    for position in (0..queries as i64).map(|l| l + offset) {
+        let from = left.map_or(0, |n| position - n).max(0);
+        let to = right.map_or(keys as i64, |n| position + n + 1).min(keys as i64);
+        let to = if causal { to.min(position + 1) } else { to };
+        if from < to {
+            (pairs, first, end) = (pairs + (to - from) as u64, first.min(from), end.max(to));
+        }
+    }
+    Ok([pairs, (end - first).max(0) as u64])
+}
+
+/// The bytes of keys and values that no query sees; where more than numbers tells which those are, none.
+pub(super) fn unread_bytes(case: &Case, storage: Elem) -> u64 {
+    let [q, k, v] = case.inputs.as_slice() else { return 0 };
+    let dimension =
+        |name, first: &str| if case.attrs.reader(case.op).text(name, "heads").ok() == Some(first) { 1 } else { 2 };
+    let (of_queries, of_keys) = (dimension("order", "tokens"), dimension("place", "tokens"));
+    let size = |input: &Input, at: usize| input.shape.get(at).copied().unwrap_or(0);
+    let Ok([_, keys]) = seen(&case.attrs, size(q, of_queries), size(k, of_keys)) else { return 0 };
+    let bytes = |input: &Input| {
+        let of = |shape: &[usize]| input.stored.elements(shape) * input.stored.elem(storage).bytes();
+        let mut read = input.shape.clone();
+        read.iter_mut().skip(of_keys).take(1).for_each(|n| *n = keys as usize);
+        (of(&input.shape) - of(&read)) as u64
+    };
+    bytes(k) + bytes(v)
 }
 
 /// What the reference computes at most for a case, or not much more.
@@ -534,6 +569,14 @@ impl Make {
         self.attr("causal", true)
     }
 
+    /// With the operations of what queries see alone.
+    fn counted(mut self) -> Self {
+        let [b, h, _, l, s, d, e] = self.1;
+        let [pairs, _] = seen(&self.0.attrs, l, s).unwrap_or_default();
+        self.0.flops = 2 * (b * h * (d + e)) as u64 * pairs;
+        self
+    }
+
     fn window(self, left: i32, right: i32) -> Self {
         self.attr("window_left", f64::from(left)).attr("window_right", f64::from(right))
     }
@@ -731,6 +774,11 @@ fn ragged() -> Vec<Case> {
         case.0.outputs.push(Output { role: "lse", shape: vec![b * l, h], stored: F32 });
         case
     };
+    let listed = |case: Make| {
+        let tokens = &[-1.0, 0.0, 1.0, 2.0, 4.0, 0.0, 8.0, 9.0, 3.0, 1.0, -1.0, 0.0, 14.0, 2.0, 27.0, 5.0, 15.0, 1.0];
+        let case = case.fill("k_starts", Fill::These(&[0.0, 3.0, 12.0, 27.0]));
+        case.input("list", &[3, 6], I32, Fill::These(tokens))
+    };
     vec![
         lse(make("ragged", [3, 4, 2, 5, 5, 16, 16], true).causal()).storages(&[Elem::F16]).hurts("ragged"),
         // One query, none, more rows than a tile has, and as many as half of one.
@@ -753,6 +801,18 @@ fn ragged() -> Vec<Case> {
             .fill("k_starts", Fill::These(&[0.0, 15.0, 20.0, 27.0]))
             .mixed(BOTH)
             .hurts("ragged"),
+        // More entries than tokens, tokens of the next sequence, and of none.
+        listed(lse(make("ragged-listed", [3, 4, 2, 7, 9, 16, 24], true)))
+            .alibi()
+            .storages(&[Elem::F16])
+            .hurts("ragged"),
+        make("ragged-codes", [3, 4, 2, 7, 9, 40, 24], true)
+            .causal()
+            .alibi()
+            .kv(KvFormat::Q8_0, KvFormat::E4m3)
+            .storages(&[Elem::F16])
+            .hurts("ragged"),
+        listed(make("ragged-mixed-listed", [3, 4, 2, 7, 9, 16, 24], true)).mixed(BOTH).hurts("ragged"),
         make("ragged-positions", [2, 2, 1, 6, 20, 24, 24], false)
             .causal()
             .input("positions", &[12], I32, Fill::Uniform(0.0, 20.0))
@@ -828,9 +888,10 @@ fn chosen() -> Vec<Case> {
             .lse()
             .storages(f16)
             .hurts("three features"),
+        // Queries with NaN and with both infinities.
         Make::new("nan-queries", [2, 4, 2, 9, 33, 24, 24])
             .causal()
-            .fill("q", Fill::NanRows)
+            .fill("q", Fill::Special)
             .lse()
             .storages(&FLOATS)
             .hurts("NaN"),
@@ -873,6 +934,7 @@ fn chosen() -> Vec<Case> {
         Make::new("all-hidden-sinks", [1, 4, 2, 9, 33, 40, 40])
             .input("mask", &[1], F32, Fill::Constant(f32::NEG_INFINITY))
             .sinks()
+            .fill("sinks", Fill::These(&[0.5, f32::NEG_INFINITY]))
             .lse()
             .hurts("nothing is seen"),
         Make::new("lowest-mask", [1, 4, 2, 9, 33, 40, 40])
@@ -903,11 +965,20 @@ fn chosen() -> Vec<Case> {
             .lse()
             .storages(&[Elem::F32])
             .hurts("more parts of the keys than a lane asks for at once when they are added"),
+        // More heads share keys than attention/split takes: few tiles, whose keys are parted; the second of them has no keys in most parts.
+        Make::new("one-key-head", [2, 40, 1, 1, 300, 64, 64])
+            .fill("q", Fill::Special)
+            .kv_len(Fill::Steps { first: 300.0, step: -259.0 })
+            .sinks()
+            .lse()
+            .storages(f16)
+            .hurts("many heads of one key"),
         Make::new("large-logits-sinks", [1, 2, 1, 6, 67, 64, 64])
             .attr("scale", 1.0)
             .fill("q", wide)
             .fill("k", wide)
             .sinks()
+            .fill("sinks", Fill::These(&[1.0, f32::INFINITY]))
             .lse()
             .hurts("logits of 1e5"),
         Make::new("large-logits-softcap", [1, 2, 1, 6, 67, 64, 64])
@@ -947,6 +1018,12 @@ fn bounded() -> Vec<Case> {
             .kv_len(Fill::Steps { first: 290.0, step: -259.0 })
             .lse()
             .storages(&[Elem::Bf16])
+            .hurts("a bound of the logits"),
+        Make::new("bounded-one-key-head", [1, 40, 1, 1, 300, 64, 64])
+            .unit(50.0)
+            .bound(50.0)
+            .fill("q", Fill::NanRows)
+            .lse()
             .hurts("a bound of the logits"),
         // By the softcap alone.
         Make::new("bounded-softcap", [1, 8, 2, 3, 100, 64, 64])
@@ -1031,6 +1108,29 @@ fn coded() -> Vec<Case> {
         Make::new("q8_0-wide", [1, 4, 2, 3, 90, 256, 250]).window(40, 0).kv(q8_0, q4_0).fill("k", wide).hurts("codes"),
     ];
     cases.extend(more.map(|case| case.storages(&[Elem::F16, Elem::Bf16])));
+    // Codes with what tells which keys are seen; few queries, that go by no tiles, and many.
+    let (some, bytes) = (Fill::Uniform(-1.0, 49.0), Stored::Always(Elem::U8));
+    let with_more = [
+        Make::new("q8_0-q4_0-masked", [1, 4, 2, 3, 40, 64, 64])
+            .kv(q8_0, q4_0)
+            .input("mask", &[3, 40], F32, Fill::Hiding)
+            .alibi(),
+        Make::new("q4_0-listed", [1, 6, 2, 5, 50, 64, 40])
+            .kv(q4_0, q4_0)
+            .input("list", &[1, 30], I32, some)
+            .input("kv_head", &[6], I32, Fill::Uniform(0.0, 1.0))
+            .input("mask", &[6, 1, 30], bytes, Fill::Uniform(0.0, 1.4)),
+        Make::new("e4m3-q8_0-listed", [1, 4, 1, 5, 50, 33, 72])
+            .kv(KvFormat::E4m3, q8_0)
+            .input("list", &[1, 40], I32, some)
+            .input("mask", &[5, 40], F32, Fill::Hiding)
+            .alibi(),
+    ];
+    cases.extend(with_more.map(|case| case.lse().storages(&[Elem::F16]).hurts("codes")));
+    // Numbers of 32 bits, of 16 and codes together.
+    let mut three = Make::new("f16-q4_0-of-f32", [1, 4, 2, 5, 40, 64, 64]).causal().attr("causal_offset", 35.0).lse();
+    (three.0.inputs[1].stored, three.0.inputs[2].stored) = (Stored::Always(Elem::F16), Stored::Kv(q4_0));
+    cases.push(three.attr("v", q4_0.name()).attr("kv_heads", 2.0).hurts("codes"));
     cases
 }
 
@@ -1085,7 +1185,7 @@ fn mixed() -> Vec<Case> {
         // Heads share what is wrong with one; queries do not.
         Make::new("mixed-nan-queries", [1, 4, 2, 9, 33, 24, 24])
             .causal()
-            .fill("q", Fill::NanRows)
+            .fill("q", Fill::Special)
             .mixed(AFTER_BIASED)
             .lse()
             .hurts("NaN"),
@@ -1134,8 +1234,8 @@ fn real() -> Vec<Case> {
         for l in [512, 2048, 8192] {
             let mut case = Make::new(&format!("{name}-prefill-{l}"), [1, h, g, l, l, d, d]).causal();
             case = case.storages(&[Elem::F16]);
-            let mut case = windowed(case).real(model, "prefill");
-            (case.title, case.flops) = (format!("prefill {l}"), case.flops / 2);
+            let mut case = windowed(case).counted().real(model, "prefill");
+            case.title = format!("prefill {l}");
             cases.push(case);
         }
         for (s, format) in [1024, 8192, 32_768].iter().flat_map(|s| CACHES.map(|f| (*s, f))) {
@@ -1143,7 +1243,7 @@ fn real() -> Vec<Case> {
             let case = Make::new(&format!("{name}-decode-{s}{of}"), [1, h, g, 1, s, d, d]);
             let case = case.causal().attr("causal_offset", (s - 1) as f64).storages(&[Elem::F16]);
             let case = if of.is_empty() { case } else { case.kv(format, format) };
-            let mut case = windowed(case).real(model, "decode");
+            let mut case = windowed(case).counted().real(model, "decode");
             case.title = format!("decode, {s} keys in {}", format.name());
             cases.push(case);
         }
@@ -1169,4 +1269,30 @@ fn real() -> Vec<Case> {
 
 pub(super) fn cases() -> Vec<Case> {
     [covered(), ragged(), chosen(), bounded(), coded(), mixed(), real()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_leaves_keys_unread_and_pairs_uncounted() {
+        let cases = real();
+        let of = |name: &str| {
+            cases
+                .iter()
+                .find(|case| case.name == format!("attention/{name}"))
+                .map(|case| (case.bytes(Elem::F16), case.flops))
+        };
+        // 8,192 keys of 4 heads of 256 numbers, of which the window and the query itself leave 1,025; q and y are 8 rows.
+        let (q_and_y, pairs) = (2 * 8 * 256 * 2, 1025 * 8 * 2 * 512);
+        assert_eq!(of("gemma3-4b-decode-8192"), Some((2 * 1025 * 4 * 256 * 2 + q_and_y, pairs)));
+        assert_eq!(of("gemma3-4b-decode-8192-q8_0"), Some((2 * 1025 * 4 * 272 + q_and_y, pairs)));
+        assert_eq!(of("gemma3-4b-decode-1024"), Some((2 * 1024 * 4 * 256 * 2 + q_and_y, 1024 * 8 * 2 * 512)));
+        // Each of 2,048 queries sees itself and up to 1,024 before it.
+        let pairs = 1025 * 1026 / 2 + 1023 * 1025;
+        assert_eq!(of("gemma3-4b-prefill-2048"), Some((25_165_824, pairs * 8 * 2 * 512)));
+        assert_eq!(of("llama3-8b-prefill-512"), Some((10_485_760, 512 * 513 / 2 * 32 * 2 * 256)));
+        assert_eq!(of("vit-b16").map(|of| of.1), Some(2 * 12 * 197 * 197 * 128));
+    }
 }

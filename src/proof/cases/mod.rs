@@ -398,22 +398,29 @@ impl Case {
         if ONLY_PAGE { &[] } else { &self.weights }
     }
 
-    /// The bytes of all operands, which the op must move at least.
+    /// The bytes of operands that the op need not read, such as keys that no query sees.
+    pub fn unread_bytes(&self, storage: Elem) -> u64 {
+        let has_keys = !ONLY_PAGE && attention::OPS.contains(&self.op);
+        if has_keys { attention::unread_bytes(self, storage) } else { 0 }
+    }
+
+    /// The bytes that the op must move at least: of all operands, but for what it need not read.
     pub fn bytes(&self, storage: Elem) -> u64 {
         let inputs = self.inputs.iter().map(|i| (&i.shape, i.stored));
         let outputs = self.outputs.iter().map(|o| (&o.shape, o.stored));
         let bytes = |(shape, stored): (&Vec<usize>, Stored)| stored.elements(shape) * stored.elem(storage).bytes();
         let weights = self.linked_weights().iter().map(|w| Ok(w.outline(&self.name)?.bytes()));
         let weights: u64 = weights.filter_map(|bytes: Result<u64>| bytes.ok()).sum();
-        inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights
+        inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights - self.unread_bytes(storage)
     }
 
     /// Too much for a software device, which would take seconds over it: layers, prologues and merges of real models, but the smallest.
     pub fn heavy(&self) -> bool {
         let of_large = [prologue::OPS, attention::OPS, weight_merge::OPS].concat();
         let much = !self.weights.is_empty() || of_large.contains(&self.op);
-        // Beside the layer its adapters are attached.
-        self.real && much && (self.flops > 10_000_000 || live::OPS.contains(&self.op))
+        // Beside the layer its adapters are attached, beside the keys of a window those that it leaves.
+        let more = live::OPS.contains(&self.op) || self.unread_bytes(Elem::F32) > 0;
+        self.real && much && (self.flops > 10_000_000 || more)
     }
 
     /// The shape of its first input, as written in tables.

@@ -291,7 +291,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                     let half = cos.shape.last().copied().unwrap_or(0);
                     let table = cos.data.len() / half.max(1);
                     let row = if a.flag("appended", false)? {
-                        (start(b) + l).min(table - 1)
+                        start(b).saturating_add(l).min(table - 1)
                     } else {
                         let period = if arrays.contains_key("cu") { t } else { l };
                         let shared = cos.shape.len() == 2 && !arrays.contains_key("positions");
@@ -322,7 +322,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                     };
                     Some(first)
                 } else {
-                    let j = start(b) + l;
+                    let j = start(b).saturating_add(l);
                     let rows = count / kind.width;
                     let page = whole("page")?;
                     let sequences = arrays.get("cu").map_or(n.batch, |cu| cu.data.len() - 1);
@@ -606,6 +606,7 @@ pub(super) fn cases() -> Vec<Case> {
     add("d1000", Spec { d: 1000, e: 1000, rotary: 500, heads: 2, groups: 2, ..rms }, &one, 0);
     add("appended", Spec { angles: 2, lengths: &[0.0, 3.0], ..rms }, &one, 0);
     add("no-room", Spec { angles: 2, lengths: &[-1.0, 5.0], ..rms }, &one, 0);
+    add("last-start", Spec { start: u32::MAX as usize, ..rms }, &one, 0);
     add("positions", Spec { angles: 17, ..rms }, &one, 4);
     let paged = Spec { page: 4, room: 6, table: &[3.0, 5.0, 1.0, 0.0], lengths: &[2.0, 3.0], angles: 2, ..rms };
     add("paged", paged, &each, 0);
@@ -621,6 +622,9 @@ pub(super) fn cases() -> Vec<Case> {
         add(&format!("{format}-and-{other}"), spec, &one, 0);
     }
     add("full-q8_0", Spec { keys: "q8_0", values: "q8_0", ..full }, &one, 0);
+    // What 32 bits hold of it is 0.
+    let far = case("start-past-32-bits", rms);
+    all.push(Case { attrs: far.attrs.clone().with("start", 2f64.powi(32)), phase: "no room", ..far });
     let mut counting = case("counted", Spec { batch: 1, each: 33, room: 40, ..rms });
     counting.inputs.push(counted(COUNTED[0]));
     all.push(Case { phase: "rows that the device counts", ..counting });
