@@ -9,12 +9,21 @@
 //! | PEFT, `MISS` or `BONE` | `X.miss_block` or `X.bone_block` `[R,N]` | `miss` | 1 |
 //! | with `init_weights` = `mini` | the same, `[R,Q]` | `miss_mini` | 1 |
 //! | with `init_weights` = `bat` | the same, `[N/R,R,R]` | `bat` | 1 |
-//! | GGUF | `X.weight.lora_a` `[R,K]`, `X.weight.lora_b` `[N,R]` | `lora` | α/R, or 1 where α = 0 |
+//! | GGUF | `X.weight.lora_a` `[R,K]`, `X.weight.lora_b` `[N,R]` | `lora` | α/R, or 1 where α is 0 or missing |
 //! | of `token_embd` | `…lora_a` `[N,R]`, `…lora_b` `[K,R]` | `lora` | the same |
 //!
 //! Names of PEFT begin with `base_model.model.`, which the weight's has not. α and R are `lora_alpha` and `r` of
-//! `adapter_config.json`, or what the first matching name of `alpha_pattern` and `rank_pattern` says. Where a model keeps its
-//! weights with inputs first (`fan_in_fan_out`), the adapter is of the weight as it is kept: `(B·A)ᵀ = Aᵀ·Bᵀ`.
+//! `adapter_config.json`, or what the first of `alpha_pattern` and `rank_pattern` says of which a whole name, or its end from a dot on, is a
+//! match: names, or regular expressions (of `regex-lite`: without looking around and without going back).
+//!
+//! The modules of GPT-2 that are a `Conv1D` (`c_attn`, `q_attn`, `c_proj`, `c_fc`) keep their weights with inputs first, and the adapter is of
+//! the weight as it is kept: `(B·A)ᵀ = Aᵀ·Bᵀ`. They do by `fan_in_fan_out`, which PEFT saves as it is right for the module that it came to last;
+//! [`Adapters::fit`] goes by the shapes of the base.
+//!
+//! All other tensors stand for whole ones of the base ([`Adapters::replaced`]): `modules_to_save`, trained biases, norms, and `X.base_layer.weight`,
+//! an adapted embedding or head as PEFT saves it beside its factors.
+//!
+//! A tensor is borrowed from the file; one that is turned or in blocks is made anew, and takes the memory of its numbers, and no more.
 //!
 //! Sources: PEFT 0.21 (`tuners/*/layer.py`, `utils/save_and_load.py`, `utils/other.py`), llama.cpp (`llama-adapter.cpp`, `convert_lora_to_gguf.py`).
 
@@ -28,13 +37,21 @@ use super::listing::Entry;
 use super::{Checkpoint, Container, Meta, Read, in_file};
 use crate::error::Result;
 use crate::formats::{Dtype, Packed, Part};
+use regex_lite::{Regex, RegexBuilder};
 
 /// The configuration of a PEFT adapter.
 pub(super) const CONFIG: &str = "adapter_config.json";
 /// What the names of a PEFT adapter begin with.
 const PREFIX: &str = "base_model.model.";
-/// What a tensor may take that is not borrowed from the file.
-const CONVERTED_MOST: usize = 32 << 20;
+/// The part of a name by which PEFT tells a tensor of the base that it has wrapped.
+const BASE_LAYER: &str = ".base_layer.";
+/// Modules that are a `Conv1D`, in all models that have any.
+const CONV1D: [&str; 4] = ["c_attn", "q_attn", "c_proj", "c_fc"];
+/// Modules whose rows are a vocabulary, which may be resized: PEFT's list.
+const VOCABULARIES: [&str; 2] = ["embed_tokens", "lm_head"];
+/// What a compiled regular expression may take, and how many a configuration may have.
+const REGEX_MOST: usize = 1 << 15;
+const REGEXES_MOST: usize = 64;
 /// The names that an error lists.
 const LISTED_MOST: usize = 12;
 
@@ -146,8 +163,13 @@ impl<'c> Adapter<'c> {
                     return Err(self.wrong(format!("{role} is stored as {}", piece.entry.stored.name)));
                 };
                 let blocks = Part::new(Dtype::U8, &[n, bytes.len() / n.max(1)], bytes);
-                let numbers = Packed::new(format, n, k, [("blocks".to_owned(), blocks)].into())?.decode();
-                (Dtype::F32, Cow::Owned(numbers.iter().flat_map(|v| v.to_le_bytes()).collect()))
+                let packed = Packed::new(format, n, k, [("blocks".to_owned(), blocks)].into())?;
+                let (mut numbers, mut row) = (Vec::with_capacity(n * k * 4), vec![0.0; k]);
+                for n in 0..n {
+                    packed.decode_row(n, &mut row)?;
+                    numbers.extend(row.iter().flat_map(|v| v.to_le_bytes()));
+                }
+                (Dtype::F32, Cow::Owned(numbers))
             }
             (None, _) => return Err(self.wrong(format!("{role} has no rows of blocks"))),
         };
@@ -183,13 +205,6 @@ impl<'c> Adapter<'c> {
             let dense = matches!(entry.stored.dtype, Some(Dtype::F32 | Dtype::F16 | Dtype::Bf16));
             if !dense && entry.stored.format.is_none() {
                 return named(format!("it is stored as {}, but must be f32, f16 or bf16", entry.stored.name));
-            }
-            let blocks = if dense { 1 } else { 4 };
-            let numbers: usize = shape.iter().product();
-            if (piece.transposed || !dense) && numbers.saturating_mul(blocks).max(entry.bytes) > CONVERTED_MOST {
-                return named(format!(
-                    "its {numbers} numbers must be made anew, but at most {CONVERTED_MOST} bytes are"
-                ));
             }
             let dims = match (self.kind, piece.role) {
                 (AdapterKind::Bat, _) => 3,
@@ -231,6 +246,16 @@ impl<'c> Adapter<'c> {
         Ok(())
     }
 
+    /// The same adapter of the weight with inputs and outputs exchanged; none where it is no plain LoRA.
+    fn turned(&self) -> Option<Self> {
+        let turn = |piece: &Piece<'c>| {
+            let role = if piece.role == "lora_A" { "lora_B" } else { "lora_A" };
+            Piece { role, transposed: !piece.transposed, ..*piece }
+        };
+        (self.kind == AdapterKind::Lora)
+            .then(|| Self { pieces: self.pieces.iter().rev().map(turn).collect(), ..self.clone() })
+    }
+
     /// What is wrong between it and a weight of this shape.
     fn misfit(&self, [n, k]: [usize; 2]) -> Option<String> {
         let [own_n, own_k] = self.sides();
@@ -261,15 +286,30 @@ fn transposed(bytes: &[u8], [rows, columns]: [usize; 2], size: usize) -> Vec<u8>
     out
 }
 
+/// A tensor in the place of a whole one of the base.
+#[derive(Clone, Debug)]
+struct Whole<'c> {
+    /// That of the base.
+    name: Cow<'c, str>,
+    entry: &'c Entry,
+    /// PEFT saved it as the base's own.
+    own: bool,
+}
+
 /// The adapters of a file, by the weights that they change.
 #[derive(Clone, Debug)]
 pub struct Adapters<'c> {
-    file: &'c str,
+    checkpoint: &'c Checkpoint<'c>,
     list: Vec<Adapter<'c>>,
-    replaced: Vec<(&'c str, &'c str)>,
+    replaced: Vec<Whole<'c>>,
 }
 
 impl<'c> Adapters<'c> {
+    fn new(checkpoint: &'c Checkpoint<'c>, mut list: Vec<Adapter<'c>>, replaced: Vec<Whole<'c>>) -> Self {
+        list.sort_unstable_by(|a, b| a.weight.cmp(&b.weight));
+        Self { checkpoint, list, replaced }
+    }
+
     /// All of them, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &Adapter<'c>> {
         self.list.iter()
@@ -281,36 +321,120 @@ impl<'c> Adapters<'c> {
         self.list.get(at)
     }
 
-    /// Tensors that take the place of the base's as a whole (`modules_to_save`, or biases): the base's name, and the name that
-    /// [`Checkpoint::tensor`] of this file takes.
-    pub fn replaced(&self) -> impl Iterator<Item = (&'c str, &'c str)> + '_ {
-        self.replaced.iter().copied()
+    /// Tensors that take the place of the base's as a whole (`modules_to_save`, biases, norms, a head or an embedding as it was when it was
+    /// adapted): the base's name, and the name that [`Checkpoint::tensor`] of this file takes. After [`Adapters::fit`] those that are the
+    /// base's own are not among them.
+    pub fn replaced(&self) -> impl Iterator<Item = (&str, &'c str)> + '_ {
+        self.replaced.iter().map(|whole| (&*whole.name, &*whole.entry.name))
     }
 
-    /// Holds every adapter against the weight of its name: [`Adapter::weight`] can then be asked of the base, whatever format it is in.
+    /// The same, for a caller who puts them into the model; there are none left then.
+    #[must_use = "without these tensors it is another model"]
+    pub fn take_replaced(&mut self) -> Vec<(String, &'c str)> {
+        self.replaced.drain(..).map(|whole| (whole.name.into_owned(), &*whole.entry.name)).collect()
+    }
+
+    /// Holds every adapter against the weight of its name: [`Adapter::weight`] can then be asked of the base, whatever format it is in. Replaced
+    /// tensors are held against those of their names, and forgotten where they are the base's own: those with the same shape and numbers, and
+    /// of a weight in packed codes, which cannot have the same numbers, what PEFT says to be the base's.
     ///
     /// # Errors
-    /// Names that match no weight of the base, listed; an adapter of another shape than its weight.
-    pub fn fit(&self, base: &Checkpoint<'_>) -> Result<()> {
-        let wrong = |why: String| in_file(self.file, why);
-        let mut missing = Vec::new();
-        for adapter in &self.list {
-            match base.weight_shape(&adapter.weight) {
-                None => missing.push(adapter.weight.as_str()),
+    /// Names that match nothing in the base, listed; an adapter of another shape than its weight; a replaced tensor of another shape than
+    /// the base's, but for the rows of a vocabulary. Nothing has changed then.
+    pub fn fit(&mut self, base: &Checkpoint<'_>) -> Result<()> {
+        let wrong = |why: String| Err(in_file(self.checkpoint.files.name(0), why));
+        let mut missing: Vec<&str> = Vec::new();
+        for Whole { name, entry, own } in &self.replaced {
+            match base.tensor_shape(name) {
+                // A head that the base ties to its embedding is in the file alone.
+                None if *own => {}
+                None => missing.push(name),
                 Some(shape) => {
-                    if let Some(why) = adapter.misfit(shape) {
-                        return Err(wrong(format!("the adapter of {}: {why}", shown(&adapter.weight))));
+                    let rows = VOCABULARIES.iter().any(|module| ends_with(module_of(name), module));
+                    let same = if rows { entry.shape.get(1..) == shape.get(1..) } else { *entry.shape == *shape };
+                    if !same {
+                        let (name, have) = (shown(name), &entry.shape);
+                        return wrong(format!("{name} is {have:?}, but that of the base is {shape:?}"));
                     }
                 }
             }
         }
-        missing.extend(self.replaced.iter().map(|(name, _)| *name).filter(|name| base.at(name).is_none()));
-        if missing.is_empty() {
-            return Ok(());
+        let shape = |adapter: &Adapter<'_>| {
+            let whole = self.replaced.iter().find(|whole| whole.name == adapter.weight);
+            match whole.map(|whole| &*whole.entry.shape) {
+                Some(&[n, k]) => Some([n, k]),
+                _ => base.weight_shape(&adapter.weight),
+            }
+        };
+        let mut list = self.list.clone();
+        // Of a model all are so or none.
+        let conv1d = |adapter: &Adapter<'_>| CONV1D.iter().any(|module| ends_with(module_of(&adapter.weight), module));
+        let fits_turned = |adapter: &Adapter<'c>| {
+            shape(adapter).is_some_and(|shape| {
+                adapter.misfit(shape).is_some() && adapter.turned().is_some_and(|turned| turned.misfit(shape).is_none())
+            })
+        };
+        if list.iter().any(|adapter| conv1d(adapter) && fits_turned(adapter)) {
+            for adapter in list.iter_mut().filter(|adapter| conv1d(adapter)) {
+                if let Some(turned) = adapter.turned() {
+                    *adapter = turned;
+                }
+            }
         }
-        let all = self.list.len() + self.replaced.len();
-        Err(wrong(format!("{} of {all} names match no weight of the base: {}", missing.len(), listed(&missing))))
+        for adapter in &list {
+            match shape(adapter).map(|shape| adapter.misfit(shape)) {
+                None => missing.push(adapter.weight.as_str()),
+                Some(Some(why)) => return wrong(format!("the adapter of {}: {why}", shown(&adapter.weight))),
+                Some(None) => {}
+            }
+        }
+        if !missing.is_empty() {
+            let all = self.list.len() + self.replaced.len();
+            return wrong(format!(
+                "{} of {all} names match no weight of the base: {}",
+                missing.len(),
+                listed(&missing)
+            ));
+        }
+        self.list = list;
+        let files = &self.checkpoint.files;
+        self.replaced.retain(|Whole { name, entry, own }| {
+            let same = match base.at(name).map(|at| &base.entries[at]) {
+                Some(other) if other.stored.dtype.is_some() => {
+                    entry.shape == other.shape
+                        && same_numbers(
+                            (entry.stored.dtype, files.bytes(entry)),
+                            (other.stored.dtype, base.files.bytes(other)),
+                        )
+                }
+                _ => *own && base.tensor_shape(name).is_some_and(|shape| *shape == *entry.shape),
+            };
+            !same
+        });
+        Ok(())
     }
+}
+
+/// `X` of `X.weight`.
+fn module_of(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(module, _)| module)
+}
+
+/// Whether these are the same numbers, in whatever storage of floats; of others, the same bytes.
+fn same_numbers((a_type, a): (Option<Dtype>, &[u8]), (b_type, b): (Option<Dtype>, &[u8])) -> bool {
+    fn numbers(dtype: Option<Dtype>, bytes: &[u8]) -> Option<Box<dyn Iterator<Item = f32> + '_>> {
+        let words = bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+        Some(match dtype? {
+            Dtype::F32 => Box::new(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+            Dtype::F16 => Box::new(words.map(|b| half::f16::from_le_bytes(b).to_f32())),
+            Dtype::Bf16 => Box::new(words.map(|b| half::bf16::from_le_bytes(b).to_f32())),
+            _ => return None,
+        })
+    }
+    if a_type == b_type {
+        return a == b;
+    }
+    numbers(a_type, a).zip(numbers(b_type, b)).is_some_and(|(a, b)| a.eq(b))
 }
 
 /// The first of many names.
@@ -340,7 +464,7 @@ impl fmt::Display for Adapters<'_> {
         });
         let title = ["adapter of", "kind", "rank", "scale", "shape", "stored"];
         columns(f, title, [false, false, true, true, true, false], rows)?;
-        for (name, _) in &self.replaced {
+        for (name, _) in self.replaced() {
             writeln!(f, "{}  whole", shown(name))?;
         }
         let bytes: u64 =
@@ -358,6 +482,16 @@ enum Method {
     Miss(AdapterKind),
 }
 
+/// Which names of modules are meant.
+#[derive(Debug)]
+enum Pattern {
+    /// Those that end so.
+    End(String),
+    /// Those that are so.
+    Whole(String),
+    Regex(Regex),
+}
+
 /// What `adapter_config.json` says.
 #[derive(Debug)]
 pub(super) struct Config {
@@ -366,10 +500,10 @@ pub(super) struct Config {
     alpha: f64,
     dora: bool,
     rslora: bool,
-    /// The base keeps its weights with inputs first.
+    /// The base keeps the weights of its `Conv1D` with inputs first.
     inputs_first: bool,
-    ranks: Vec<(String, usize)>,
-    alphas: Vec<(String, f64)>,
+    ranks: Vec<(Pattern, usize)>,
+    alphas: Vec<(Pattern, f64)>,
     /// Ends of the names of modules; none where a regular expression says them.
     targets: Option<Vec<String>>,
 }
@@ -428,7 +562,8 @@ impl Config {
         let flag = |name: &str| Ok::<_, String>(method == Method::Lora && value.flag(name)?.unwrap_or(false));
         if method == Method::Lora {
             for name in OTHER_LORA {
-                let set = value.get(name).filter(|v| !matches!(v, Value::Flag(false)));
+                let empty = |v: &Value| matches!(v, Value::List(list) if list.is_empty());
+                let set = value.get(name).filter(|v| !matches!(v, Value::Flag(false)) && !empty(v));
                 if let Some(set) = set {
                     return Err(format!("{name} = {set}, which is not read: it makes other than α·B·A of the tensors"));
                 }
@@ -456,7 +591,7 @@ impl Config {
         let mut whole = Vec::new();
         for (name, r) in ranks {
             if r.fract() != 0.0 || !(1.0..=9e15).contains(&r) {
-                return Err(format!("rank_pattern: {name:.80} = {r} is no rank"));
+                return Err(format!("rank_pattern: {name} = {r} is no rank"));
             }
             whole.push((name, r as usize));
         }
@@ -497,12 +632,16 @@ impl Config {
         }
     }
 
-    /// The role of a tensor by the end of its name, and whether it is the other way round.
-    fn role(&self, end: &str) -> Option<(&'static str, bool)> {
-        let turned = self.inputs_first;
+    /// The role of a tensor of a module by the end of its name, and whether it is the other way round.
+    fn role(&self, module: &str, end: &str) -> Option<(&'static str, bool)> {
         let names: &[(&str, &'static str, bool)] = match self.method {
             // (B·A)ᵀ is Aᵀ·Bᵀ.
-            Method::Lora if turned => &[("lora_A.weight", "lora_B", true), ("lora_B.weight", "lora_A", true)],
+            Method::Lora if self.inputs_first && CONV1D.iter().any(|conv1d| ends_with(module, conv1d)) => &[
+                ("lora_A.weight", "lora_B", true),
+                ("lora_B.weight", "lora_A", true),
+                ("lora_magnitude_vector", "lora_magnitude_vector", false),
+                ("lora_magnitude_vector.weight", "lora_magnitude_vector", false),
+            ],
             Method::Lora => &[
                 ("lora_A.weight", "lora_A", false),
                 ("lora_B.weight", "lora_B", false),
@@ -523,34 +662,60 @@ impl Config {
     }
 }
 
+impl Pattern {
+    fn new(name: &str) -> Read<Self> {
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':');
+        let text = name.replace("\\.", ".");
+        let (whole, text) = text.strip_prefix('^').map_or((false, &*text), |text| (true, text));
+        if text.chars().all(plain) {
+            return Ok(if whole { Self::Whole(text.to_owned()) } else { Self::End(text.to_owned()) });
+        }
+        let all = format!("^(.*\\.)?({name})$");
+        let regex = RegexBuilder::new(&all).size_limit(REGEX_MOST).build();
+        regex.map(Self::Regex).map_err(|why| format!("{name:.80} is no regular expression that is read: {why}"))
+    }
+
+    fn matches(&self, module: &str) -> bool {
+        match self {
+            Self::End(end) => ends_with(module, end),
+            Self::Whole(all) => module == all,
+            Self::Regex(regex) => regex.is_match(module),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::End(text) | Self::Whole(text)) = self else { return write!(f, "a regular expression") };
+        write!(f, "{text:.80}")
+    }
+}
+
 /// `{"name": number, …}` in its order.
-fn pattern(json: &mut Json<'_>, list: &mut Vec<(String, f64)>) -> Read<()> {
+fn pattern(json: &mut Json<'_>, list: &mut Vec<(Pattern, f64)>) -> Read<()> {
     match json.clone().value()? {
         Value::Map(_) => {}
         Value::Null => return json.skip(),
         other => return Err(format!("it is {other}, but must be names and numbers")),
     }
+    let mut regexes = 0;
     json.object(|json, name| {
-        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '^' | '/' | ':');
-        let text = name.replace("\\.", ".");
-        if !text.chars().all(plain) || text.rfind('^').is_some_and(|at| at > 0) {
-            return Err(format!("{name:.80} is a regular expression; names of modules, or their ends, are read"));
+        let pattern = Pattern::new(&name)?;
+        regexes += usize::from(matches!(pattern, Pattern::Regex(_)));
+        if regexes > REGEXES_MOST {
+            return Err(format!("it has more than {REGEXES_MOST} regular expressions"));
         }
         match json.value()? {
-            Value::Number(v) if v.is_finite() => list.push((text, v)),
+            Value::Number(v) if v.is_finite() => list.push((pattern, v)),
             other => return Err(format!("{name:.80} = {other}, but must be a finite number")),
         }
         Ok(())
     })
 }
 
-/// The value of the first name that a module's ends with; after `^` stands all of it.
-fn first_match<T: Copy>(list: &[(String, T)], module: &str) -> Option<T> {
-    let found = list.iter().find(|(name, _)| match name.strip_prefix('^') {
-        Some(all) => module == all,
-        None => ends_with(module, name),
-    });
-    found.map(|(_, value)| *value)
+/// The value of the first pattern that matches a module.
+fn first_match<T: Copy>(list: &[(Pattern, T)], module: &str) -> Option<T> {
+    list.iter().find(|(pattern, _)| pattern.matches(module)).map(|(_, value)| *value)
 }
 
 /// A module's name ends with these whole parts.
@@ -595,13 +760,15 @@ fn of_peft<'c>(checkpoint: &'c Checkpoint<'c>, config: &Config) -> Read<Adapters
         let module = name.strip_prefix(PREFIX).unwrap_or(name);
         // Ends are of one part or of two.
         let mut dots = module.rmatch_indices('.').map(|(at, _)| at).take(2);
-        let parts = dots.find_map(|at| config.role(&module[at + 1..]).map(|role| (&module[..at], role)));
+        let parts = dots.find_map(|at| config.role(&module[..at], &module[at + 1..]).map(|role| (&module[..at], role)));
         let Some((module, (role, transposed))) = parts else {
-            let whole = [".weight", ".bias"].iter().any(|end| module.ends_with(end));
+            let own = module.contains(BASE_LAYER);
+            let whole = own || [".weight", ".bias"].iter().any(|end| module.ends_with(end));
             let other =
                 ["lora_", "hada_", "miss_", "bone_", "lokr_", "magnitude"].iter().any(|part| module.contains(part));
             if whole && !other {
-                replaced.push((module, name));
+                let name = if own { module.replace(BASE_LAYER, ".").into() } else { module.into() };
+                replaced.push(Whole { name, entry, own });
             } else {
                 unknown.push(name);
             }
@@ -615,8 +782,7 @@ fn of_peft<'c>(checkpoint: &'c Checkpoint<'c>, config: &Config) -> Read<Adapters
     }
     if !unknown.is_empty() {
         let kind = config.kind().name();
-        let more = if config.inputs_first && config.dora { "; DoRA with fan_in_fan_out is not read" } else { "" };
-        return Err(format!("{} tensors are no part of a {kind} adapter: {}{more}", unknown.len(), listed(&unknown)));
+        return Err(format!("{} tensors are no part of a {kind} adapter: {}", unknown.len(), listed(&unknown)));
     }
     let list = found.into_iter().map(|(module, pieces)| {
         let mut kind = config.kind();
@@ -631,9 +797,7 @@ fn of_peft<'c>(checkpoint: &'c Checkpoint<'c>, config: &Config) -> Read<Adapters
         let (rank, scale) = (config.rank_of(module), config.scale_of(module));
         complete(checkpoint, format!("{module}.weight"), module, kind, scale, Some(rank), pieces)
     });
-    let mut list = list.collect::<Read<Vec<_>>>()?;
-    list.sort_unstable_by(|a, b| a.weight.cmp(&b.weight));
-    Ok(Adapters { file: checkpoint.files.name(0), list, replaced })
+    Ok(Adapters::new(checkpoint, list.collect::<Read<_>>()?, replaced))
 }
 
 fn complete<'c>(
@@ -676,21 +840,25 @@ fn of_gguf<'c>(checkpoint: &'c Checkpoint<'c>) -> Read<Adapters<'c>> {
     let alpha = match meta("adapter.lora.alpha") {
         Some(Meta::Float(v)) if v.is_finite() => *v,
         Some(other) => return Err(format!("adapter.lora.alpha = {other}, but must be a finite number")),
-        None => return Err("has no adapter.lora.alpha".into()),
+        None => 0.0,
     };
-    let (mut found, mut unknown) = (Found::new(), Vec::new());
+    let (mut found, mut replaced, mut unknown) = (Found::new(), Vec::new(), Vec::new());
     for entry in &checkpoint.entries {
         let name = entry.name.as_ref();
         let (weight, is_a) = match (name.strip_suffix(".lora_a"), name.strip_suffix(".lora_b")) {
             (Some(weight), _) => (weight, true),
             (_, Some(weight)) => (weight, false),
+            _ if name.ends_with("_norm.weight") => {
+                replaced.push(Whole { name: name.into(), entry, own: false });
+                continue;
+            }
             _ => {
                 unknown.push(name);
                 continue;
             }
         };
         // Rows of an embedding are looked up: both factors stand the other way round, and a is the one with the rows.
-        let embedding = weight == "token_embd.weight";
+        let embedding = weight.ends_with("token_embd.weight");
         let role = if is_a == embedding { "lora_B" } else { "lora_A" };
         add(&mut found, weight, Piece { role, entry, transposed: embedding && !is_a })?;
     }
@@ -704,5 +872,5 @@ fn of_gguf<'c>(checkpoint: &'c Checkpoint<'c>) -> Read<Adapters<'c>> {
         }
         Ok(adapter)
     });
-    Ok(Adapters { file: checkpoint.files.name(0), list: list.collect::<Read<_>>()?, replaced: Vec::new() })
+    Ok(Adapters::new(checkpoint, list.collect::<Read<_>>()?, replaced))
 }

@@ -362,6 +362,14 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
+    /// The shape of a weight, or of a tensor that is none.
+    fn tensor_shape(&self, name: &str) -> Option<Cow<'_, [usize]>> {
+        match self.group(name) {
+            Some(group) => Some(vec![group.n, group.k].into()),
+            None => Some((&*self.entries[self.at(name)?].shape).into()),
+        }
+    }
+
     fn group(&self, name: &str) -> Option<&Group> {
         let at = self.groups.binary_search_by(|group| group.name.as_ref().cmp(name)).ok()?;
         self.groups.get(at)
