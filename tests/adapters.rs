@@ -667,7 +667,7 @@ fn a_file_is_attached_to_a_model_and_swapped() {
     let gpu = gpu();
     let load = |modules: &[&str], dora| {
         let file = peft(modules, dora);
-        gpu.load_adapters(file.adapters().expect("adapters").iter()).expect("tensors on the device")
+        gpu.load_adapters(&file.adapters().expect("adapters")).expect("tensors on the device")
     };
     let (first, second) = (load(&["m.0.q", "m.0.k"], false), load(&["m.1.q", "m.0.k"], true));
     assert_eq!((first.rank(), first.weights().collect::<Vec<_>>()), (2, vec![NAMES[1], NAMES[0]]));
@@ -676,6 +676,11 @@ fn a_file_is_attached_to_a_model_and_swapped() {
     model.record(|live, recorder| live.attach(recorder, 1, &first, 1.0).expect("an adapter"));
     assert_eq!(model.outputs(0), plain, "another place");
     let with_first = model.outputs(1);
+    // Each weight is told.
+    model.record(|live, recorder| {
+        live.attach(recorder, 1, &first, 1.0).expect("an adapter");
+        assert_eq!(recorder.dispatches(), NAMES.len());
+    });
     // By hand: the file's scale is 3/2.
     let layer = Layer { w0: model.weights[0].clone(), x: tensor(&gpu, &[M, K], 20), ..Layer::new(&gpu, Format::Q4_0) };
     let (a, b) = (tensor(&gpu, &[2, K], 40), tensor(&gpu, &[N, 2], 50));
@@ -709,7 +714,7 @@ fn names_without_a_weight_are_listed_and_nothing_is_attached() {
     let mut model = Model::new(&gpu);
     let plain = model.outputs(-1);
     let file = peft(&["m.0.q", "m.7.q", "m.8.k"], false);
-    let strange = gpu.load_adapters(file.adapters().expect("adapters").iter()).expect("tensors on the device");
+    let strange = gpu.load_adapters(&file.adapters().expect("adapters")).expect("tensors on the device");
     let mut wrong = LoadedAdapter::default();
     let (a, b) = (tensor(&gpu, &[9, K], 1), tensor(&gpu, &[N, 9], 2));
     let low = Low::new(&gpu);
@@ -740,4 +745,169 @@ fn names_without_a_weight_are_listed_and_nothing_is_attached() {
     let error = model.live.add(&gpu, NAMES[0], &model.weights[0]).expect_err("a second");
     assert_eq!(error.to_string(), "model_adapters: there are two weights m.0.q.weight");
     assert_eq!(model.outputs(0), plain);
+}
+
+/// A tensor of another device, an overflow of one weight: what came before it is not recorded either.
+#[test]
+fn what_fails_at_one_weight_is_recorded_of_none() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    let mut model = Model::new(&gpu);
+    let elsewhere = tensor(&device::gpu(), &[N, R], 2);
+    let mut first = LoadedAdapter::default();
+    first.insert(NAMES[0], low.lora(), 1.0).expect("an adapter");
+    first.insert(NAMES[2], low.lora(), 4.0).expect("an adapter");
+    let mut foreign = LoadedAdapter::default();
+    foreign.insert(NAMES[1], low.lora(), 1.0).expect("an adapter");
+    foreign.insert(NAMES[2], Kind::Lora { a: &low.a, b: &elsewhere }, 1.0).expect("an adapter");
+    model.record(|live, recorder| live.attach(recorder, 0, &first, 1.0).expect("an adapter"));
+    let was = model.outputs(0);
+    let mut recorder = gpu.record().expect("a recorder");
+    let error = model.live.attach(&mut recorder, 0, &foreign, 1.0).expect_err("a foreign tensor");
+    assert!(matches!(error, Error::Foreign { .. }), "{error}");
+    assert_eq!((recorder.dispatches(), model.live.factor(0)), (0, Some(1.0)), "of the foreign one");
+    let error = model.live.scale(&mut recorder, 0, 2e38).expect_err("an overflow").to_string();
+    assert!(error.contains("scale = inf, but it must be a finite number"), "{error}");
+    assert_eq!((recorder.dispatches(), model.live.factor(0)), (0, Some(1.0)), "of the overflow");
+    // The recorder can be used on.
+    model.live.scale(&mut recorder, 0, 1.0).expect("a factor");
+    recorder.submit().expect("a submission");
+    assert_eq!(model.outputs(0), was);
+}
+
+/// A recorder that nobody submits: what the host was told to attach has never come to the device.
+#[test]
+fn what_was_never_submitted_is_not_relied_on() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    let of = |names: &[&str]| {
+        let mut adapter = LoadedAdapter::default();
+        names.iter().for_each(|name| adapter.insert(name, low.lora(), 1.0).expect("an adapter"));
+        adapter
+    };
+    let (first, second, third) = (of(&NAMES[..2]), of(&NAMES[2..]), of(&NAMES[2..]));
+    type Then<'a> = (&'a str, Box<dyn Fn(&mut ModelAdapters, &mut Recorder<wgpu::CommandEncoder>) + 'a>, bool);
+    let then: [Then<'_>; 3] = [
+        ("attached", Box::new(|live, rec| live.attach(rec, 1, &third, 1.0).expect("an adapter")), true),
+        ("scaled", Box::new(|live, rec| live.scale(rec, 1, 1.0).expect("a factor")), true),
+        ("taken away", Box::new(|live, rec| live.detach(rec, 1).expect("nothing")), false),
+    ];
+    for (what, does, has) in then {
+        let mut model = Model::new(&gpu);
+        let plain = model.outputs(1);
+        model.record(|live, recorder| live.attach(recorder, 1, &first, 1.0).expect("an adapter"));
+        let mut dropped = gpu.record().expect("a recorder");
+        model.live.attach(&mut dropped, 1, &second, 1.0).expect("an adapter");
+        drop(dropped);
+        model.record(|live, recorder| does(live, recorder));
+        let outputs = model.outputs(1);
+        assert_eq!(outputs[..2], plain[..2], "{what}: the first is there still");
+        assert_eq!(outputs[2] != plain[2], has, "{what}");
+    }
+}
+
+#[test]
+fn room_for_more_adapters_than_there_can_be_is_told() {
+    let mut live = ModelAdapters::new(Room { adapters: usize::MAX, ..ROOM });
+    let w = weight(&gpu(), Format::Q4_0, &values(N * K, 0));
+    let error = live.add(&gpu(), "w", &w).expect_err("no room").to_string();
+    assert_eq!(error, "adapter_set: adapters = 18446744073709551615, but it must be at least 1 and fit 31 bits");
+}
+
+/// A file of PEFT of these tensors of a module, with a configuration.
+fn peft_of(config: &str, tensors: &[(&str, &[usize], usize)]) -> Checkpoint<'static> {
+    let floats = |shape: &[usize], seed| values(shape.iter().product(), seed).into_iter().flat_map(f32::to_le_bytes);
+    let named = tensors.iter().map(|(name, shape, seed)| {
+        (format!("base_model.model.{name}"), shape.to_vec(), floats(shape, *seed).collect::<Vec<u8>>())
+    });
+    let named: Vec<_> = named.collect();
+    let views = named.iter().map(|(name, shape, bytes)| {
+        (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a tensor"))
+    });
+    let model = safetensors::serialize(views, None).expect("a file");
+    let files = [("adapter_model.safetensors", model), ("adapter_config.json", config.as_bytes().to_vec())];
+    let files = files.map(|(name, bytes)| (name.to_owned(), Cow::Owned(bytes)));
+    Checkpoint::from_files(files.into_iter().collect()).expect("a checkpoint")
+}
+
+#[test]
+fn a_file_is_merged_as_it_is_live() {
+    let gpu = gpu();
+    let layer = Layer::new(&gpu, Format::Q8_0);
+    let y = gpu.zeros([N, K], Elem::F32).expect("a tensor");
+    let x = norms(&read(&layer.x));
+    let dora = peft(&["m.0.q"], true);
+    let dora = gpu.load_adapters(&dora.adapters().expect("adapters")).expect("tensors on the device");
+    let merged = |loaded: &LoadedAdapter| {
+        let (kind, scale) = loaded.get(NAMES[0]).expect("an adapter");
+        gpu.run(AdapterMerge::new(&layer.w0, kind, scale, &y)).expect("a merge");
+        let w = gpu.encode(&y, Format::Dense).expect("a weight");
+        gpu.run(Linear::new(&layer.x, &w, &layer.y)).expect("a layer");
+        read(&layer.y)
+    };
+    let want = merged(&dora);
+    let w = norms(&read(&y));
+    let (kind, scale) = dora.get(NAMES[0]).expect("an adapter");
+    assert_eq!(scale, 1.5);
+    layer.attach(0, kind, scale);
+    for (at, (live, merged)) in layer.live(None).into_iter().zip(want).enumerate() {
+        // As in `live_and_merged_agree`.
+        let roundings = 2.0 * (32.0 + 3.0 + 20.0 + 2.0) + 2.0 * 96.0;
+        let bound = roundings * f64::from(f32::EPSILON) / 2.0 * 3.0 * x[at / N] * w[at % N];
+        near(&format!("output {at}"), live.into(), merged.into(), bound);
+    }
+    // BAT is merged only: in blocks of 3 × 3, w + w·b + b.
+    let config = r#"{"peft_type":"BONE","r":3,"target_modules":["q"],"init_weights":"bat"}"#;
+    let bat = peft_of(config, &[("m.0.q.bone_block", &[N / 3, 3, 3], 70)]);
+    let bat = gpu.load_adapters(&bat.adapters().expect("adapters")).expect("tensors on the device");
+    merged(&bat);
+    let got = read(&y);
+    gpu.run(Dequantize { w: &layer.w0, y: &y }).expect("decoded");
+    let (base, block) = (read(&y), values(N * 3, 70));
+    for (at, got) in got.into_iter().enumerate() {
+        let (n, k) = (at / K, at % K);
+        let b = |i: usize, j: usize| f64::from(block[n / 3 * 9 + i * 3 + j]);
+        let row: f64 = (0..3).map(|i| f64::from(base[n * K + k / 3 * 3 + i]) * b(i, k % 3)).sum();
+        // Numbers below 8, rounded five times.
+        let want = f64::from(base[at]) + row + b(n % 3, k % 3);
+        near(&format!("BAT, {at}"), got.into(), want, 5.0 * 8.0 * f64::from(f32::EPSILON));
+    }
+    let mut model = Model::new(&gpu);
+    let mut recorder = gpu.record().expect("a recorder");
+    let error = model.live.attach(&mut recorder, 0, &bat, 1.0).expect_err("BAT is not live").to_string();
+    assert!(error.contains("BAT multiplies the base, so that it must be merged"), "{error}");
+    let mut rest = bat.clone();
+    rest.retain(|name| name != NAMES[0]);
+    assert_eq!((rest.weights().count(), recorder.dispatches()), (0, 0));
+}
+
+#[test]
+fn what_a_file_replaces_as_a_whole_is_not_lost() {
+    let gpu = gpu();
+    let config = r#"{"peft_type":"LORA","r":2,"lora_alpha":3,"target_modules":["q"],"bias":"all","modules_to_save":["lm_head"]}"#;
+    let file = peft_of(
+        config,
+        &[
+            ("m.0.q.lora_A.weight", &[2, K], 1),
+            ("m.0.q.lora_B.weight", &[N, 2], 2),
+            ("m.0.q.base_layer.bias", &[N], 3),
+            ("lm_head.weight", &[7, K], 4),
+        ],
+    );
+    let mut adapters = file.adapters().expect("adapters");
+    let error = gpu.load_adapters(&adapters).expect_err("whole tensors").to_string();
+    assert!(
+        error.starts_with(
+            "model_adapters: 2 tensors of the file stand for whole ones of the base, lm_head.weight, m.0.q.bias:"
+        ),
+        "{error}"
+    );
+    let taken = adapters.take_replaced();
+    let names: Vec<_> = taken.iter().map(|(name, tensor)| (name.as_str(), *tensor)).collect();
+    let want = [
+        ("lm_head.weight", "base_model.model.lm_head.weight"),
+        ("m.0.q.bias", "base_model.model.m.0.q.base_layer.bias"),
+    ];
+    assert_eq!(names, want);
+    assert_eq!(gpu.load_adapters(&adapters).expect("tensors on the device").weights().collect::<Vec<_>>(), [NAMES[0]]);
 }

@@ -1,4 +1,4 @@
-// The adapters of a weight in their pool, where each has the same room (src/adapters.rs has the layout, and the Rust twin of this struct).
+// The adapters of a weight in their pool, where each has the same room (src/adapters/mod.rs has the layout, and the Rust twin of this struct).
 // An adapter begins with a quad of words: pairs of its ranks, flags, the scale's bits, and the R of a block that is repeated along K.
 struct pool_At {
     base: u32,   // the pool's first quad (16 bytes) in its binding

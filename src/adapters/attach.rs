@@ -287,7 +287,8 @@ impl Problem for AdapterAttachProblem {
 
 /// Gives an adapter of an [`AdapterSet`] another scale, or takes it away. A place where nothing is attached stays empty.
 ///
-/// Only for adapters without magnitudes: of others the norms, which have the scale in them, stay as they were; attach them anew.
+/// Only for adapters without magnitudes. Of DoRA and BoRA the norms, which have the scale in them, stay as they were, and outputs are wrong: the host
+/// does not know what is in a place. Attach them anew, as [`ModelAdapters::scale`](super::ModelAdapters::scale) does.
 ///
 /// # Errors
 /// A place that the set does not have, or a scale that is not finite.

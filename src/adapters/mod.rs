@@ -53,7 +53,8 @@ impl Room {
 ///
 /// [`AdapterAttach`] puts an adapter into a place, or another in its stead;
 /// [`AdapterScale`] gives it another scale, or takes it away. All are ops like others: what was recorded
-/// before them sees what was there before. No memory is had and no pipeline made.
+/// before them sees what was there before. The first of each kind compiles its kernels and has scratch for its norms; after that no memory is
+/// had and no pipeline made.
 ///
 /// In memory a place has 16 bytes that say what is there, the factors of rows and of columns in f32, `A` by rows of eight inputs, and `B` by
 /// quads of outputs with ranks side by side; each part begins at 256 bytes. Beside the pool are some KB for the terms of a row of x, of up to

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{AdapterAttach, AdapterScale, AdapterSet, Room};
-use crate::checkpoint::{Adapter, AdapterKind};
+use crate::checkpoint::{AdapterKind, Adapters};
 use crate::dispatch::{Dispatcher, Encoder, Recorder};
 use crate::error::{Error, Result, shape_error};
 use crate::formats::Dtype;
+use crate::ops::Op as _;
 use crate::ops::adapter::{Kind, Order};
 use crate::ops::norm::number;
-use crate::ops::{Op as _, Problem as _};
 use crate::tensor::{Elem, Tensor};
 use crate::weight::Weight;
 
@@ -23,6 +23,7 @@ enum Owned {
     Bora([Tensor; 4], Order),
     Miss(Tensor),
     MissMini(Tensor),
+    Bat(Tensor),
     Loha([Tensor; 4]),
 }
 
@@ -35,8 +36,9 @@ impl Owned {
             Kind::Bora { a, b, row, col, order } => Self::Bora([a, b, row, col].map(own), order),
             Kind::Miss { block } => Self::Miss(own(block)),
             Kind::MissMini { block } => Self::MissMini(own(block)),
+            Kind::Bat { block } => Self::Bat(own(block)),
             Kind::Loha { a1, b1, a2, b2 } => Self::Loha([a1, b1, a2, b2].map(own)),
-            Kind::Bat { .. } | Kind::Mpo { .. } => return None,
+            Kind::Mpo { .. } => return None,
         })
     }
 
@@ -47,13 +49,29 @@ impl Owned {
             Self::Bora([a, b, row, col], order) => Kind::Bora { a, b, row, col, order: *order },
             Self::Miss(block) => Kind::Miss { block },
             Self::MissMini(block) => Kind::MissMini { block },
+            Self::Bat(block) => Kind::Bat { block },
             Self::Loha([a1, b1, a2, b2]) => Kind::Loha { a1, b1, a2, b2 },
         }
     }
 }
 
-/// An adapter of many weights by their names, with its tensors on a device: it can be attached as often as is wanted, and the host is
-/// not asked again. Cloning shares the tensors. Made by [`Dispatcher::load_adapters`], or weight by weight.
+/// An adapter of many weights by their names, with its tensors on a device: it can be attached and merged as often as is wanted, and the
+/// host is not asked again. Cloning shares the tensors. Made by [`Dispatcher::load_adapters`], or weight by weight.
+///
+/// What cannot be live, as BAT or an adapter of an embedding, is merged; [`retain`](Self::retain) then takes it out of what is attached:
+///
+/// ```no_run
+/// # fn run(gpu: &gristmill::Dispatcher, loaded: &gristmill::adapters::LoadedAdapter, base: gristmill::Weight) -> gristmill::Result<()> {
+/// use gristmill::ops::adapter::AdapterMerge;
+///
+/// let name = "model.embed_tokens.weight";
+/// let merged = gpu.weight_zeros(base.format(), gristmill::Elem::F16, [base.n(), base.k()])?;
+/// if let Some((kind, scale)) = loaded.get(name) {
+///     gpu.run(AdapterMerge::new(&base, kind, scale, &merged))?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct LoadedAdapter {
     list: BTreeMap<String, (Owned, f32)>,
@@ -63,16 +81,26 @@ impl LoadedAdapter {
     /// What is done to one weight more.
     ///
     /// # Errors
-    /// BAT or an MPO, which must be merged; a second adapter of the same weight.
+    /// An MPO, which no file has; a second adapter of the same weight.
     pub fn insert(&mut self, weight: &str, kind: Kind<'_>, scale: f32) -> Result<()> {
         let Some(owned) = Owned::of(kind) else {
-            return Err(shape_error!(OP, "the adapter of {weight} is not of low rank, so that it must be merged"));
+            return Err(shape_error!(OP, "the adapter of {weight} is an MPO, whose cores AdapterMerge takes"));
         };
         if self.list.contains_key(weight) {
             return Err(shape_error!(OP, "there are two adapters of {weight}"));
         }
         self.list.insert(weight.to_owned(), (owned, scale));
         Ok(())
+    }
+
+    /// What is done to a weight, and by how much: what [`AdapterMerge`](crate::ops::adapter::AdapterMerge) and [`AdapterAttach`] take.
+    pub fn get(&self, weight: &str) -> Option<(Kind<'_>, f32)> {
+        self.list.get(weight).map(|(owned, scale)| (owned.kind(), *scale))
+    }
+
+    /// Leaves out the weights of which it is false.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.list.retain(|name, _| keep(name));
     }
 
     /// The weights that it changes.
@@ -87,17 +115,16 @@ impl LoadedAdapter {
 }
 
 impl Dispatcher {
-    /// Puts adapters of a file on the device: all of them, [`Adapters::iter`](crate::checkpoint::Adapters::iter), or some. Tensors that the file has
-    /// in the place of whole tensors of the base ([`Adapters::replaced`](crate::checkpoint::Adapters::replaced)) are not among them.
+    /// Puts the adapters of a file on the device.
     ///
     /// # Errors
-    /// As [`LoadedAdapter::insert`]; a tensor that cannot be read, no memory, or a lost device.
-    pub fn load_adapters<'a, 'c: 'a>(
-        &self,
-        adapters: impl IntoIterator<Item = &'a Adapter<'c>>,
-    ) -> Result<LoadedAdapter> {
+    /// Tensors that the file has in the place of whole tensors of the base, and that nobody has taken
+    /// ([`Adapters::take_replaced`](crate::checkpoint::Adapters::take_replaced)): they are listed. As [`LoadedAdapter::insert`]; a tensor
+    /// that cannot be read, no memory, or a lost device.
+    pub fn load_adapters(&self, adapters: &Adapters<'_>) -> Result<LoadedAdapter> {
+        adapters.none_replaced(OP)?;
         let mut loaded = LoadedAdapter::default();
-        for adapter in adapters {
+        for adapter in adapters.iter() {
             let tensor = |role: &str| -> Result<Tensor> {
                 let part = adapter.tensor(role)?;
                 let elem = match part.dtype {
@@ -147,7 +174,10 @@ struct Occupant {
 }
 
 /// The live adapters of a model: a set for each of its weights by name, and adapters that are attached to the same place of all of them, replaced,
-/// scaled and taken away between two steps, as recorded work. All memory is had when a weight is added.
+/// scaled and taken away between two steps, as recorded work. Memory of its own is had when a weight is added.
+///
+/// Whatever is put into a place, every weight is told, in a dispatch or two each: of those that an adapter leaves alone a word is written. So what a
+/// place holds never depends on what was recorded before and perhaps not submitted, and an error leaves nothing recorded.
 ///
 /// ```no_run
 /// # async fn run() -> gristmill::Result<()> {
@@ -156,13 +186,18 @@ struct Occupant {
 /// use gristmill::Dispatcher;
 ///
 /// let gpu = Dispatcher::request().await?;
-/// # let (model, file): (Checkpoint<'_>, Checkpoint<'_>) = todo!();
+/// # let (model, file): (Checkpoint<'static>, Checkpoint<'static>) = todo!();
 /// let mut live = ModelAdapters::new(Room { adapters: 8, ..Room::new(64) });
 /// let name = "model.layers.0.self_attn.q_proj.weight";
 /// let q = gpu.weight(&model.weight(name)?)?;
 /// live.add(&gpu, name, &q)?;
 ///
-/// let adapter = gpu.load_adapters(file.adapters()?.iter())?;
+/// let mut adapters = file.adapters()?;
+/// adapters.fit(&model)?;
+/// for (name, tensor) in adapters.take_replaced() {
+///     let whole = file.tensor(tensor)?; // takes the place of `name`
+/// }
+/// let adapter = gpu.load_adapters(&adapters)?;
 /// let mut recorder = gpu.record()?;
 /// live.attach(&mut recorder, 0, &adapter, 1.0)?;
 /// // Linear { adapters: live.get(name), … }
@@ -174,13 +209,13 @@ struct Occupant {
 pub struct ModelAdapters {
     room: Room,
     weights: BTreeMap<String, (Weight, AdapterSet)>,
-    places: Vec<Option<Occupant>>,
+    places: BTreeMap<usize, Occupant>,
 }
 
 impl ModelAdapters {
     /// Of no weight yet.
     pub fn new(room: Room) -> Self {
-        Self { room, weights: BTreeMap::new(), places: vec![None; room.adapters] }
+        Self { room, weights: BTreeMap::new(), places: BTreeMap::new() }
     }
 
     /// A weight that can have adapters; its set.
@@ -209,7 +244,7 @@ impl ModelAdapters {
     /// other weights too.
     ///
     /// # Errors
-    /// Names that match no weight, all of them; what [`AdapterAttach`] says of one. Then nothing is recorded.
+    /// Names that match no weight, all of them; what [`AdapterAttach`] and [`Recorder::run`] say of one. Then nothing is recorded.
     pub fn attach<E: Encoder>(
         &mut self,
         recorder: &mut Recorder<E>,
@@ -217,91 +252,70 @@ impl ModelAdapters {
         adapter: &LoadedAdapter,
         factor: f32,
     ) -> Result<()> {
-        self.place(place)?;
-        number(OP, "factor", factor, |_| true, "it must be a finite number")?;
         let missing: Vec<&str> = adapter.weights().filter(|name| !self.weights.contains_key(*name)).collect();
         if !missing.is_empty() {
             let (some, all) = (missing.len(), adapter.list.len());
             return Err(shape_error!(OP, "{some} of {all} names match no weight: {}", missing.join(", ")));
         }
-        let ops = self.ops(place, adapter, factor);
-        for (name, op) in &ops {
-            let told = op.problem().and_then(|problem| problem.plan(recorder.dispatcher().caps()));
-            told.map_err(|error| shape_error!(OP, "the adapter of {name}: {error}"))?;
-        }
-        for name in self.occupied(place).filter(|name| !adapter.list.contains_key(*name)) {
-            if let Some((_, set)) = self.weights.get(name) {
-                recorder.run(AdapterScale { set, place, scale: None })?;
-            }
-        }
-        for (_, op) in ops {
-            recorder.run(op)?;
-        }
-        self.places[place] = Some(Occupant { adapter: adapter.clone(), factor });
-        Ok(())
+        self.put(recorder, place, Some(Occupant { adapter: adapter.clone(), factor }))
     }
 
-    /// Another factor for the adapter in a place. Where it has magnitudes its norms are made anew.
+    /// Another factor for the adapter in a place, which is attached anew.
     ///
     /// # Errors
-    /// A place that is not there, or empty; a factor that is not finite.
+    /// A place that is not there, or empty; a factor that is not finite, or makes the scale of a weight so. Then nothing is recorded.
     pub fn scale<E: Encoder>(&mut self, recorder: &mut Recorder<E>, place: usize, factor: f32) -> Result<()> {
-        self.place(place)?;
-        number(OP, "factor", factor, |_| true, "it must be a finite number")?;
-        let Some(Occupant { adapter, .. }) = &self.places[place] else {
+        let Some(Occupant { adapter, .. }) = self.places.get(&place).cloned() else {
+            self.place(place)?;
             return Err(shape_error!(OP, "place {place} is empty"));
         };
-        for (_, op) in self.ops(place, adapter, factor) {
-            match op.kind {
-                Kind::Dora { .. } | Kind::Bora { .. } => recorder.run(op)?,
-                _ => recorder.run(AdapterScale { set: op.set, place, scale: Some(op.scale) })?,
-            }
-        }
-        if let Some(occupant) = &mut self.places[place] {
-            occupant.factor = factor;
-        }
-        Ok(())
+        self.put(recorder, place, Some(Occupant { adapter, factor }))
     }
 
     /// Takes the adapter in a place away; an empty place stays empty.
     ///
     /// # Errors
-    /// A place that is not there.
+    /// A place that is not there, or what [`Recorder::run`] says. Then nothing is recorded.
     pub fn detach<E: Encoder>(&mut self, recorder: &mut Recorder<E>, place: usize) -> Result<()> {
-        self.place(place)?;
-        for name in self.occupied(place) {
-            if let Some((_, set)) = self.weights.get(name) {
-                recorder.run(AdapterScale { set, place, scale: None })?;
-            }
-        }
-        self.places[place] = None;
-        Ok(())
+        self.put(recorder, place, None)
     }
 
-    /// The factor of the adapter in a place, where there is one.
+    /// The factor of the adapter that was last recorded into a place, where there is one.
     pub fn factor(&self, place: usize) -> Option<f32> {
-        self.places.get(place)?.as_ref().map(|occupant| occupant.factor)
+        self.places.get(&place).map(|occupant| occupant.factor)
     }
 
     fn place(&self, place: usize) -> Result<()> {
-        if place < self.places.len() {
+        if place < self.room.adapters {
             return Ok(());
         }
         let rule = "it must be less than the adapters that there is room for";
         Err(Error::Value { op: OP, name: "place", value: place.to_string(), rule })
     }
 
-    /// The weights that what is in a place changes.
-    fn occupied(&self, place: usize) -> impl Iterator<Item = &str> {
-        self.places[place].iter().flat_map(|occupant| occupant.adapter.weights())
-    }
-
-    /// The ops that attach an adapter to a place.
-    fn ops<'a>(&'a self, place: usize, adapter: &'a LoadedAdapter, factor: f32) -> Vec<(&'a str, AdapterAttach<'a>)> {
-        let of = |(name, (owned, scale)): (&'a String, &'a (Owned, f32))| {
-            let (w0, set) = self.weights.get(name)?;
-            Some((name.as_str(), AdapterAttach::new(w0, owned.kind(), scale * factor, set, place)))
+    /// Records what is in a place of every weight from now on.
+    fn put<E: Encoder>(&mut self, recorder: &mut Recorder<E>, place: usize, what: Option<Occupant>) -> Result<()> {
+        self.place(place)?;
+        if let Some(Occupant { factor, .. }) = what {
+            number(OP, "factor", factor, |_| true, "it must be a finite number")?;
+        }
+        recorder.together(|recorder| {
+            for (name, (w0, set)) in &self.weights {
+                let one = what.as_ref().and_then(|of| Some((of.adapter.get(name)?, of.factor)));
+                let Some(((kind, scale), factor)) = one else {
+                    recorder.run(AdapterScale { set, place, scale: None })?;
+                    continue;
+                };
+                let op = AdapterAttach::new(w0, kind, scale * factor, set, place);
+                let problem = op.problem().map_err(|error| shape_error!(OP, "the adapter of {name}: {error}"))?;
+                recorder.run_any(&problem, &op.operands())?;
+            }
+            Ok(())
+        })?;
+        match what {
+            Some(occupant) => self.places.insert(place, occupant),
+            None => self.places.remove(&place),
         };
-        adapter.list.iter().filter_map(of).collect()
+        Ok(())
     }
 }

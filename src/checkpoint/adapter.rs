@@ -35,7 +35,7 @@ use super::describe::{columns, shown};
 use super::json::{Json, Value};
 use super::listing::Entry;
 use super::{Checkpoint, Container, Meta, Read, in_file};
-use crate::error::Result;
+use crate::error::{Result, shape_error};
 use crate::formats::{Dtype, Packed, Part};
 use regex_lite::{Regex, RegexBuilder};
 
@@ -328,10 +328,22 @@ impl<'c> Adapters<'c> {
         self.replaced.iter().map(|whole| (&*whole.name, &*whole.entry.name))
     }
 
-    /// The same, for a caller who puts them into the model; there are none left then.
+    /// The same, for a caller who puts them into the model; there are none left then. Before, [`Dispatcher::load_adapters`](crate::Dispatcher::load_adapters)
+    /// takes no adapters that have any: what it gives would be another model than the file's.
     #[must_use = "without these tensors it is another model"]
     pub fn take_replaced(&mut self) -> Vec<(String, &'c str)> {
         self.replaced.drain(..).map(|whole| (whole.name.into_owned(), &*whole.entry.name)).collect()
+    }
+
+    /// Nothing is replaced that nobody has taken.
+    pub(crate) fn none_replaced(&self, op: &'static str) -> Result<()> {
+        if self.replaced.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.replaced.iter().map(|whole| &*whole.name).collect();
+        let (count, names) = (names.len(), listed(&names));
+        let how = "hold the file against the base by fit, and take what is left by take_replaced";
+        Err(shape_error!(op, "{count} tensors of the file stand for whole ones of the base, {names}: {how}"))
     }
 
     /// Holds every adapter against the weight of its name: [`Adapter::weight`] can then be asked of the base, whatever format it is in. Replaced

@@ -11,7 +11,8 @@
 //! | [`input_scale`] | factors of inputs by their activations |
 //! | [`wanda`], [`clip_rows`], [`hold_out`] | n:m patterns, clipping, numbers kept apart |
 //!
-//! All that an output must be is judged before anything is recorded. Vectors in between are buffers of their own: a few thousand numbers,
+//! All that an output must be is judged before anything is recorded. What sums columns, or picks numbers, takes a matrix that fits one binding
+//! of the device. Vectors in between are buffers of their own: a few thousand numbers,
 //! once at load.
 
 use super::{Dispatcher, Encoder, Recorder};
@@ -303,7 +304,8 @@ pub fn fold_after<E: Encoder>(
 /// Source: Jiang et al., "Pre-RMSNorm and Pre-CRMSNorm Transformers", arXiv 2305.14858.
 ///
 /// # Errors
-/// Matrices that are not of one shape; biases that are not `[N]`, or a bias without one to write it to; a bias along rows.
+/// Matrices that are not of one shape; biases that are not `[N]`, or a bias without one to write it to; a bias along rows; a
+/// matrix that does not fit one binding, along columns.
 pub fn recentre<E: Encoder>(rec: &mut Recorder<E>, from: Layer<'_>, along: Along, into: Layer<'_>) -> Result<()> {
     let op = "recentre";
     whole(op, from, into, false)?;
@@ -357,7 +359,7 @@ pub fn without_last<E: Encoder>(rec: &mut Recorder<E>, w: &Tensor, y: &Tensor) -
 ///
 /// # Errors
 /// The first has not as many rows as the second columns; results of another shape, or without a bias where there is one; the second's bias,
-/// which does not change, is given.
+/// which does not change, is given; a second that does not fit one binding.
 pub fn equalise<E: Encoder>(
     rec: &mut Recorder<E>,
     first: Layer<'_>,
@@ -416,7 +418,7 @@ pub fn input_scale<E: Encoder>(rec: &mut Recorder<E>, x: &Tensor, power: f32, le
 /// [`Prune`] with the norms of a layer's inputs `x[M,K]` over its tokens: Wanda. A mean over tokens would rank the same.
 ///
 /// # Errors
-/// As [`Prune`]; x is not a matrix of as many columns as w.
+/// As [`Prune`]; x is not a matrix of as many columns as w, or does not fit one binding.
 pub fn wanda<E: Encoder>(
     rec: &mut Recorder<E>,
     w: &Tensor,
@@ -459,7 +461,7 @@ pub fn clip_rows<E: Encoder>(rec: &mut Recorder<E>, w: &Tensor, deviations: f32,
 /// few bits. Places are rows and columns.
 ///
 /// # Errors
-/// A place outside w; matrices of two shapes.
+/// A place outside w; matrices of two shapes, or that do not fit one binding.
 pub fn hold_out<E: Encoder>(
     rec: &mut Recorder<E>,
     w: &Tensor,

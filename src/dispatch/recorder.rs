@@ -102,6 +102,17 @@ impl<E: Encoder> Recorder<E> {
         self.record(&ready, operands)
     }
 
+    /// Records all that `record` does, or where it fails nothing.
+    pub(crate) fn together(&mut self, record: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let (before, dispatches) = (self.kept.replace(Vec::new()), self.dispatches);
+        let result = record(self);
+        let list = std::mem::replace(&mut self.kept, before).unwrap_or_default();
+        self.dispatches = dispatches;
+        result?;
+        list.into_iter().for_each(|dispatch| self.put(dispatch));
+        Ok(())
+    }
+
     fn record(&mut self, ready: &Ready, operands: &[Operand<'_>]) -> Result<()> {
         let op = ready.plan.op;
         self.gpu.check()?;

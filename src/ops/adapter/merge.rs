@@ -83,7 +83,8 @@ impl<'a> AdapterMerge<'a> {
     /// The op that takes the adapter out of a weight into which it was merged.
     ///
     /// # Errors
-    /// A kind whose delta is not added: the norms of DoRA and BoRA are gone with the base, and BAT multiplies.
+    /// A kind whose delta is not added. The norms of DoRA and BoRA are gone with the base. BAT multiplies, and would be taken out by the
+    /// inverse of `1 + block` of each block, which need not be there, and of a weight in few bits enlarges what its rounding has lost: keep the base.
     pub fn reversed(self) -> Result<Self> {
         if self.kind.is_added() {
             return Ok(Self { scale: -self.scale, ..self });
