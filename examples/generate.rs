@@ -142,9 +142,9 @@ impl<'c> Model<'c> {
         let [q, k, v, output, gate, up, down] = matrices;
         let [q_bias, k_bias, v_bias] = biases.each_ref().map(Option::as_ref);
         let qkv = Qkv::Apart {
-            q: Matrix { w: q, bias: q_bias },
-            k: Matrix { w: k, bias: k_bias },
-            v: Matrix { w: v, bias: v_bias },
+            q: Matrix { bias: q_bias, ..q.into() },
+            k: Matrix { bias: k_bias, ..k.into() },
+            v: Matrix { bias: v_bias, ..v.into() },
         };
         let weights = LayerWeights {
             q_norm: head_norms.as_ref().map(|norms| &norms[0]),

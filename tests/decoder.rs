@@ -2,11 +2,13 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
 
+use gristmill::adapters::{AdapterAttach, AdapterSet, Room};
 use gristmill::decoder::{
     DecoderLayer, Flavour, LayerScratch, LayerWeights, Matrix, Qkv, Router, Skipping, SkippingScratch, Tokens,
 };
 use gristmill::formats::{Format, Packed};
 use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
+use gristmill::ops::adapter::{AdapterMerge, Kind};
 use gristmill::ops::attention::prologue::{Angles, Turn};
 use gristmill::ops::attention::tables::RopeTable;
 use gristmill::ops::depth::{Choose, Gate, GateOf, GateOn};
@@ -53,7 +55,7 @@ impl Linear {
     }
 
     fn matrix(&self) -> Matrix<'_> {
-        Matrix { w: &self.w, bias: self.bias.as_ref() }
+        Matrix { bias: self.bias.as_ref(), ..(&self.w).into() }
     }
 }
 
@@ -362,6 +364,65 @@ fn positions(gpu: &Dispatcher, batch: usize, from: usize, each: usize) -> Result
     gpu.positions(&all, [batch, each], POSITIONS)
 }
 
+/// The matrices of a layer: q, k, v, output, gate, up, down.
+fn with_matrices<'a>(layer: &DecoderLayer<'a>, matrices: [Matrix<'a>; 7]) -> DecoderLayer<'a> {
+    let [q, k, v, output, gate, up, down] = matrices;
+    let (qkv, up_adapters) = (Qkv::Apart { q, k, v }, up.adapters);
+    let weights = LayerWeights { qkv, output, gate, up: up.w, up_adapters, down, ..layer.weights };
+    DecoderLayer { weights, ..*layer }
+}
+
+#[test]
+fn a_layer_with_adapters_is_the_layer_of_merged_weights() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let ([c, ..], batch, each, rank) = (SIZES, 2, 7, 4);
+    for (at, (name, ask)) in asks().into_iter().filter(|(_, ask)| !ask.packed).enumerate() {
+        let made = Made::new(&gpu, ask, 6000 + 100 * at)?;
+        let plain = made.layer();
+        let Qkv::Apart { q, k, v } = plain.weights.qkv else { panic!("three matrices") };
+        let LayerWeights { output, gate, up, down, .. } = plain.weights;
+        let matrices = [q, k, v, output, gate, up.into(), down];
+        let (mut sets, mut merged) = (Vec::<AdapterSet>::new(), Vec::<Weight>::new());
+        for (i, Matrix { w, .. }) in matrices.iter().enumerate() {
+            let (n, k) = (w.n(), w.k());
+            let of = |shape: [usize; 2], seed| gpu.upload(&noise(shape[0] * shape[1], seed), shape, Elem::F32);
+            let (a, b) = (of([rank, k], 40 + i)?, of([n, rank], 60 + i)?);
+            // The delta is a fourth of the weight.
+            let (kind, scale) = (Kind::Lora { a: &a, b: &b }, 0.25 / (k as f32).sqrt());
+            let set = gpu.adapter_set([n, k], Room { adapters: 2, elem: Elem::F32, ..Room::new(rank) })?;
+            gpu.run(AdapterAttach::new(w, kind, scale, &set, 1))?;
+            sets.push(set);
+            let whole = gpu.weight_zeros(Format::Dense, Elem::F32, [n, k])?;
+            gpu.run(AdapterMerge::new(w, kind, scale, &whole))?;
+            merged.push(whole);
+        }
+        // The second sample has the adapter, the first none: once as an empty place, once as no place.
+        let index: Vec<u8> =
+            (0..batch * each).flat_map(|t| [0i32, -1, 1][if t < each { t % 2 } else { 2 }].to_le_bytes()).collect();
+        let index = gpu.upload_bytes(&index, [batch, each], Elem::I32)?;
+        let live = with_matrices(&plain, std::array::from_fn(|i| Matrix { adapters: Some(&sets[i]), ..matrices[i] }));
+        let live = DecoderLayer { weights: LayerWeights { adapter_index: Some(&index), ..live.weights }, ..live };
+        let whole = with_matrices(&plain, std::array::from_fn(|i| Matrix { w: &merged[i], ..matrices[i] }));
+        let x = gpu.upload(&noise(batch * each * c, at + 5), [batch, each, c], Elem::F32)?;
+        let scratch = LayerScratch::new(&gpu, &plain, batch * each, Elem::F32, Elem::F32)?;
+        let run = |layer: &DecoderLayer<'_>| {
+            let y = gpu.zeros([batch, each, c], Elem::F32)?;
+            let mut rec = gpu.record()?;
+            layer.record(&mut rec, &scratch, &Tokens::new(&x, &y), None)?;
+            rec.submit()?;
+            block_on(y.read())
+        };
+        let (got, plain, whole) = (run(&live)?, run(&plain)?, run(&whole)?);
+        let half = each * c;
+        let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+        near(&format!("{name}, no adapter"), &got[..half], &wide(&plain[..half]), Elem::F32);
+        near(&format!("{name}, an adapter"), &got[half..], &wide(&whole[half..]), Elem::F32);
+        let apart = plain[half..].iter().zip(&whole[half..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart > 0.1, "{name}: the adapter changes {apart}");
+    }
+    Ok(())
+}
+
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
@@ -604,7 +665,14 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     assert!(told(&narrow, &tokens).starts_with("mod_route: weight has shape [63]"));
     assert!(told(&Skipping { candidates: Some(&[7]), ..half }, &tokens).contains("candidates are [7]"));
     layer.record_routed(&mut rec, &scratch, &tokens, &half, None)?;
-    rec.submit()
+    rec.submit()?;
+    let index = zeros(&[1, 6], Elem::I32);
+    let weights = LayerWeights { adapter_index: Some(&index), ..layer.weights };
+    let mut rec = gpu.record()?;
+    let error = DecoderLayer { weights, ..layer }.record_routed(&mut rec, &scratch, &tokens, &half, None).unwrap_err();
+    assert!(error.to_string().contains("adapter_index is of all tokens, but only some go through"), "{error}");
+    assert_eq!(rec.dispatches(), 0);
+    Ok(())
 }
 
 /// Tables of eight rows. What goes past them writes nothing: neither a step, nor a replay, nor one of layers that hold fewer tokens than there

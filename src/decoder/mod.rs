@@ -31,6 +31,7 @@
 //! | `gate`, `up`, `down` | `mlp.{gate,up,down}_proj` | the same |
 //! | `mlp_end` | | `post_feedforward_layernorm` |
 
+use crate::adapters::AdapterSet;
 use crate::dispatch::{Encoder, Recorder};
 use crate::error::{Result, shape_error};
 use crate::kv_cache::KvLayer;
@@ -118,18 +119,20 @@ impl Flavour {
     }
 }
 
-/// The matrix of a linear layer, and its bias.
+/// The matrix of a linear layer, its bias, and its live adapters.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     /// `[N,K]`, in any format.
     pub w: &'a Weight,
     /// `[N]`, any floating storage.
     pub bias: Option<&'a Tensor>,
+    /// Of which each token has that of [`LayerWeights::adapter_index`].
+    pub adapters: Option<&'a AdapterSet>,
 }
 
 impl<'a> From<&'a Weight> for Matrix<'a> {
     fn from(w: &'a Weight) -> Self {
-        Self { w, bias: None }
+        Self { w, bias: None, adapters: None }
     }
 }
 
@@ -173,10 +176,15 @@ pub struct LayerWeights<'a> {
     pub gate: Matrix<'a>,
     /// `[F, C]`.
     pub up: &'a Weight,
+    /// As [`Matrix::adapters`].
+    pub up_adapters: Option<&'a AdapterSet>,
     /// `[C, F]`.
     pub down: Matrix<'a>,
     /// `[C]`: a norm of what the feed-forward layer adds.
     pub mlp_end: Option<&'a Tensor>,
+    /// i32, `[B, L]`: the place in all sets of adapters that a token's stands in, below 0 for none. Where it is absent all tokens have that in place 0.
+    /// Not with routing, where rows are compacted and it is not.
+    pub adapter_index: Option<&'a Tensor>,
 }
 
 impl<'a> LayerWeights<'a> {
@@ -197,8 +205,10 @@ impl<'a> LayerWeights<'a> {
             mlp_norm,
             gate: gate.into(),
             up,
+            up_adapters: None,
             down: down.into(),
             mlp_end: None,
+            adapter_index: None,
         }
     }
 }
@@ -227,7 +237,7 @@ impl<'a> Tokens<'a> {
 /// A layer: its flavour and its weights.
 ///
 /// `h = x + end(output(attention(qkv(norm(x)))))`, `y = h + end(down(activation(gate(norm(h))) ⊙ up(norm(h))))`, where `end` is a norm or
-/// nothing. Attention is causal.
+/// nothing. Attention is causal. Any of its matrices may have live adapters ([`Matrix::adapters`]), as [`Linear`](crate::ops::linear::Linear) does.
 ///
 /// Sources: Touvron et al., "LLaMA" (arXiv 2302.13971); "Qwen3 Technical Report" (arXiv 2505.09388); "Gemma 2" (arXiv 2408.00118) and
 /// "Gemma 3 Technical Report" (arXiv 2503.19786).

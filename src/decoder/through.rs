@@ -45,7 +45,9 @@ impl Through<'_> {
     }
 
     fn linear<'t>(&'t self, x: &'t Tensor, matrix: Matrix<'t>, y: &'t Tensor) -> Linear<'t> {
-        Linear { bias: matrix.bias, grids: self.grids, ..Linear::new(x, matrix.w, y) }
+        let Matrix { w, bias, adapters } = matrix;
+        let adapter_index = self.layer.weights.adapter_index.filter(|_| adapters.is_some());
+        Linear { bias, adapters, adapter_index, grids: self.grids, ..Linear::new(x, w, y) }
     }
 
     /// `residual + end(matrix(x))`; without a residual what would be added to it. `free` is a scratch tensor.
@@ -69,6 +71,9 @@ impl Through<'_> {
         let Self { layer, scratch: s, batch, each, cache, .. } = *self;
         let Flavour { heads, groups, head_dim, qk_norm, scale, softcap, window, eps, norm_offset, .. } = layer.flavour;
         let w = &layer.weights;
+        if self.listed.is_some() && w.adapter_index.is_some() {
+            return Err(shape_error!(OP, "adapter_index is of all tokens, but only some go through"));
+        }
         let normed = self.rows(&s.normed, layer.width())?;
         let (rows, sum) = self.listed.unzip();
         run.op(RmsNorm { rows, sum, ..self.norm(self.x, w.attention_norm, &normed) })?;
@@ -147,7 +152,9 @@ impl Through<'_> {
         let (normed, gated) = (self.rows(&s.normed, layer.width())?, self.rows(&s.gated, layer.hidden())?);
         run.op(self.norm(h, w.mlp_norm, &normed))?;
         let gate = self.linear(&normed, w.gate, &gated);
-        run.op(Linear { up: Some(w.up), activation: layer.flavour.activation, ..gate })?;
+        let up_adapters = w.up_adapters;
+        let adapter_index = w.adapter_index.filter(|_| gate.adapters.or(up_adapters).is_some());
+        run.op(Linear { up: Some(w.up), up_adapters, adapter_index, activation: layer.flavour.activation, ..gate })?;
         self.branch(&gated, (w.down, w.mlp_end), (residual, &normed), y, run)
     }
 }

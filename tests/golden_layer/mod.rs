@@ -38,7 +38,7 @@ impl<'a> Named<'a> {
     where
         'a: 'w,
     {
-        Matrix { w, bias: self.0.get(&format!("{name}.bias")) }
+        Matrix { w, bias: self.0.get(&format!("{name}.bias")), adapters: None }
     }
 }
 
