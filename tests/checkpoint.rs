@@ -1454,6 +1454,62 @@ fn the_weights_of_gpt_2_have_inputs_first_and_its_embeddings_have_not() {
     }
 }
 
+fn architecture_is(file: &mut Gguf, name: &str) {
+    file.metadata.retain(|(name, ..)| *name != "general.architecture");
+    let mut bytes = Vec::new();
+    text(&mut bytes, name.as_bytes());
+    file.metadata.push(("general.architecture", 8, bytes));
+}
+
+/// PEFT's names and GGUF's, either way.
+#[test]
+fn adapters_have_the_names_of_the_base_where_one_is_gguf() {
+    let of_gguf = |architecture: &str| {
+        let mut file = Gguf::new(vec![
+            ("blk.3.attn_q.weight", vec![8, 6], 0, f32s(&values(48))),
+            ("blk.3.ffn_down.weight", vec![8, 6], 0, f32s(&values(48))),
+            ("output.weight", vec![5, 11], 0, f32s(&values(55))),
+        ]);
+        architecture_is(&mut file, architecture);
+        Checkpoint::from_bytes(file.bytes()).expect("a model")
+    };
+    let names = r#""q_proj","down_proj","lm_head""#;
+    let of = |modules: &[(&str, usize, usize)]| {
+        let pair = |(module, n, k): &(&str, usize, usize)| {
+            [peft(&format!("{module}.lora_A.weight"), &[4, *k]), peft(&format!("{module}.lora_B.weight"), &[*n, 4])]
+        };
+        modules.iter().flat_map(pair).collect::<Vec<_>>()
+    };
+    let (q, down) = ("model.layers.3.self_attn.q_proj", "model.layers.3.mlp.down_proj");
+    let all = [of(&[(q, 6, 8), (down, 6, 8)]), vec![peft("lm_head.weight", &[12, 5])]].concat();
+    let file = of_peft(lora_config("").replace(r#""q_proj","emb""#, names), &all);
+    let mut adapters = file.adapters().expect("adapters");
+    let told = adapters.fit(&of_gguf("llama")).expect_err("rows in another order").to_string();
+    let rule =
+        "model.layers.3.self_attn.q_proj.weight is blk.3.attn_q.weight of the base, and rows of q and k of llama";
+    assert!(told.contains(rule), "{told}");
+    assert!(adapters.get(&format!("{q}.weight")).is_some(), "nothing has changed");
+    adapters.fit(&of_gguf("qwen3")).unwrap_or_else(|e| panic!("{e}"));
+    let weights: Vec<_> = adapters.iter().map(|adapter| adapter.weight.as_str()).collect();
+    assert_eq!(weights, ["blk.3.attn_q.weight", "blk.3.ffn_down.weight"]);
+    assert!(adapters.get("blk.3.attn_q.weight").is_some());
+    assert_eq!(adapters.replaced().collect::<Vec<_>>(), [("output.weight", "base_model.model.lm_head.weight")]);
+    // Of a Llama what does not turn.
+    let file = of_peft(lora_config("").replace(r#""q_proj","emb""#, names), &of(&[(down, 6, 8)]));
+    file.adapters().expect("adapters").fit(&of_gguf("llama")).unwrap_or_else(|e| panic!("{e}"));
+    // The other way round.
+    let base = model(&[("model.layers.0.self_attn.q_proj.weight", &[6, 8]), ("model.embed_tokens.weight", &[5, 3])]);
+    for (architecture, fits) in [("qwen3", true), ("llama", false)] {
+        let mut file = gguf_adapter(1.0);
+        architecture_is(&mut file, architecture);
+        let file = Checkpoint::from_bytes(file.bytes()).expect("a file");
+        let mut adapters = file.adapters().expect("adapters");
+        assert_eq!(adapters.fit(&base).map_err(|e| e.to_string()).is_ok(), fits, "{architecture}");
+        assert_eq!(adapters.get("model.layers.0.self_attn.q_proj.weight").is_some(), fits);
+        assert_eq!(adapters.get("model.embed_tokens.weight").is_some(), fits);
+    }
+}
+
 /// What llama.cpp takes.
 #[test]
 fn an_adapter_of_gguf_may_lack_its_alpha_and_have_norms() {

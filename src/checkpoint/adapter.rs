@@ -23,6 +23,10 @@
 //! All other tensors stand for whole ones of the base ([`Adapters::replaced`]): `modules_to_save`, trained biases, norms, and `X.base_layer.weight`,
 //! an adapted embedding or head as PEFT saves it beside its factors.
 //!
+//! Where one of adapter and base is GGUF and the other is not, [`Adapters::fit`] gives the linear layers, the embedding and the head of the Llama family
+//! the names of the base: `model.layers.N.self_attn.q_proj.weight` is `blk.N.attn_q.weight`. llama.cpp keeps rows of q and k of a Llama in another
+//! order, by which they turn as pairs of neighbours; its adapters of these are not read for the other kind of file.
+//!
 //! A tensor is borrowed from the file; one that is turned or in blocks is made anew, and takes the memory of its numbers, and no more.
 //!
 //! Sources: PEFT 0.21 (`tuners/*/layer.py`, `utils/save_and_load.py`, `utils/other.py`), llama.cpp (`llama-adapter.cpp`, `convert_lora_to_gguf.py`).
@@ -47,8 +51,21 @@ const PREFIX: &str = "base_model.model.";
 const BASE_LAYER: &str = ".base_layer.";
 /// Modules that are a `Conv1D`, in all models that have any.
 const CONV1D: [&str; 4] = ["c_attn", "q_attn", "c_proj", "c_fc"];
-/// Modules whose rows are a vocabulary, which may be resized: PEFT's list.
-const VOCABULARIES: [&str; 2] = ["embed_tokens", "lm_head"];
+/// Modules whose rows are a vocabulary, which may be resized: PEFT's list, and the same of GGUF.
+const VOCABULARIES: [&str; 4] = ["embed_tokens", "lm_head", "token_embd", "output"];
+/// Modules of the Llama family and of its GGUF, in a layer and without one.
+const OF_LAYER: [[&str; 2]; 7] = [
+    ["self_attn.q_proj", "attn_q"],
+    ["self_attn.k_proj", "attn_k"],
+    ["self_attn.v_proj", "attn_v"],
+    ["self_attn.o_proj", "attn_output"],
+    ["mlp.gate_proj", "ffn_gate"],
+    ["mlp.up_proj", "ffn_up"],
+    ["mlp.down_proj", "ffn_down"],
+];
+const OF_MODEL: [[&str; 2]; 2] = [["model.embed_tokens", "token_embd"], ["lm_head", "output"]];
+/// Architectures of GGUF whose rows of q and k stand as they do elsewhere.
+const SAME_ROWS: [&str; 5] = ["qwen2", "qwen3", "gemma", "gemma2", "gemma3"];
 /// What a compiled regular expression may take, and how many a configuration may have.
 const REGEX_MOST: usize = 1 << 15;
 const REGEXES_MOST: usize = 64;
@@ -348,15 +365,20 @@ impl<'c> Adapters<'c> {
 
     /// Holds every adapter against the weight of its name: [`Adapter::weight`] can then be asked of the base, whatever format it is in. Replaced
     /// tensors are held against those of their names, and forgotten where they are the base's own: those with the same shape and numbers, and
-    /// of a weight in packed codes, which cannot have the same numbers, what PEFT says to be the base's.
+    /// of a weight in packed codes, which cannot have the same numbers, what PEFT says to be the base's. Names become those of the base where
+    /// one of the two files is GGUF.
     ///
     /// # Errors
     /// Names that match nothing in the base, listed; an adapter of another shape than its weight; a replaced tensor of another shape than
-    /// the base's, but for the rows of a vocabulary. Nothing has changed then.
+    /// the base's, but for the rows of a vocabulary; of a GGUF whose rows of q and k stand in another order, adapters of these from elsewhere.
+    /// Nothing has changed then.
     pub fn fit(&mut self, base: &Checkpoint<'_>) -> Result<()> {
         let wrong = |why: String| Err(in_file(self.checkpoint.files.name(0), why));
+        let mut fitted = self.clone();
+        fitted.rename(base).or_else(wrong)?;
+        let Self { mut list, mut replaced, .. } = fitted;
         let mut missing: Vec<&str> = Vec::new();
-        for Whole { name, entry, own } in &self.replaced {
+        for Whole { name, entry, own } in &replaced {
             match base.tensor_shape(name) {
                 // A head that the base ties to its embedding is in the file alone.
                 None if *own => {}
@@ -372,13 +394,12 @@ impl<'c> Adapters<'c> {
             }
         }
         let shape = |adapter: &Adapter<'_>| {
-            let whole = self.replaced.iter().find(|whole| whole.name == adapter.weight);
+            let whole = replaced.iter().find(|whole| whole.name == adapter.weight);
             match whole.map(|whole| &*whole.entry.shape) {
                 Some(&[n, k]) => Some([n, k]),
                 _ => base.weight_shape(&adapter.weight),
             }
         };
-        let mut list = self.list.clone();
         // Of a model all are so or none.
         let conv1d = |adapter: &Adapter<'_>| CONV1D.iter().any(|module| ends_with(module_of(&adapter.weight), module));
         let fits_turned = |adapter: &Adapter<'c>| {
@@ -408,9 +429,8 @@ impl<'c> Adapters<'c> {
                 listed(&missing)
             ));
         }
-        self.list = list;
         let files = &self.checkpoint.files;
-        self.replaced.retain(|Whole { name, entry, own }| {
+        replaced.retain(|Whole { name, entry, own }| {
             let same = match base.at(name).map(|at| &base.entries[at]) {
                 Some(other) if other.stored.dtype.is_some() => {
                     entry.shape == other.shape
@@ -423,8 +443,52 @@ impl<'c> Adapters<'c> {
             };
             !same
         });
+        *self = Self::new(self.checkpoint, list, replaced);
         Ok(())
     }
+
+    /// Gives what the base does not have by its name the name that a base of its kind has it by.
+    fn rename(&mut self, base: &Checkpoint<'_>) -> Read<()> {
+        let (to, gguf) = match (self.checkpoint.container, base.container) {
+            (Container::Safetensors, Container::Gguf(_)) => (1, base),
+            (Container::Gguf(_), Container::Safetensors) => (0, self.checkpoint),
+            _ => return Ok(()),
+        };
+        let architecture = gguf.metadata.iter().find(|(name, _)| name == "general.architecture");
+        let same_rows = matches!(architecture, Some((_, Meta::Text(text))) if SAME_ROWS.contains(&text.as_str()));
+        let renamed = |name: &str| base.tensor_shape(name).is_none().then(|| other_name(name, to)).flatten();
+        for adapter in &mut self.list {
+            let Some(name) = renamed(&adapter.weight) else { continue };
+            let turns = |name: &str| OF_LAYER[..2].iter().any(|names| ends_with(module_of(name), names[to]));
+            if turns(&name) && !same_rows {
+                let architecture =
+                    architecture.map_or("an unknown architecture".into(), |(_, value)| value.to_string());
+                return Err(format!(
+                    "{} is {name} of the base, and rows of q and k of {architecture} stand in another order in GGUF",
+                    shown(&adapter.weight)
+                ));
+            }
+            adapter.weight = name;
+        }
+        for whole in &mut self.replaced {
+            if let Some(name) = renamed(&whole.name) {
+                whole.name = name.into();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a weight in GGUF (1) by that in other files (0), or the other way round.
+fn other_name(name: &str, to: usize) -> Option<String> {
+    let module = name.strip_suffix(".weight")?;
+    if let Some(names) = OF_MODEL.iter().find(|names| names[1 - to] == module) {
+        return Some(format!("{}.weight", names[to]));
+    }
+    let layers = ["model.layers.", "blk."];
+    let (layer, rest) = module.strip_prefix(layers[1 - to])?.split_once('.')?;
+    let names = OF_LAYER.iter().find(|names| names[1 - to] == rest)?;
+    Some(format!("{}{layer}.{}.weight", layers[to], names[to]))
 }
 
 /// `X` of `X.weight`.
