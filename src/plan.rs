@@ -112,9 +112,9 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The workgroups for so many of the step's rows.
+    /// The workgroups for so many of the step's rows. A tile or a workgroup has one at least.
     pub fn of(&self, rows: u64) -> u64 {
-        (rows.div_ceil(self.tile) * self.times).div_ceil(self.each)
+        (rows.div_ceil(self.tile.max(1)) * self.times).div_ceil(self.each.max(1))
     }
 }
 
@@ -191,7 +191,7 @@ impl fmt::Display for Plan {
 /// Kernels find their number by `id.x + id.y * fold` with `fold` the grid's x, and leave where it is not below their count.
 pub fn fold(groups: u64, limit: u32) -> Option<[u32; 3]> {
     let limit = u64::from(limit);
-    let y = groups.div_ceil(limit).max(1);
+    let y = groups.div_ceil(limit.max(1)).max(1);
     let x = groups.div_ceil(y).max(1);
     (y <= limit).then_some([x as u32, y as u32, 1])
 }
@@ -203,6 +203,7 @@ mod tests {
     #[test]
     fn a_grid_is_folded_past_the_limit() {
         assert_eq!(fold(1, 65_535), Some([1, 1, 1]));
+        assert_eq!((fold(1, 0), fold(0, 0)), (None, None));
         assert_eq!(fold(65_535, 65_535), Some([65_535, 1, 1]));
         assert_eq!(fold(65_536, 65_535), Some([32_768, 2, 1]));
         let [x, y, _] = fold(4_000_000_001, 65_535).unwrap_or_default();

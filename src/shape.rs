@@ -47,7 +47,7 @@ impl Shape {
     }
 
     /// The product of the dimensions before `axis`, and that of those from `axis` on.
-    pub fn split_at(&self, axis: usize) -> (usize, usize) {
+    pub(crate) fn split_at(&self, axis: usize) -> (usize, usize) {
         let (outer, inner) = self.dims().split_at(axis);
         (outer.iter().product(), inner.iter().product())
     }
