@@ -489,7 +489,7 @@ fn want_f32(op: &'static str, operand: &'static str, tensor: &Tensor) -> Result<
 }
 
 /// The tensor is stored like this; `want` says so, and when.
-pub(super) fn want_elem(
+pub(crate) fn want_elem(
     op: &'static str,
     operand: &'static str,
     tensor: &Tensor,
@@ -680,7 +680,9 @@ impl NormProblem {
         let (stats, scale) = (self.stats.map_or(0, |_| 8), self.scale.map_or(0, |_| 4));
         if self.list.is_some() {
             // Listed rows may be anywhere in what is read.
-            rows_at_once(self.op, caps, 1, 1, self.of * self.len * widest)?;
+            for read in [Some(self.x), self.residual].into_iter().flatten() {
+                rows_at_once(self.op, caps, 1, 1, self.of * self.len * read.elem.bytes() as u64)?;
+            }
         }
         rows_at_once(self.op, caps, self.rows, self.inner, (self.len * widest).max(stats).max(scale))
     }
