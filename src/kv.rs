@@ -82,7 +82,8 @@ impl KvFormat {
     /// Bytes of one row of `width` numbers.
     pub fn row_bytes(self, width: usize) -> usize {
         let blocks = width.div_ceil(32);
-        self.elem().map_or((blocks * self.code_words() + self.scale_words(blocks)) * 4, |elem| width * elem.bytes())
+        let words = blocks.saturating_mul(self.code_words()).saturating_add(self.scale_words(blocks));
+        self.elem().map_or(words.saturating_mul(4), |elem| width.saturating_mul(elem.bytes()))
     }
 
     /// Bytes of so many rows. Codes are read 16 bytes at a time, and end at a multiple of that.

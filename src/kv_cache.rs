@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::dispatch::{Dispatcher, Encoder, Recorder};
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KvFormat, KvRows, Place};
-use crate::kv_steps::{ENTRIES, KvCopy, KvState};
+use crate::kv_steps::{ENTRIES, KvCopy, KvState, NOWHERE};
+use crate::ops::Op;
 use crate::ops::attention::prologue::Start;
 use crate::ops::attention::rope::past;
 use crate::tensor::{Elem, Tensor};
@@ -49,13 +50,23 @@ pub enum KvRoom {
     },
 }
 
-/// How many tokens come.
+/// How many tokens come to the layers of a cache.
 #[derive(Clone, Copy, Debug)]
 pub enum Coming<'a> {
-    /// So many to each sequence.
+    /// So many to each sequence, of which none skips a layer.
     Each(usize),
-    /// So many to one of them.
-    To(usize, usize),
+    /// So many to one sequence, of which none skips a layer, and none to the others.
+    ///
+    /// So one prompt is prefilled into one place of a batch: the layers are recorded on `[B, L]` with the prompt in that sequence's rows, and
+    /// of the other rows, whatever they are, nothing is written.
+    To {
+        /// The sequence.
+        sequence: usize,
+        /// Tokens.
+        tokens: usize,
+    },
+    /// So many to each sequence by itself, of which none skips a layer: prompts of unequal lengths, padded at their ends. There are B numbers.
+    Listed(&'a [usize]),
     /// As many as the device says, I32 `[B]`, and not more than `most` to any: what token skipping has left of them.
     Counted {
         /// How many.
@@ -63,6 +74,61 @@ pub enum Coming<'a> {
         /// The most that the host must make room for.
         most: usize,
     },
+    /// As many as the device says, I32 `[B]`, which the host knows as well: what token skipping has left where it keeps so many. Then forks go on
+    /// sharing what is before them.
+    Kept {
+        /// How many.
+        counts: &'a Tensor,
+        /// The same B numbers. Where a count is lower, the length is what the device says, but what the host says of it is wrong, and a page
+        /// that forks share may be written to.
+        tokens: &'a [usize],
+    },
+}
+
+/// How many tokens come to each sequence, as the host knows it: no fewer, and no more.
+#[derive(Clone, Debug)]
+struct Comes {
+    least: Vec<usize>,
+    most: Vec<usize>,
+    /// Others have skipped the layers.
+    skipping: bool,
+}
+
+/// What a [`KvCache::append`] has recorded, for [`KvCache::again`].
+#[derive(Clone, Debug)]
+pub struct Appended {
+    layers: Range<usize>,
+    comes: Comes,
+    /// Pages are copied.
+    copies: bool,
+    /// Entries of block tables are set, which have not moved since they have moved so many times.
+    sets: Option<u64>,
+}
+
+/// What the host knows of the tokens of a sequence that a layer holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    /// There are no fewer,
+    least: usize,
+    /// and no more.
+    most: usize,
+    /// Where tokens have skipped the layer: how many came since then.
+    since: Option<usize>,
+}
+
+impl Held {
+    fn known(self) -> Option<usize> {
+        (self.least == self.most).then_some(self.most)
+    }
+}
+
+/// An append that can be recorded.
+pub(crate) struct Step {
+    comes: Comes,
+    /// The sequence that takes a page, its place among the pages of that, and the page that was there, which is copied.
+    taken: Vec<(usize, usize, Option<usize>)>,
+    /// The element of the state at which entries of a block table are set, and what they become.
+    entries: Vec<(usize, Vec<i32>)>,
 }
 
 /// The keys and values of all layers of a model, how many there are of each sequence in each layer, and where they are.
@@ -72,15 +138,15 @@ pub enum Coming<'a> {
 ///
 /// Before a layer's [`Prologue`](crate::ops::attention::prologue::Prologue) comes [`KvCache::append`], for one layer or for all of them at
 /// once; it says where the prologue puts the tokens ([`KvLayer`]), and how many attention then sees. A sequence can be cut
-/// ([`KvCache::truncate`]) and forked ([`KvCache::fork`]): forks share pages, and a page that is shared is copied when one of them
-/// writes to it.
+/// ([`KvCache::truncate`], [`KvCache::take_back`]) and forked ([`KvCache::fork`]): forks share pages, and a page that is shared is copied when
+/// one of them writes to it.
 ///
-/// Layers that skip tokens hold those that they kept ([`Coming::Counted`], by what [`Select`](crate::ops::depth::Select) counts), so that
-/// their lengths differ. A token's position stays the one in the whole sequence, which a layer without skipping tells: its `starts` are
+/// Layers that skip tokens hold those that they kept ([`Coming::Counted`] and [`Coming::Kept`], by what
+/// [`Select`](crate::ops::depth::Select) counts), so that their lengths differ. A token's position stays the one in the whole sequence, which a layer without skipping tells: its `starts` are
 /// the positions of tokens that come one at a time. Attention counts by the layer's own: `starts` are its offsets, `lengths` its `kv_len`.
 ///
 /// Calls change what the host knows at once, and the device when what they record is submitted: a recorder that is dropped unsubmitted leaves
-/// a cache that must be cleared.
+/// a cache that must be cleared. A call that returns an error has changed neither.
 ///
 /// Source: paged caches with block tables and copy on write, Kwon et al., "Efficient Memory Management for Large Language Model Serving
 /// with PagedAttention" (arXiv 2309.06180).
@@ -91,14 +157,16 @@ pub struct KvCache {
     rows: Vec<(KvRows, KvRows)>,
     state: Tensor,
     table: Option<Tensor>,
-    /// For each layer and sequence: how many tokens there are at most, and whether there are as many.
-    held: Vec<(usize, bool)>,
+    /// Of each layer and sequence.
+    held: Vec<Held>,
     /// The pages of each sequence, in order.
     pages: Vec<Vec<usize>>,
     /// How many sequences share each page.
     shared: Vec<u32>,
     /// Pages that nobody has, the next last.
     free: Vec<usize>,
+    /// How often pages that sequences had have become others or none.
+    moved: u64,
     /// For each layer and sequence: where the tokens that came last began, if that is known.
     begun: Vec<Option<usize>>,
     /// Rows of the tables by which tokens turn, if they were told.
@@ -116,12 +184,15 @@ pub struct KvLayer<'a> {
     pub values: &'a KvRows,
     /// Which row is whose.
     pub place: Place<'a>,
-    /// I32, `[B]`: where the tokens that came last were appended.
+    /// I32, `[B]`: where the tokens that came last were appended; of a sequence to which none came [`NOWHERE`](crate::kv_steps::NOWHERE), where
+    /// nothing is written.
     pub starts: Tensor,
     /// I32, `[B]`: how many tokens there are with them.
     pub lengths: Tensor,
     /// The starts that the host knows.
     begun: &'a [Option<usize>],
+    /// Tokens of some sequence have skipped it: a place in it is no position.
+    pub(crate) skipped: bool,
     /// See [`KvCache`].
     turned: &'a AtomicUsize,
 }
@@ -153,35 +224,51 @@ fn full(limit: &'static str, need: usize, have: usize) -> Error {
 impl KvCache {
     /// An empty cache.
     ///
+    /// Sequences or pages that would end within a word (of f16 with an odd number of tokens, heads and numbers) have room for one token more.
+    ///
     /// # Errors
-    /// No heads or numbers, no room, pages of which a head is not whole words, no memory, or a lost device.
+    /// No heads or numbers, no room, layers larger than a binding of the device, 2^30 tokens or more, no memory, or a lost device.
     pub fn new(gpu: &Dispatcher, shape: KvShape, room: KvRoom) -> Result<Self> {
         let KvShape { layers, batch, groups, d, e, keys, values } = shape;
-        let (blocks, each) = match room {
-            KvRoom::Static { tokens } => (batch, tokens),
-            KvRoom::Paged { page, pages, .. } => (pages, page),
+        let have = gpu.caps().storage_binding_bytes;
+        let product = |limit, of: &[usize]| {
+            let need = of.iter().fold(1usize, |all, n| all.saturating_mul(*n));
+            if need as u64 > have { Err(Error::Limit { op: OP, limit, need: need as u64, have }) } else { Ok(need) }
+        };
+        let (blocks, each, tables) = match room {
+            KvRoom::Static { tokens } => (batch, tokens, 0),
+            KvRoom::Paged { page, pages, each } => (pages, page, each),
         };
         if groups == 0 || each == 0 || batch == 0 {
             return Err(shape_error!(OP, "{batch} sequences of {groups} heads with {each} tokens have no room"));
         }
-        let rows = blocks.checked_mul(groups * each).ok_or_else(|| full("rows", usize::MAX, usize::MAX))?;
-        for (format, width) in [(keys, d), (values, e)] {
-            let bytes = groups * each * format.row_bytes(width);
-            if !bytes.is_multiple_of(4) {
-                return Err(shape_error!(
-                    OP,
-                    "{groups} heads of {each} tokens by {width} are {bytes} bytes, not whole words"
-                ));
-            }
+        // A block is whole words: of an even number of tokens it always is.
+        let whole = [(keys, d), (values, e)].into_iter().all(|(format, width)| {
+            let bytes = format.row_bytes(width).wrapping_mul(groups).wrapping_mul(each);
+            bytes.is_multiple_of(4)
+        });
+        let each = each.saturating_add(usize::from(!whole));
+        let room = match room {
+            KvRoom::Static { .. } => KvRoom::Static { tokens: each },
+            KvRoom::Paged { pages, each: of, .. } => KvRoom::Paged { page: each, pages, each: of },
+        };
+        let tokens = each.saturating_mul(tables.max(1));
+        if tokens >= NOWHERE {
+            return Err(full("tokens of a sequence", tokens, NOWHERE - 1));
         }
+        let rows = product("rows of a layer", &[blocks, groups, each])?;
+        for (format, width) in [(keys, d), (values, e)] {
+            product("storage_binding_bytes", &[rows, format.row_bytes(width)])?;
+        }
+        let lengths = product("lengths of layers and sequences", &[2, layers, batch, 4])? / 4;
+        let entries = product("entries of block tables", &[batch, tables, 4])? / 4;
         let of_layer = |_| Ok((gpu.kv(keys, rows, d)?, gpu.kv(values, rows, e)?));
         let rows = (0..layers).map(of_layer).collect::<Result<Vec<_>>>()?;
-        let lengths = 2 * layers * batch;
-        let (entries, pages) = match room {
-            KvRoom::Static { .. } => (0, 0),
-            KvRoom::Paged { pages, each, .. } => (batch * each, pages),
-        };
-        let state = gpu.zeros([(lengths + entries).max(1)], Elem::I32)?;
+        let pages = if matches!(room, KvRoom::Paged { .. }) { blocks } else { 0 };
+        // Nothing has come, and there is no page.
+        let mut numbers = [vec![NOWHERE as i32; batch], vec![0; batch]].concat().repeat(layers);
+        numbers.resize((lengths + entries).max(1), -1);
+        let state = gpu.upload_bytes(bytemuck::cast_slice(&numbers), [numbers.len()], Elem::I32)?;
         let table = match room {
             KvRoom::Static { .. } => None,
             KvRoom::Paged { each, .. } => Some(state.view(lengths, [batch, each])?),
@@ -192,14 +279,33 @@ impl KvCache {
             rows,
             state,
             table,
-            held: vec![(0, true); layers * batch],
+            held: vec![Held::default(); layers * batch],
             pages: vec![Vec::new(); batch],
             shared: vec![0; pages],
             free: (0..pages).rev().collect(),
-            begun: vec![Some(0); layers * batch],
+            moved: 0,
+            begun: vec![None; layers * batch],
             positions: None,
             turned: (0..layers).map(|_| AtomicUsize::new(usize::MAX)).collect(),
         })
+    }
+
+    /// What the codes of a layer stand for is multiplied by these, keys and values: of [`KvFormat::E4m3`] alone, whose scales are 1 until then.
+    /// It is for a cache that is empty: what is there is not written anew, and what was recorded goes on with the scales of then.
+    ///
+    /// # Errors
+    /// There is no such layer, or as [`KvRows::with_scale`].
+    pub fn scale(&mut self, layer: usize, keys: Option<f32>, values: Option<f32>) -> Result<()> {
+        let have = self.rows.len();
+        let Some(rows) = self.rows.get_mut(layer) else {
+            return Err(shape_error!(OP, "there is no layer {layer} among {have}"));
+        };
+        let scaled = |rows: &KvRows, scale: Option<f32>| match scale {
+            Some(scale) => rows.clone().with_scale(scale),
+            None => Ok(rows.clone()),
+        };
+        *rows = (scaled(&rows.0, keys)?, scaled(&rows.1, values)?);
+        Ok(())
     }
 
     /// From here on tokens turn by tables of so many rows, and a sequence that would grow past them is an [`Error::Position`] of
@@ -212,26 +318,26 @@ impl KvCache {
         self.positions = Some(rows);
     }
 
-    /// No sequence of these grows past so many positions when tokens come to a run of layers, as far as the host knows: a token's position
-    /// is no less than the number of those before it that a layer holds.
-    fn check_positions(
-        &self,
-        layers: &Range<usize>,
-        mut sequences: Range<usize>,
-        coming: usize,
-        rows: usize,
-    ) -> Result<()> {
-        sequences.try_for_each(|b| {
-            let held = layers.clone().map(|l| self.surely(l * self.shape.batch + b)).max().unwrap_or(0);
-            let end = held.saturating_add(coming);
-            if coming > 0 && end > rows { Err(past(OP, rows, end - 1)) } else { Ok(()) }
+    /// No sequence grows past so many positions when tokens come to a run of layers, as far as the host knows: a token's position is no less
+    /// than the number of those before it that a layer holds.
+    fn check_positions(&self, layers: &Range<usize>, coming: &[usize], rows: usize) -> Result<()> {
+        coming.iter().enumerate().filter(|(_, n)| **n > 0).try_for_each(|(b, n)| {
+            let held = self.of(layers.clone(), b).map(|h| h.least).max().unwrap_or(0);
+            let end = held.saturating_add(*n);
+            if end > rows { Err(past(OP, rows, end - 1)) } else { Ok(()) }
         })
     }
 
     /// There are positions for so many tokens that come to each sequence, whether or not this layer keeps them.
     pub(crate) fn check_turns(&self, layer: usize, coming: usize) -> Result<()> {
         let rows = self.positions.unwrap_or(usize::MAX);
-        self.check_positions(&(layer..layer + 1), 0..self.shape.batch, coming, rows)
+        self.check_positions(&(layer..layer + 1), &vec![coming; self.shape.batch], rows)
+    }
+
+    /// What these layers hold of a sequence.
+    fn of(&self, mut layers: Range<usize>, sequence: usize) -> impl Iterator<Item = Held> {
+        let batch = self.shape.batch;
+        std::iter::from_fn(move || layers.next()).map(move |l| self.held[l * batch + sequence])
     }
 
     /// What it is for.
@@ -259,8 +365,8 @@ impl KvCache {
 
     /// How many tokens of a sequence a layer holds; none where only the device knows.
     pub fn length(&self, layer: usize, sequence: usize) -> Option<usize> {
-        let (held, exact) = *self.held.get(layer * self.shape.batch + sequence)?;
-        (exact && sequence < self.shape.batch).then_some(held)
+        let known = sequence < self.shape.batch && layer < self.shape.layers;
+        self.held.get(layer * self.shape.batch + sequence).filter(|_| known)?.known()
     }
 
     /// A layer.
@@ -279,213 +385,345 @@ impl KvCache {
         let starts = self.state.view(2 * layer * batch, [batch])?;
         let lengths = self.state.view((2 * layer + 1) * batch, [batch])?;
         let (begun, turned) = (&self.begun[layer * batch..][..batch], &self.turned[layer]);
-        Ok(KvLayer { keys, values, place, starts, lengths, begun, turned })
+        let skipped = self.held[layer * batch..][..batch].iter().any(|h| h.since.is_some());
+        Ok(KvLayer { keys, values, place, starts, lengths, begun, skipped, turned })
     }
 
     /// Makes room for tokens that come to a run of layers, and moves their lengths on: from here on a layer's `starts` are where they go.
     ///
     /// # Errors
     /// Layers or sequences that are not there; a sequence that would be longer than there is room for, no page left, or a position past the
-    /// tables ([`KvCache::turn_by`]), with both numbers: then nothing has changed.
+    /// tables ([`KvCache::turn_by`]), with both numbers; counts of another shape or storage, or of another dispatcher. Then nothing has changed.
     pub fn append<E: Encoder>(
         &mut self,
         recorder: &mut Recorder<E>,
         layers: Range<usize>,
         coming: Coming<'_>,
-    ) -> Result<()> {
-        let batch = self.shape.batch;
-        self.check_layers(&layers)?;
-        let (elements, most, counts) = match coming {
-            Coming::Each(n) => (0..batch, n, None),
-            Coming::To(sequence, n) => {
-                self.check_sequence(sequence)?;
-                (sequence..sequence + 1, n, None)
-            }
-            Coming::Counted { counts, most } => (0..batch, most, Some(counts)),
-        };
-        // All that can fail comes before all that changes.
-        let mut wanted = Vec::new();
-        for b in elements.clone() {
-            let longest = layers.clone().map(|l| self.held[l * batch + b].0).max().unwrap_or(0);
-            let end = longest.saturating_add(most);
-            if end > self.room() {
-                return Err(full("room for tokens", end, self.room()));
-            }
-            // Where the least of the layers goes on may be before the end: a page that others share is not written to.
-            let least = layers.clone().map(|l| self.surely(l * batch + b)).min().unwrap_or(0);
-            wanted.push((b, least, end));
+    ) -> Result<Appended> {
+        let Step { comes, taken, entries } = self.judge_append(recorder, &layers, coming)?;
+        for (old, new, count) in self.copies(&taken) {
+            let rows = self.rows.iter().flat_map(|(keys, values)| [keys, values]);
+            rows.map(|rows| KvCopy { rows, from: old, to: new, count }).try_for_each(|copy| recorder.run(copy))?;
         }
-        if let (Some(rows), None) = (self.positions, counts) {
-            self.check_positions(&layers, elements.clone(), most, rows)?;
-        }
-        let mut copies = Vec::new();
-        let mut entries: Vec<(usize, Vec<i32>)> = Vec::new();
-        if let KvRoom::Paged { page, each, .. } = self.room {
-            let mut left = Vec::new();
-            let need: usize = wanted
-                .iter()
-                .map(|(b, least, end)| self.pages_wanted(*b, *least / page..end.div_ceil(page), &mut left))
-                .sum();
-            if need > self.free.len() {
-                return Err(full("free pages", need, self.free.len()));
-            }
-            for (b, least, end) in &wanted {
-                for at in least / page..end.div_ceil(page) {
-                    let old = self.pages[*b].get(at).copied();
-                    if old.is_some_and(|p| self.shared[p] == 1) {
-                        continue;
-                    }
-                    let Some(new) = self.free.pop() else { continue };
-                    self.shared[new] = 1;
-                    match old {
-                        Some(old) => {
-                            self.shared[old] -= 1;
-                            self.pages[*b][at] = new;
-                            copies.push((old, new));
-                        }
-                        None => self.pages[*b].push(new),
-                    }
-                    let first = 2 * self.shape.layers * batch + b * each + at;
-                    match entries.last_mut() {
-                        Some((from, some)) if *from + some.len() == first && some.len() < ENTRIES => {
-                            some.push(new as i32)
-                        }
-                        _ => entries.push((first, vec![new as i32])),
-                    }
+        self.states(&layers, coming, &comes, &entries).into_iter().try_for_each(|state| recorder.run(state))?;
+        let pages = self.free.split_off(self.free.len() - taken.len());
+        for ((b, at, old), new) in taken.iter().zip(pages.into_iter().rev()) {
+            self.shared[new] = 1;
+            match *old {
+                Some(old) => {
+                    self.shared[old] -= 1;
+                    self.pages[*b][*at] = new;
                 }
-            }
-            let rows = page * self.shape.groups;
-            for (old, new) in copies {
-                for (keys, values) in &self.rows {
-                    for rows_of in [keys, values] {
-                        recorder.run(KvCopy { rows: rows_of, from: old * rows, to: new * rows, count: rows })?;
-                    }
-                }
+                None => self.pages[*b].push(new),
             }
         }
-        for (b, ..) in &wanted {
-            for l in layers.clone() {
-                let at = l * batch + b;
-                let (held, exact) = self.held[at];
-                self.begun[at] = exact.then_some(held);
-                self.held[at] = (held + most, exact && counts.is_none());
-            }
-        }
+        let copies = taken.iter().any(|(.., old)| old.is_some());
+        self.moved += u64::from(copies);
         // What turns by a table is recorded after this.
         layers.clone().for_each(|l| self.turned[l] = AtomicUsize::new(usize::MAX));
-        let mut entries = entries.iter().map(|(at, some)| (*at, some.as_slice()));
-        let add = if counts.is_some() { 0 } else { most as u32 };
-        let first = entries.next().unwrap_or_default();
-        let state = KvState {
-            state: &self.state,
-            batch,
-            layers: (layers.start, layers.len()),
-            elements: (elements.start, elements.len()),
-            add,
-            counts,
-            limit: self.room() as u32,
-            source: None,
-            entries: first,
-        };
-        recorder.run(state)?;
-        entries.try_for_each(|entries| recorder.run(KvState { layers: (0, 0), counts: None, entries, ..state }))
+        self.count(&layers, &comes);
+        Ok(Appended { layers, comes, copies, sets: (!taken.is_empty()).then_some(self.moved) })
     }
 
-    /// Counts tokens that come to every sequence by a [`Recording`](crate::Recording) of [`KvCache::append`], which is about to be replayed: at
-    /// each replay but the first, which was counted when it was recorded. Nothing is recorded.
-    ///
-    /// # Errors
-    /// As [`KvCache::append`]; tokens past the tables by which a [`DecoderLayer`](crate::decoder::DecoderLayer) that was recorded since turns by
-    /// their places; or a paged cache in which a page would have to be taken or copied, which only a new recording can do. Then nothing has
-    /// changed.
-    pub fn again(&mut self, layers: Range<usize>, each: usize) -> Result<()> {
+    /// Whether an append would be taken, and what it does; nothing is recorded.
+    pub(crate) fn judge_append<E: Encoder>(
+        &self,
+        recorder: &Recorder<E>,
+        layers: &Range<usize>,
+        coming: Coming<'_>,
+    ) -> Result<Step> {
+        self.check_layers(layers)?;
+        let comes = self.comes(coming)?;
+        let runs = self.runs(layers, &comes)?;
+        if let (Some(rows), false) = (self.positions, comes.skipping) {
+            self.check_positions(layers, &comes.most, rows)?;
+        }
+        let taken = self.pages_wanted(&runs);
+        if taken.len() > self.free.len() {
+            return Err(full("free pages", taken.len(), self.free.len()));
+        }
+        let mut entries: Vec<(usize, Vec<i32>)> = Vec::new();
+        for ((b, at, _), new) in taken.iter().zip(self.free.iter().rev()) {
+            let first = self.entry(*b, *at);
+            match entries.last_mut() {
+                Some((from, some)) if *from + some.len() == first && some.len() < ENTRIES => some.push(*new as i32),
+                _ => entries.push((first, vec![*new as i32])),
+            }
+        }
+        let states = self.states(layers, coming, &comes, &entries);
+        states.iter().try_for_each(|state| recorder.judge(&state.problem()?, &state.operands()))?;
+        Ok(Step { comes, taken, entries })
+    }
+
+    /// How many tokens come to each sequence.
+    fn comes(&self, coming: Coming<'_>) -> Result<Comes> {
         let batch = self.shape.batch;
-        self.check_layers(&layers)?;
-        let turned = layers.clone().map(|l| self.turned[l].load(Ordering::Relaxed)).min().unwrap_or(usize::MAX);
-        self.check_positions(&layers, 0..batch, each, turned.min(self.positions.unwrap_or(usize::MAX)))?;
-        for b in 0..batch {
-            let longest = layers.clone().map(|l| self.held[l * batch + b].0).max().unwrap_or(0);
-            let end = longest.saturating_add(each);
+        let listed = |tokens: &[usize], skipping| match tokens.len() {
+            n if n == batch => Ok(Comes { least: tokens.to_vec(), most: tokens.to_vec(), skipping }),
+            n => Err(shape_error!(OP, "{n} numbers of tokens are listed for {batch} sequences")),
+        };
+        match coming {
+            Coming::Each(n) => listed(&vec![n; batch], false),
+            Coming::To { sequence, tokens } => {
+                self.check_sequence(sequence)?;
+                listed(&(0..batch).map(|b| if b == sequence { tokens } else { 0 }).collect::<Vec<_>>(), false)
+            }
+            Coming::Listed(tokens) => listed(tokens, false),
+            Coming::Counted { most, .. } => {
+                Ok(Comes { least: vec![0; batch], most: vec![most; batch], skipping: true })
+            }
+            Coming::Kept { tokens, .. } => listed(tokens, true),
+        }
+    }
+
+    /// The pages of each sequence that tokens which come to it may be written to: from where the least of the layers may go on to the end of the
+    /// longest. There is room for them.
+    fn runs(&self, layers: &Range<usize>, comes: &Comes) -> Result<Vec<(usize, Range<usize>)>> {
+        let mut runs = Vec::new();
+        for (b, n) in comes.most.iter().enumerate().filter(|(_, n)| **n > 0) {
+            let longest = self.of(layers.clone(), b).map(|h| h.most).max().unwrap_or(0);
+            let end = longest.saturating_add(*n);
             if end > self.room() {
                 return Err(full("room for tokens", end, self.room()));
             }
             if let KvRoom::Paged { page, .. } = self.room {
-                let least = layers.clone().map(|l| self.surely(l * batch + b)).min().unwrap_or(0);
-                let need = self.pages_wanted(b, least / page..end.div_ceil(page), &mut Vec::new());
-                if need > 0 {
-                    return Err(full("pages of its own", need, 0));
-                }
+                let least = self.of(layers.clone(), b).map(|h| h.least).min().unwrap_or(0);
+                runs.push((b, least / page..end.div_ceil(page)));
             }
         }
-        for at in layers.start * batch..layers.end * batch {
-            let (held, exact) = self.held[at];
-            (self.begun[at], self.held[at].0) = (exact.then_some(held), held + each);
+        Ok(runs)
+    }
+
+    /// The rows of pages that are copied, pages that follow each other at once: the first, where it goes, and how many.
+    fn copies(&self, taken: &[(usize, usize, Option<usize>)]) -> Vec<(usize, usize, usize)> {
+        let KvRoom::Paged { page, .. } = self.room else { return Vec::new() };
+        let rows = page * self.shape.groups;
+        let mut copies: Vec<(usize, usize, usize)> = Vec::new();
+        for ((.., old), new) in taken.iter().zip(self.free.iter().rev()) {
+            let Some((old, new)) = old.map(|old| (old * rows, new * rows)) else { continue };
+            match copies.last_mut() {
+                Some((from, to, count)) if (*from + *count, *to + *count) == (old, new) => *count += rows,
+                _ => copies.push((old, new, rows)),
+            }
         }
+        copies
+    }
+
+    /// What an append does to lengths and block tables.
+    fn states<'a>(
+        &'a self,
+        layers: &Range<usize>,
+        coming: Coming<'a>,
+        comes: &Comes,
+        entries: &'a [(usize, Vec<i32>)],
+    ) -> Vec<KvState<'a>> {
+        let state = KvState { layers: (layers.start, layers.len()), ..self.of_sequences(0..self.shape.batch) };
+        let mut states = match coming {
+            Coming::Counted { counts, .. } | Coming::Kept { counts, .. } => {
+                vec![KvState { counts: Some(counts), ..state }]
+            }
+            _ => {
+                let mut first = 0;
+                let alike = comes.most.chunk_by(|a, b| a == b).map(|run| {
+                    first += run.len();
+                    KvState { elements: (first - run.len(), run.len()), add: run[0] as i32, ..state }
+                });
+                alike.collect()
+            }
+        };
+        for (i, (first, some)) in entries.iter().enumerate() {
+            if i == states.len() {
+                states.push(KvState { layers: (0, 0), ..state });
+            }
+            states[i].entries = (*first, some);
+        }
+        states
+    }
+
+    /// The host's part of an append.
+    fn count(&mut self, layers: &Range<usize>, comes: &Comes) {
+        let batch = self.shape.batch;
+        for at in layers.start * batch..layers.end * batch {
+            let (held, least, most) = (&mut self.held[at], comes.least[at % batch], comes.most[at % batch]);
+            self.begun[at] = held.known().filter(|_| most > 0);
+            held.least += least;
+            held.most += most;
+            held.since = if comes.skipping { Some(0) } else { held.since.map(|n| n + most) };
+        }
+    }
+
+    /// Counts tokens that come by a [`Recording`](crate::Recording) of [`KvCache::append`], which is about to be replayed: at each replay but the
+    /// first, which was counted when it was recorded. Nothing is recorded.
+    ///
+    /// A recording sets pages as they were when it was made. So this is for static caches, and for paged ones until a page is needed. What
+    /// always works is to record the layers alone, and to append anew before each replay:
+    ///
+    /// ```
+    /// # use gristmill::decoder::{DecoderLayer, LayerScratch, Tokens};
+    /// # use gristmill::{Dispatcher, KvCache, Result, kv_cache::Coming};
+    /// # fn decode(
+    /// #     gpu: &Dispatcher, layer: &DecoderLayer<'_>, scratch: &LayerScratch, one: &Tokens<'_>, cache: &mut KvCache
+    /// # ) -> Result<()> {
+    /// let layers = gpu.keep(|rec| layer.record(rec, scratch, one, Some(&cache.layer(0)?)))?;
+    /// for _ in 0..100 {
+    ///     let mut rec = gpu.record()?;
+    ///     cache.append(&mut rec, 0..1, Coming::Each(1))?;
+    ///     rec.replay(&layers)?;
+    ///     rec.submit()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`KvCache::append`]; tokens past the tables by which a [`DecoderLayer`](crate::decoder::DecoderLayer) that was recorded since turns by
+    /// their places; an append that copies pages, or takes some where sequences have had others since (by a fork, a cut, or a copy); or a paged
+    /// cache in which a page would have to be taken or copied, which only a new append can do. Then nothing has changed.
+    pub fn again(&mut self, appended: &Appended) -> Result<()> {
+        let Appended { layers, comes, copies, sets } = appended;
+        self.check_layers(layers)?;
+        if comes.most.len() != self.shape.batch {
+            return Err(shape_error!(OP, "the append was to another cache, of {} sequences", comes.most.len()));
+        }
+        if *copies || sets.is_some_and(|then| then != self.moved) {
+            return Err(shape_error!(OP, "pages are no longer as the recorded append sets them: append anew"));
+        }
+        if !comes.skipping {
+            let turned = layers.clone().map(|l| self.turned[l].load(Ordering::Relaxed)).min().unwrap_or(usize::MAX);
+            self.check_positions(layers, &comes.most, turned.min(self.positions.unwrap_or(usize::MAX)))?;
+        }
+        let need = self.pages_wanted(&self.runs(layers, comes)?).len();
+        if need > 0 {
+            return Err(full("pages of its own", need, 0));
+        }
+        self.count(layers, comes);
         Ok(())
     }
 
     /// Cuts a sequence to its first tokens, in all layers; one that is no longer stays as it is. Pages that nobody needs are free again.
     ///
+    /// How many of the tokens a layer loses that holds fewer than all of them is known as far back as nothing has skipped it. To go further
+    /// back, to the end of an earlier prompt say, fork the sequence there and fork it back.
+    ///
     /// # Errors
-    /// There is no such sequence, or as [`Recorder::run`].
+    /// There is no such sequence; no layer holds all its tokens, so that its length is not known ([`KvCache::take_back`] does not need it); as
+    /// [`KvCache::take_back`]. To no tokens it can always be cut.
     pub fn truncate<E: Encoder>(&mut self, recorder: &mut Recorder<E>, sequence: usize, tokens: usize) -> Result<()> {
         self.check_sequence(sequence)?;
-        let limit = u32::try_from(tokens).unwrap_or(u32::MAX);
-        recorder.run(self.of_sequence(sequence, limit, None))?;
+        if tokens == 0 {
+            return self.cut(recorder, sequence, None);
+        }
+        let all = 0..self.shape.layers;
+        let whole = self.of(all.clone(), sequence).filter(|h| h.since.is_none()).map(|h| h.most).max();
+        if whole.unwrap_or(0) < self.of(all, sequence).map(|h| h.most).max().unwrap_or(0) {
+            return Err(shape_error!(
+                OP,
+                "tokens of sequence {sequence} skipped every layer: it has no length that is known"
+            ));
+        }
+        self.take_back(recorder, sequence, whole.unwrap_or(0).saturating_sub(tokens))
+    }
+
+    /// Takes the last tokens of a sequence back, in all layers that hold any: drafts that were rejected, or an answer that is made anew.
+    ///
+    /// # Errors
+    /// There is no such sequence; a layer that tokens have skipped, of which fewer came since then; layers that nothing skipped but that hold
+    /// different numbers of tokens, as between the appends to each; or as [`Recorder::run`]. Then nothing has changed.
+    pub fn take_back<E: Encoder>(&mut self, recorder: &mut Recorder<E>, sequence: usize, tokens: usize) -> Result<()> {
+        self.check_sequence(sequence)?;
+        if tokens == 0 {
+            return Ok(());
+        }
+        let mut whole = None;
+        for (l, held) in self.of(0..self.shape.layers, sequence).enumerate().filter(|(_, h)| h.most > 0) {
+            let last = held.since.unwrap_or(held.most);
+            if last < tokens {
+                return Err(shape_error!(
+                    OP,
+                    "of the last {tokens} tokens of sequence {sequence} layer {l} surely holds {last}, and may hold others before them"
+                ));
+            }
+            let other = whole.filter(|n| *n != held.most && held.since.is_none());
+            if let Some(other) = other {
+                return Err(shape_error!(
+                    OP,
+                    "layer {l} holds {} tokens of sequence {sequence}, others {other}, though none was skipped",
+                    held.most
+                ));
+            }
+            whole = whole.or_else(|| held.since.is_none().then_some(held.most));
+        }
+        self.cut(recorder, sequence, Some(tokens))
+    }
+
+    /// The layers of a sequence lose so many tokens, or all.
+    fn cut<E: Encoder>(&mut self, recorder: &mut Recorder<E>, sequence: usize, last: Option<usize>) -> Result<()> {
+        let left = |held: Held| match last {
+            None => Held::default(),
+            Some(n) => Held {
+                least: held.least.saturating_sub(n),
+                most: held.most.saturating_sub(n),
+                since: held.since.map(|since| since.saturating_sub(n)),
+            },
+        };
+        let longest = self.of(0..self.shape.layers, sequence).map(|h| left(h).most).max().unwrap_or(0);
+        let (have, keep) = (self.pages[sequence].len(), longest.div_ceil(self.page()));
+        let state = self.of_sequences(sequence..sequence + 1);
+        recorder.run(KvState {
+            add: -(last.unwrap_or(0) as i32),
+            limit: if last.is_none() { 0 } else { state.limit },
+            gone: (self.entry(sequence, keep.min(have)), have.saturating_sub(keep)),
+            ..state
+        })?;
         let batch = self.shape.batch;
         for l in 0..self.shape.layers {
-            // A length that only the device knows is still known to be no more.
             let at = l * batch + sequence;
-            let (held, exact) = self.held[at];
-            self.held[at] = (held.min(tokens), exact || tokens == 0);
-            self.begun[at] = Some(self.held[at]).filter(|h| h.1).map(|h| h.0);
+            self.held[at] = left(self.held[at]);
+            self.begun[at] = None;
         }
-        if let KvRoom::Paged { page, .. } = self.room {
-            let longest = (0..self.shape.layers).map(|l| self.held[l * batch + sequence].0).max().unwrap_or(0);
-            self.give_back(sequence, longest.div_ceil(page));
-        }
+        self.give_back(sequence, keep);
         Ok(())
     }
 
     /// Makes sequence `to` a copy of sequence `from`, in all layers. Of a paged cache nothing is copied but the block table: both share
     /// pages, until one of them writes to one. What `to` held is gone.
     ///
+    /// The pages that a sequence may write to are copied when tokens come to it, of all layers: from that on which the shortest of the layers that
+    /// they come to goes on. Where only the device knows how many tokens a layer holds ([`Coming::Counted`]), that is where it surely goes on at
+    /// the earliest: the first page, if it has known that of none.
+    ///
     /// # Errors
-    /// Sequences that are not there or the same, or as [`Recorder::run`].
+    /// Sequences that are not there or the same, or as [`Recorder::run`]. Then nothing has changed.
     pub fn fork<E: Encoder>(&mut self, recorder: &mut Recorder<E>, from: usize, to: usize) -> Result<()> {
         self.check_sequence(from)?;
         self.check_sequence(to)?;
         if from == to {
             return Err(shape_error!(OP, "sequence {from} cannot become its own fork"));
         }
-        let (batch, lengths) = (self.shape.batch, 2 * self.shape.layers * self.shape.batch);
-        match self.room {
-            KvRoom::Static { tokens } => {
-                let rows = tokens * self.shape.groups;
-                for (keys, values) in &self.rows {
-                    for of in [keys, values] {
-                        recorder.run(KvCopy { rows: of, from: from * rows, to: to * rows, count: rows })?;
-                    }
-                }
-                recorder.run(self.of_sequence(to, u32::MAX, Some(from)))?;
-            }
-            KvRoom::Paged { each, .. } => {
-                let entries: Vec<i32> = self.pages[from].iter().map(|p| *p as i32).collect();
-                recorder.run(self.of_sequence(to, u32::MAX, Some(from)))?;
-                for (i, some) in entries.chunks(ENTRIES).enumerate() {
-                    let entries = (lengths + to * each + i * ENTRIES, some);
-                    recorder.run(KvState { layers: (0, 0), entries, ..self.of_sequence(to, 0, None) })?;
-                }
-                self.give_back(to, 0);
-                self.pages[to] = self.pages[from].clone();
-                for p in &self.pages[to] {
-                    self.shared[*p] += 1;
-                }
-            }
+        let entries: Vec<i32> = self.pages[from].iter().map(|p| *p as i32).collect();
+        let (have, had) = (entries.len(), self.pages[to].len());
+        let state = KvState { source: Some(from), ..self.of_sequences(to..to + 1) };
+        let gone = (self.entry(to, have.min(had)), had.saturating_sub(have));
+        // The first says whether the others are taken.
+        recorder.run(KvState { gone, ..state })?;
+        for (i, some) in entries.chunks(ENTRIES).enumerate() {
+            let entries = (self.entry(to, i * ENTRIES), some);
+            recorder.run(KvState { layers: (0, 0), source: None, entries, ..state })?;
         }
+        if let KvRoom::Static { tokens } = self.room {
+            let count = tokens * self.shape.groups;
+            let rows = self.rows.iter().flat_map(|(keys, values)| [keys, values]);
+            let mut copies = rows.map(|rows| KvCopy { rows, from: from * count, to: to * count, count });
+            copies.try_for_each(|copy| recorder.run(copy))?;
+        }
+        self.give_back(to, 0);
+        self.pages[to] = self.pages[from].clone();
+        for p in &self.pages[to] {
+            self.shared[*p] += 1;
+        }
+        let batch = self.shape.batch;
         for l in 0..self.shape.layers {
             self.held[l * batch + to] = self.held[l * batch + from];
-            self.begun[l * batch + to] = Some(self.held[l * batch + from]).filter(|h| h.1).map(|h| h.0);
+            self.begun[l * batch + to] = None;
         }
         Ok(())
     }
@@ -498,41 +736,52 @@ impl KvCache {
         (0..self.shape.batch).try_for_each(|b| self.truncate(recorder, b, 0))
     }
 
-    /// What is done to the lengths of a sequence in all layers.
-    fn of_sequence(&self, sequence: usize, limit: u32, source: Option<usize>) -> KvState<'_> {
+    /// A change of the lengths of sequences in all layers that leaves them as they are.
+    fn of_sequences(&self, sequences: Range<usize>) -> KvState<'_> {
         KvState {
             state: &self.state,
             batch: self.shape.batch,
             layers: (0, self.shape.layers),
-            elements: (sequence, 1),
+            elements: (sequences.start, sequences.len()),
             add: 0,
             counts: None,
-            limit,
-            source,
+            limit: self.room() as u32,
+            source: None,
             entries: (0, &[]),
+            gone: (0, 0),
         }
     }
 
-    /// How many tokens there are at least.
-    fn surely(&self, at: usize) -> usize {
-        let (held, exact) = self.held[at];
-        if exact { held } else { 0 }
+    /// Tokens of a page.
+    fn page(&self) -> usize {
+        match self.room {
+            KvRoom::Static { tokens } => tokens,
+            KvRoom::Paged { page, .. } => page,
+        }
     }
 
-    /// Pages that a sequence must get to write to some of its own: those it lacks, and copies of those that it shares. The shared ones
-    /// that it leaves to others by that are noted.
-    fn pages_wanted(&self, sequence: usize, run: Range<usize>, left: &mut Vec<usize>) -> usize {
-        let own = &self.pages[sequence];
-        let mut wanted = 0;
-        for at in run {
-            match own.get(at) {
-                Some(p) if self.shared[*p] as usize == 1 + left.iter().filter(|l| *l == p).count() => {}
-                Some(p) => {
-                    left.push(*p);
-                    wanted += 1;
+    /// The element of the state that says where a page of a sequence is.
+    fn entry(&self, sequence: usize, page: usize) -> usize {
+        match self.room {
+            KvRoom::Static { .. } => 0,
+            KvRoom::Paged { each, .. } => 2 * self.shape.layers * self.shape.batch + sequence * each + page,
+        }
+    }
+
+    /// What sequences must get to write to these of their pages: those that they lack, and copies of those that they share: the sequence, the
+    /// place among its pages, and the page that is there.
+    fn pages_wanted(&self, runs: &[(usize, Range<usize>)]) -> Vec<(usize, usize, Option<usize>)> {
+        // The shared pages that are left to others by that.
+        let (mut left, mut wanted) = (Vec::new(), Vec::new());
+        for (b, at) in runs.iter().flat_map(|(b, run)| run.clone().map(|at| (*b, at))) {
+            let old = self.pages[b].get(at).copied();
+            if let Some(page) = old {
+                if self.shared[page] as usize == 1 + left.iter().filter(|l| **l == page).count() {
+                    continue;
                 }
-                None => wanted += 1,
+                left.push(page);
             }
+            wanted.push((b, at, old));
         }
         wanted
     }
@@ -540,7 +789,9 @@ impl KvCache {
     /// A sequence keeps its first pages.
     fn give_back(&mut self, sequence: usize, keep: usize) {
         let keep = keep.min(self.pages[sequence].len());
-        for p in self.pages[sequence].split_off(keep).into_iter().rev() {
+        let gone = self.pages[sequence].split_off(keep);
+        self.moved += u64::from(!gone.is_empty());
+        for p in gone.into_iter().rev() {
             self.shared[p] -= 1;
             if self.shared[p] == 0 {
                 self.free.push(p);

@@ -197,16 +197,20 @@ impl Problem for KvCopyProblem {
     }
 }
 
+/// Where tokens are appended that do not come: 2^30, past the room of any cache.
+pub const NOWHERE: usize = 1 << 30;
+
 /// As many entries of a table as one [`KvState`] sets.
 pub const ENTRIES: usize = 32;
 
 /// Lengths and block tables of a cache, changed on the device in the order in which work is recorded:
 ///
-/// `length' = min(length + add + counts[b], limit)` and `start = min(length, length')`, for elements of the batch in a run of layers, and
-/// some entries of a block table. `start` is where tokens that come now are appended, `length` how many there are then.
+/// `length' = min(max(length + add + counts[b], 0), limit)` and `start = length`, or [`NOWHERE`] where `length'` is no greater, for elements of
+/// the batch in a run of layers; some entries of a block table, and a run of them that become −1, which is no page. `start` is where tokens
+/// that come now are appended, `length` how many there are then: to whom none come nothing is written.
 ///
 /// # Errors
-/// Layers, elements or entries that are not there; counts or a state of another shape or storage.
+/// Layers, elements or entries that are not there; counts or a state of another shape or storage; a limit of 2^30 or more.
 #[derive(Clone, Copy, Debug)]
 pub struct KvState<'a> {
     /// I32: for each layer B starts and B lengths, then what tables there are.
@@ -217,8 +221,8 @@ pub struct KvState<'a> {
     pub layers: (usize, usize),
     /// The first element of the batch, and how many.
     pub elements: (usize, usize),
-    /// Tokens that come to each.
-    pub add: u32,
+    /// Tokens that come to each; below 0: that go.
+    pub add: i32,
     /// And so many more: I32, `[B]`. Below 0 is 0.
     pub counts: Option<&'a Tensor>,
     /// The most that there may be.
@@ -227,6 +231,8 @@ pub struct KvState<'a> {
     pub source: Option<usize>,
     /// The element of the state at which entries are set, and what they become: [`ENTRIES`] at most.
     pub entries: (usize, &'a [i32]),
+    /// The first element of the state that becomes −1, and how many do.
+    pub gone: (usize, usize),
 }
 
 params! {
@@ -256,6 +262,14 @@ params! {
         entry0: u32,
         /// How many.
         entries: u32,
+        /// The word of the first entry that becomes no page.
+        gone0: u32,
+        /// How many.
+        gone: u32,
+        /// Nothing.
+        pad0: u32,
+        /// Nothing.
+        pad1: u32,
         /// Entries.
         e0: [u32; 4],
         /// Entries.
@@ -298,14 +312,17 @@ impl Op for KvState<'_> {
         }
         let ((l0, layers), (b0, count), batch) = (self.layers, self.elements, self.batch);
         let lengths = (l0 + layers) * 2 * batch;
-        let (entry0, entries) = self.entries;
+        let ((entry0, entries), (gone0, gone)) = (self.entries, self.gone);
         let have = self.state.elements();
-        if lengths > have || entry0 + entries.len() > have || entries.len() > ENTRIES {
+        if lengths > have || entry0 + entries.len() > have || entries.len() > ENTRIES || gone0 + gone > have {
             let n = entries.len();
             return Err(shape_error!(
                 op,
-                "the state has {have} numbers; lengths end at {lengths}, {n} entries begin at {entry0}"
+                "the state has {have} numbers; lengths end at {lengths}, {n} entries begin at {entry0}, {gone} that go at {gone0}"
             ));
+        }
+        if self.limit as usize >= NOWHERE {
+            return Err(Error::Limit { op, limit: "tokens", need: self.limit.into(), have: NOWHERE as u64 - 1 });
         }
         if b0 + count > batch || self.source.is_some_and(|s| s >= batch) {
             return Err(shape_error!(
@@ -321,7 +338,7 @@ impl Op for KvState<'_> {
         if let Some(counts) = self.counts.filter(|c| c.elements() != batch) {
             return Err(shape_error!(op, "counts have shape {}, but the batch has {batch} elements", counts.shape()));
         }
-        let numbers = [l0, layers, b0, count, batch, self.add as usize, self.limit as usize, entry0, 0, 0];
+        let numbers = [l0, layers, b0, count, batch, self.add as usize, self.limit as usize, entry0, gone0, gone];
         Ok(KvStateProblem {
             state: self.state.layout(),
             counts: Little::of(1, &[self.counts]),
@@ -344,8 +361,8 @@ impl Problem for KvStateProblem {
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let op = self.op();
-        let [layer0, layers, b0, count, batch, add, limit, entry0, ..] = self.numbers;
-        let lanes = (u64::from(layers) * u64::from(count)).max(self.entries.len() as u64);
+        let [layer0, layers, b0, count, batch, add, limit, entry0, gone0, gone] = self.numbers;
+        let lanes = (u64::from(layers) * u64::from(count)).max(self.entries.len() as u64).max(gone.into());
         if lanes == 0 {
             return Ok(plan(op, "there is nothing to change", Vec::new(), Vec::new()));
         }
@@ -376,6 +393,8 @@ impl Problem for KvStateProblem {
             counts0: if self.has_counts { counts.at[0] } else { 0 },
             entry0,
             entries: self.entries.len() as u32,
+            gone0,
+            gone,
             ..Default::default()
         };
         let places = [

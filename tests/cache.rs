@@ -3,12 +3,12 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
 
 use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
-use gristmill::kv_steps::{KvCopy, KvNumbers};
+use gristmill::kv_steps::{KvCopy, KvNumbers, NOWHERE};
 use gristmill::ops::attention::prologue::{Angles, Projection, Prologue, Start, Turn};
 use gristmill::ops::attention::rope::Rope;
 use gristmill::ops::attention::{Attention, Order};
 use gristmill::ops::depth::{Choose, GRIDS, Select, Take};
-use gristmill::{Dispatcher, Elem, KvFormat, KvRows, Place, Recorder, Result};
+use gristmill::{Dispatcher, Elem, Error, KvFormat, KvRows, Place, Recorder, Result};
 use pollster::block_on;
 
 /// Numbers that differ, of both signs and several sizes; the same for the same seed.
@@ -139,6 +139,12 @@ const BATCH: usize = 3;
 const GROUPS: usize = 2;
 const D: usize = 4;
 
+/// Keys or values of tokens with these numbers: times so much, and a half more in the second head.
+fn spread(tags: &[f32], width: usize, times: f32) -> Vec<f32> {
+    let of = |t: &f32| (0..GROUPS * width).map(|i| t * times + if i < width { 0.0 } else { 0.5 }).collect::<Vec<_>>();
+    tags.iter().flat_map(of).collect()
+}
+
 impl Model {
     fn new(room: KvRoom) -> Result<Self> {
         let gpu = block_on(Dispatcher::request())?;
@@ -160,14 +166,8 @@ impl Model {
                 self.next += 1.0;
             }
         }
-        let spread = |width: usize, times: f32| -> Vec<f32> {
-            let of = |t: &f32| {
-                (0..GROUPS * width).map(|i| t * times + if i < width { 0.0 } else { 0.5 }).collect::<Vec<_>>()
-            };
-            tags.iter().flat_map(of).collect()
-        };
-        let k = self.gpu.upload(&spread(D, 1.0), [BATCH, each, GROUPS * D], Elem::F32)?;
-        let v = self.gpu.upload(&spread(2 * D, 2.0), [BATCH, each, GROUPS * 2 * D], Elem::F32)?;
+        let k = self.gpu.upload(&spread(&tags, D, 1.0), [BATCH, each, GROUPS * D], Elem::F32)?;
+        let v = self.gpu.upload(&spread(&tags, 2 * D, 2.0), [BATCH, each, GROUPS * 2 * D], Elem::F32)?;
         let of = self.cache.layer(layer)?;
         let from = Projection::Apart { q: None, k: Some(&k), v: Some(&v) };
         recorder.run(Prologue {
@@ -281,7 +281,7 @@ fn what_is_recorded_runs_in_its_order() -> Result<()> {
 fn forks_share_pages_until_one_writes() -> Result<()> {
     let mut m = Model::new(KvRoom::Paged { page: 4, pages: 7, each: 3 })?;
     let mut recorder = m.gpu.record()?;
-    m.cache.append(&mut recorder, 0..LAYERS, Coming::To(0, 6))?;
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::To { sequence: 0, tokens: 6 })?;
     assert_eq!(m.cache.free_pages(), 5);
     m.cache.fork(&mut recorder, 0, 1)?;
     m.cache.fork(&mut recorder, 0, 2)?;
@@ -302,26 +302,302 @@ fn what_is_full_says_so() -> Result<()> {
     let mut m = Model::new(KvRoom::Static { tokens: 12 })?;
     let mut recorder = m.gpu.record()?;
     m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(10))?;
-    let told = m.cache.append(&mut recorder, 1..2, Coming::To(1, 3)).unwrap_err().to_string();
+    let told = m.cache.append(&mut recorder, 1..2, Coming::To { sequence: 1, tokens: 3 }).unwrap_err().to_string();
     assert_eq!(told, "kv cache: needs 13 of room for tokens, but the device has 12");
     let mut m = Model::new(KvRoom::Paged { page: 4, pages: 7, each: 12 })?;
     let mut recorder = m.gpu.record()?;
     m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(5))?;
-    let told = m.cache.append(&mut recorder, 0..1, Coming::To(1, 8)).unwrap_err().to_string();
+    let told = m.cache.append(&mut recorder, 0..1, Coming::To { sequence: 1, tokens: 8 }).unwrap_err().to_string();
     assert_eq!(told, "kv cache: needs 2 of free pages, but the device has 1");
     // Nothing has changed by that.
     assert_eq!((m.cache.length(0, 1), m.cache.free_pages()), (Some(5), 1));
-    m.cache.append(&mut recorder, 0..1, Coming::To(1, 7))?;
+    m.cache.append(&mut recorder, 0..1, Coming::To { sequence: 1, tokens: 7 })?;
     assert_eq!((m.cache.length(0, 1), m.cache.free_pages()), (Some(12), 0));
     for told in [
         m.cache.append(&mut recorder, 1..3, Coming::Each(1)).unwrap_err(),
-        m.cache.append(&mut recorder, 0..1, Coming::To(3, 1)).unwrap_err(),
+        m.cache.append(&mut recorder, 0..1, Coming::To { sequence: 3, tokens: 1 }).unwrap_err(),
         m.cache.truncate(&mut recorder, 3, 1).unwrap_err(),
         m.cache.fork(&mut recorder, 1, 1).unwrap_err(),
         m.cache.layer(2).unwrap_err(),
     ] {
         assert!(told.to_string().starts_with("kv cache: "), "{told}");
     }
+    Ok(())
+}
+
+/// Whatever is wrong with what is told, neither the host nor the device has counted anything.
+#[test]
+fn what_fails_has_counted_nothing() -> Result<()> {
+    let mut m = Model::new(KvRoom::Paged { page: 4, pages: 9, each: 3 })?;
+    let (other, mut recorder) = (block_on(Dispatcher::request())?, m.gpu.record()?);
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(2))?;
+    (0..LAYERS).try_for_each(|l| m.write(&mut recorder, l, &[2; BATCH]))?;
+    m.cache.fork(&mut recorder, 0, 1)?;
+    (0..LAYERS).for_each(|l| m.held[l][1] = m.held[l][0].clone());
+    let (words, short) = (m.gpu.zeros([BATCH], Elem::U32)?, m.gpu.zeros([BATCH - 1], Elem::I32)?);
+    let foreign = other.zeros([BATCH], Elem::I32)?;
+    let before = (recorder.dispatches(), m.cache.free_pages());
+    for (counts, told) in [
+        (&words, "kv_state: counts is stored as u32, but must be i32"),
+        (&short, "kv_state: counts have shape [2], but the batch has 3 elements"),
+        (&foreign, "kv_state: counts belongs to another dispatcher"),
+    ] {
+        for coming in [Coming::Counted { counts, most: 3 }, Coming::Kept { counts, tokens: &[3; BATCH] }] {
+            assert_eq!(m.cache.append(&mut recorder, 0..1, coming).unwrap_err().to_string(), told);
+        }
+    }
+    let counts = m.gpu.zeros([BATCH], Elem::I32)?;
+    for coming in [Coming::Listed(&[1, 2]), Coming::Kept { counts: &counts, tokens: &[1] }] {
+        let told = m.cache.append(&mut recorder, 0..1, coming).unwrap_err().to_string();
+        assert!(told.ends_with("are listed for 3 sequences"), "{told}");
+    }
+    let mut theirs = other.record()?;
+    for told in [
+        m.cache.append(&mut theirs, 0..LAYERS, Coming::Each(3)).map(drop),
+        m.cache.truncate(&mut theirs, 0, 1),
+        m.cache.fork(&mut theirs, 0, 2),
+    ] {
+        assert!(matches!(told, Err(Error::Foreign { .. })), "{told:?}");
+    }
+    assert_eq!(theirs.dispatches(), 0);
+    assert_eq!((recorder.dispatches(), m.cache.free_pages()), before);
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(3))?;
+    (0..LAYERS).try_for_each(|l| m.write(&mut recorder, l, &[3; BATCH]))?;
+    recorder.submit()?;
+    m.check("after errors")
+}
+
+/// Layers that are recorded without the append go on through pages, forks and cuts; a recorded append is refused where it would set pages
+/// back, or copy them once more.
+#[test]
+fn replays_leave_pages_to_those_who_have_them() -> Result<()> {
+    let mut m = Model::new(KvRoom::Paged { page: 4, pages: 12, each: 4 })?;
+    let gpu = m.gpu.clone();
+    let tokens = |width: usize| gpu.zeros([BATCH, 1, GROUPS * width], Elem::F32);
+    let (k, v) = (tokens(D)?, tokens(2 * D)?);
+    let layers = gpu.keep(|rec| {
+        (0..LAYERS).try_for_each(|l| {
+            let of = m.cache.layer(l)?;
+            rec.run(Prologue {
+                keys: Some(of.keys),
+                values: Some(of.values),
+                place: of.place,
+                start: of.start(),
+                ..Prologue::of(Projection::Apart { q: None, k: Some(&k), v: Some(&v) }, (GROUPS, GROUPS))
+            })
+        })
+    })?;
+    for step in 0..14 {
+        let mut recorder = gpu.record()?;
+        if step == 6 {
+            m.cache.fork(&mut recorder, 0, 2)?;
+            m.held.iter_mut().for_each(|held| held[2] = held[0].clone());
+        }
+        if step == 11 {
+            m.cache.take_back(&mut recorder, 1, 4)?;
+            m.held.iter_mut().for_each(|held| held[1].truncate(7));
+        }
+        m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(1))?;
+        let tags: Vec<f32> = (0..BATCH).map(|b| (step * BATCH + b + 1) as f32).collect();
+        k.write(&spread(&tags, D, 1.0))?;
+        v.write(&spread(&tags, 2 * D, 2.0))?;
+        m.held.iter_mut().for_each(|held| held.iter_mut().zip(&tags).for_each(|(held, tag)| held.push(*tag)));
+        recorder.replay(&layers)?;
+        recorder.submit()?;
+        m.check(&format!("step {step}"))?;
+    }
+
+    // The append takes no page, then one, then copies one; after each recording something happens.
+    let of_room = || KvRoom::Paged { page: 4, pages: 12, each: 4 };
+    let refused = "kv cache: pages are no longer as the recorded append sets them: append anew";
+    for (before, after, want) in [
+        (1, "", None),
+        (4, "", None),
+        (4, "fork", None),
+        (4, "move", Some(refused)),
+        (4, "cut", Some(refused)),
+        (2, "copy", Some(refused)),
+    ] {
+        let mut m = Model::new(of_room())?;
+        let mut recorder = m.gpu.record()?;
+        m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(before))?;
+        if after == "copy" {
+            m.cache.fork(&mut recorder, 0, 1)?;
+        }
+        let mut appended = None;
+        let gpu = m.gpu.clone();
+        let _step = gpu.keep(|rec| {
+            appended = Some(m.cache.append(rec, 0..LAYERS, Coming::Each(1))?);
+            Ok(())
+        })?;
+        match after {
+            "fork" => m.cache.fork(&mut recorder, 2, 1)?,
+            "move" => {
+                m.cache.fork(&mut recorder, 2, 1)?;
+                m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(1)).map(drop)?;
+            }
+            "cut" => m.cache.truncate(&mut recorder, 1, 2)?,
+            _ => {}
+        }
+        let known = m.cache.length(0, 0);
+        let told = m.cache.again(&appended.unwrap()).map_err(|e| e.to_string());
+        // Whether a fork replaced pages or shares them, a page is wanted or has moved.
+        match (after, want) {
+            ("fork", _) => assert!(told.is_err(), "fork"),
+            (_, want) => assert_eq!(told.as_ref().err().map(String::as_str), want, "{before} {after}"),
+        }
+        assert_eq!(m.cache.length(0, 0), known.map(|n| n + usize::from(told.is_ok())), "{before} {after}");
+    }
+    Ok(())
+}
+
+/// What comes to nobody, and what comes past the pages that a sequence has, is written nowhere.
+#[test]
+fn tokens_go_to_their_own_sequence_alone() -> Result<()> {
+    for room in [KvRoom::Static { tokens: 12 }, KvRoom::Paged { page: 4, pages: 9, each: 3 }] {
+        let mut m = Model::new(room)?;
+        let mut recorder = m.gpu.record()?;
+        // Sequences 0 and 1 have a page; they are told of 2 tokens, and 5 are made.
+        m.cache.append(&mut recorder, 0..LAYERS, Coming::Listed(&[2, 1, 0]))?;
+        (0..LAYERS).try_for_each(|l| m.write(&mut recorder, l, &[2, 1, 0]))?;
+        let before = m.next;
+        m.next = 100.0;
+        let held = m.held.clone();
+        m.write(&mut recorder, 0, &[5, 5, 5])?;
+        (m.held, m.next) = (held, before);
+        (0..2).for_each(|b| m.held[0][b].iter_mut().enumerate().for_each(|(i, tag)| *tag = (100 + 5 * b + i) as f32));
+        // One prompt to one of them, and others in its batch.
+        m.cache.append(&mut recorder, 0..LAYERS, Coming::To { sequence: 1, tokens: 4 })?;
+        (0..LAYERS).try_for_each(|l| m.write(&mut recorder, l, &[0, 4, 0]))?;
+        let of = m.cache.layer(0)?;
+        let starts = of.starts;
+        m.cache.fork(&mut recorder, 1, 2)?;
+        (0..LAYERS).for_each(|l| m.held[l][2] = m.held[l][1].clone());
+        recorder.submit()?;
+        m.check(&format!("{room:?}"))?;
+        assert_eq!(block_on(starts.read())?, [NOWHERE as f32, 1.0, NOWHERE as f32]);
+        if let (Place::Paged { table, .. }, mut recorder) = (m.cache.layer(0)?.place, m.gpu.record()?) {
+            assert_eq!(block_on(table.read())?, [0.0, -1.0, -1.0, 1.0, 2.0, -1.0, 1.0, 2.0, -1.0]);
+            let table = table.clone();
+            m.cache.truncate(&mut recorder, 1, 1)?;
+            m.cache.fork(&mut recorder, 0, 2)?;
+            recorder.submit()?;
+            assert_eq!(block_on(table.read())?, [0.0, -1.0, -1.0, 1.0, -1.0, -1.0, 0.0, -1.0, -1.0]);
+            assert_eq!(m.cache.free_pages(), 7);
+        }
+    }
+    Ok(())
+}
+
+/// A layer that tokens skipped loses as many as the others, as far back as none skipped it; further back it is an error.
+#[test]
+fn layers_that_skipped_are_cut_where_that_is_known() -> Result<()> {
+    let mut m = Model::new(KvRoom::Paged { page: 4, pages: 90, each: 30 })?;
+    let mut recorder = m.gpu.record()?;
+    let kept = m.gpu.upload(&[60.0, 7.0, 0.0], [BATCH], Elem::I32)?;
+    m.cache.append(&mut recorder, 0..1, Coming::Each(100))?;
+    m.cache.append(&mut recorder, 1..2, Coming::Counted { counts: &kept, most: 70 })?;
+    m.cache.append(&mut recorder, 0..2, Coming::Each(10))?;
+    let told = m.cache.truncate(&mut recorder, 0, 99).unwrap_err().to_string();
+    let want = "kv cache: of the last 11 tokens of sequence 0 layer 1 surely holds 10, and may hold others before them";
+    assert_eq!(told, want);
+    assert_eq!(m.cache.take_back(&mut recorder, 0, 11).unwrap_err().to_string(), want);
+    // A fork keeps what the host does not know.
+    m.cache.fork(&mut recorder, 1, 2)?;
+    m.cache.truncate(&mut recorder, 0, 105)?;
+    m.cache.take_back(&mut recorder, 1, 10)?;
+    m.cache.truncate(&mut recorder, 1, 100)?;
+    let lengths = |m: &Model| (0..2).map(|l| block_on(m.cache.layer(l)?.lengths.read())).collect::<Result<Vec<_>>>();
+    recorder.submit()?;
+    assert_eq!(lengths(&m)?, [[105.0, 100.0, 110.0], [65.0, 7.0, 17.0]]);
+    assert_eq!((m.cache.length(0, 0), m.cache.length(1, 0), m.cache.length(0, 1)), (Some(105), None, Some(100)));
+    // Between the appends to each layer nobody knows which is right.
+    let mut recorder = m.gpu.record()?;
+    m.cache.clear(&mut recorder)?;
+    m.cache.append(&mut recorder, 0..2, Coming::Each(3))?;
+    m.cache.append(&mut recorder, 0..1, Coming::Each(1))?;
+    let told = m.cache.truncate(&mut recorder, 0, 2).unwrap_err().to_string();
+    assert_eq!(told, "kv cache: layer 1 holds 3 tokens of sequence 0, others 4, though none was skipped");
+    // Where every layer is skipped there is no length to cut to.
+    m.cache.clear(&mut recorder)?;
+    m.cache.append(&mut recorder, 0..2, Coming::Kept { counts: &kept, tokens: &[60, 7, 0] })?;
+    m.cache.append(&mut recorder, 0..2, Coming::Each(2))?;
+    let told = m.cache.truncate(&mut recorder, 0, 61).unwrap_err().to_string();
+    assert!(told.contains("skipped every layer"), "{told}");
+    m.cache.take_back(&mut recorder, 0, 1)?;
+    assert_eq!((m.cache.length(1, 0), m.cache.length(1, 1)), (Some(61), Some(9)));
+    m.cache.truncate(&mut recorder, 1, 0)?;
+    recorder.submit()?;
+    assert_eq!(lengths(&m)?, [[61.0, 0.0, 2.0]; 2]);
+    Ok(())
+}
+
+/// Forks go on sharing what is surely before the tokens that come, and pages that follow each other are copied at once.
+#[test]
+fn forks_share_what_a_layer_surely_holds() -> Result<()> {
+    for known in [false, true] {
+        let mut m = Model::new(KvRoom::Paged { page: 4, pages: 90, each: 30 })?;
+        let mut recorder = m.gpu.record()?;
+        m.cache.append(&mut recorder, 0..2, Coming::To { sequence: 0, tokens: 78 })?;
+        let kept = m.gpu.upload(&[1.0, 0.0, 0.0], [BATCH], Elem::I32)?;
+        let coming = if known {
+            Coming::Kept { counts: &kept, tokens: &[1, 0, 0] }
+        } else {
+            Coming::Counted { counts: &kept, most: 2 }
+        };
+        m.cache.append(&mut recorder, 1..2, coming)?;
+        assert_eq!(m.cache.length(1, 0), known.then_some(79));
+        m.cache.fork(&mut recorder, 0, 1)?;
+        let before = (m.cache.free_pages(), recorder.dispatches());
+        m.cache.append(&mut recorder, 0..2, Coming::To { sequence: 1, tokens: 1 })?;
+        // Tokens 76 to 79 are on the page that is copied, keys and values of two layers; unknown, a second page may be written to.
+        assert_eq!(before.0 - m.cache.free_pages(), if known { 1 } else { 2 });
+        assert!(recorder.dispatches() - before.1 <= 4 + 3, "{}", recorder.dispatches() - before.1);
+    }
+    // What nobody knows costs a copy of all pages, in as few dispatches as there are runs of them.
+    let mut m = Model::new(KvRoom::Paged { page: 4, pages: 90, each: 30 })?;
+    let mut recorder = m.gpu.record()?;
+    let kept = m.gpu.upload(&[50.0, 0.0, 0.0], [BATCH], Elem::I32)?;
+    m.cache.append(&mut recorder, 0..2, Coming::Counted { counts: &kept, most: 80 })?;
+    m.cache.fork(&mut recorder, 0, 1)?;
+    let before = (m.cache.free_pages(), recorder.dispatches());
+    m.cache.append(&mut recorder, 0..2, Coming::To { sequence: 1, tokens: 1 })?;
+    assert_eq!((before.0 - m.cache.free_pages(), recorder.dispatches() - before.1), (21, 4 + 3));
+    Ok(())
+}
+
+#[test]
+fn caches_that_cannot_be_are_errors() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let of = |keys, values, d| KvShape { layers: 1, batch: 1, groups: 1, d, e: d, keys, values };
+    let odd = of(KvFormat::F16, KvFormat::Bf16, 33);
+    // A room that would end within a word is one token larger.
+    assert_eq!(KvCache::new(&gpu, odd, KvRoom::Static { tokens: 7 })?.room(), 8);
+    assert_eq!(KvCache::new(&gpu, odd, KvRoom::Paged { page: 7, pages: 2, each: 2 })?.room(), 16);
+    assert_eq!(KvCache::new(&gpu, of(KvFormat::F32, KvFormat::Q8_0, 33), KvRoom::Static { tokens: 7 })?.room(), 7);
+    let (most, one) = (usize::MAX, KvRoom::Static { tokens: 8 });
+    for (shape, room) in [
+        (KvShape { groups: most, ..odd }, one),
+        (KvShape { layers: most, ..odd }, one),
+        (KvShape { batch: most, ..odd }, one),
+        (KvShape { d: most, ..odd }, one),
+        (KvShape { e: most, values: KvFormat::Q4_0, ..odd }, one),
+        (odd, KvRoom::Static { tokens: most }),
+        (odd, KvRoom::Static { tokens: NOWHERE }),
+        (odd, KvRoom::Paged { page: 2, pages: 2, each: most }),
+        (odd, KvRoom::Paged { page: 2, pages: most, each: 2 }),
+        (odd, KvRoom::Paged { page: most, pages: 2, each: 2 }),
+    ] {
+        let told = KvCache::new(&gpu, shape, room);
+        assert!(matches!(told, Err(Error::Limit { .. })), "{shape:?}, {room:?}: {told:?}");
+    }
+    let mut cache = KvCache::new(&gpu, of(KvFormat::E4m3, KvFormat::F16, 32), KvRoom::Static { tokens: 2 })?;
+    cache.scale(0, Some(0.5), None)?;
+    let rows = cache.layer(0)?.keys.clone();
+    rows.write(&[1000.0; 64])?;
+    assert_eq!(block_on(cache.layer(0)?.keys.read())?, [224.0; 64]);
+    assert!(cache.scale(0, None, Some(0.5)).unwrap_err().to_string().contains("the format e4m3"));
+    assert!(cache.scale(1, None, None).unwrap_err().to_string().contains("no layer 1"));
     Ok(())
 }
 

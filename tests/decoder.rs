@@ -7,14 +7,16 @@ use gristmill::decoder::{
     DecoderLayer, Flavour, LayerScratch, LayerWeights, Matrix, Qkv, Router, Skipping, SkippingScratch, Tokens,
 };
 use gristmill::formats::{Format, Packed};
-use gristmill::kv_cache::{Coming, KvCache, KvRoom, KvShape};
+use gristmill::kv_cache::{Appended, Coming, KvCache, KvRoom, KvShape};
 use gristmill::ops::adapter::{AdapterMerge, Kind};
 use gristmill::ops::attention::prologue::{Angles, Turn};
 use gristmill::ops::attention::tables::RopeTable;
 use gristmill::ops::depth::{Choose, Gate, GateOf, GateOn};
+use gristmill::ops::norm::RmsNorm;
+use gristmill::ops::{Op, Problem};
 use gristmill::proof::measure::{Effort, LayerSizes, SkippedLayer};
 use gristmill::reference::{self, Array};
-use gristmill::{Dispatcher, Elem, Encoder, Error, KvFormat, Recorder, Result, Tensor, Weight};
+use gristmill::{Caps, Dispatcher, Elem, Encoder, Error, KvFormat, Recorder, Recording, Result, Tensor, Weight};
 use pollster::block_on;
 
 /// The residual stream, heads, heads of keys, numbers of a head, the feed-forward layer.
@@ -269,6 +271,16 @@ fn every_flavour_is_what_the_reference_says() -> Result<()> {
     Ok(())
 }
 
+/// A recording, and what its closure gave.
+fn kept<T>(
+    gpu: &Dispatcher,
+    record: impl FnOnce(&mut Recorder<wgpu::CommandEncoder>) -> Result<T>,
+) -> Result<(Recording, T)> {
+    let mut given = None;
+    let recording = gpu.keep(|rec| record(rec).map(|t| given = Some(t)))?;
+    Ok((recording, given.unwrap()))
+}
+
 #[test]
 fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
     let gpu = block_on(Dispatcher::request())?;
@@ -301,14 +313,14 @@ fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
             cache: &mut KvCache,
             (x, y): (&Tensor, &Tensor),
             of: Tokens<'_>,
-        ) -> Result<()> {
-            cache.append(rec, 0..layers.len(), Coming::Each(x.shape().dims()[1]))?;
+        ) -> Result<Appended> {
+            let appended = cache.append(rec, 0..layers.len(), Coming::Each(x.shape().dims()[1]))?;
             for (i, layer) in layers.iter().enumerate() {
                 let of_layer = cache.layer(i)?;
                 let x = if i == 0 { x } else { y };
                 layer.record(rec, scratch, &Tokens { x, y, ..of }, Some(&of_layer))?;
             }
-            Ok(())
+            Ok(appended)
         }
         let mut done = 0;
         for each in [6, 1, 2] {
@@ -326,12 +338,12 @@ fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
         // The last three are one recording.
         let (x, y) = (gpu.zeros([batch, 1, c], Elem::F32)?, gpu.zeros([batch, 1, c], Elem::F32)?);
         let of = Tokens { turn: Some(tables.turn()), ..Tokens::new(&x, &y) };
-        let recording = gpu.keep(|rec| step(rec, (&layers, &scratch), &mut cache, (&x, &y), of))?;
+        let (recording, appended) = kept(&gpu, |rec| step(rec, (&layers, &scratch), &mut cache, (&x, &y), of))?;
         assert!(recording.dispatches() >= 20, "{recording:?}");
         let held = gpu.holdings();
         while done < most {
             if done > 9 {
-                cache.again(0..2, 1)?;
+                cache.again(&appended)?;
             }
             x.write(&of_step(done, 1))?;
             let mut rec = gpu.record()?;
@@ -343,7 +355,7 @@ fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
         }
         assert_eq!(gpu.holdings(), held);
         assert_eq!(cache.length(1, 1), Some(most));
-        let told = cache.again(0..2, 1).unwrap_err().to_string();
+        let told = cache.again(&appended).unwrap_err().to_string();
         assert_eq!(told, "kv cache: needs 13 of room for tokens, but the device has 12");
     }
     let mut cache = KvCache::new(
@@ -351,9 +363,9 @@ fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
         KvShape { layers: 1, batch: 1, groups, d, e: d, keys: KvFormat::F32, values: KvFormat::F32 },
         KvRoom::Paged { page: 2, pages: 4, each: 4 },
     )?;
-    let _ = gpu.keep(|rec| cache.append(rec, 0..1, Coming::Each(1)))?;
-    cache.again(0..1, 1)?;
-    assert!(cache.again(0..1, 1).unwrap_err().to_string().contains("pages of its own"));
+    let (_, appended) = kept(&gpu, |rec| cache.append(rec, 0..1, Coming::Each(1)))?;
+    cache.again(&appended)?;
+    assert!(cache.again(&appended).unwrap_err().to_string().contains("pages of its own"));
     assert_eq!(cache.length(0, 0), Some(2));
     Ok(())
 }
@@ -607,6 +619,221 @@ fn layers_that_are_skipped_keep_what_is_kept() -> Result<()> {
     Ok(())
 }
 
+/// k of 0, no candidates, a threshold that nobody passes, a sample of padding: with a cache and without.
+#[test]
+fn a_layer_may_keep_nothing() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let ([c, _, groups, d, _], batch, each) = (SIZES, 2, 5);
+    let made = Made::new(&gpu, asks()[0].1, 6000)?;
+    let layer = made.layer();
+    let x = gpu.upload(&noise(batch * each * c, 41), [batch, each, c], Elem::F32)?;
+    let same = bits(&block_on(x.read())?);
+    let places = positions(&gpu, batch, 0, each)?;
+    let turn = Some(Turn { angles: Angles::Positions(&places), ..tables.turn() });
+    let scratch = LayerScratch::new(&gpu, &layer, batch * each, Elem::F32, Elem::F32)?;
+    let of_skipping = SkippingScratch::new(&gpu, &layer, [batch, each, each], Elem::F32)?;
+    let weight = gpu.upload(&noise(c, 42), [c], Elem::F32)?;
+    let flags = |flags: [f32; 2]| {
+        let all = flags.map(|f| vec![f; each]).concat();
+        gpu.upload(&all, [batch, each], Elem::U8)
+    };
+    let (none, half) = (flags([0.0, 0.0])?, flags([1.0, 0.0])?);
+    let router = |choose| Router { scale_skipped: false, ..Router::new(&weight, choose) };
+    let of = |choose| Skipping::new(router(choose), &of_skipping);
+    let asks = [
+        ("k = 0", of(Choose::Count(0)), [0, 0]),
+        ("a ratio of 0", of(Choose::Ratio(0.0)), [0, 0]),
+        ("nobody passes", of(Choose::Above(f32::INFINITY)), [0, 0]),
+        ("all padding", Skipping { valid: Some(&none), ..of(Choose::Ratio(0.5)) }, [0, 0]),
+        (
+            "no candidates, half padding",
+            Skipping { target: Some(&none), valid: Some(&half), ..of(Choose::Count(0)) },
+            [5, 0],
+        ),
+        ("half padding", Skipping { valid: Some(&half), ..of(Choose::Ratio(0.5)) }, [2, 0]),
+        (
+            "half padding, told",
+            Skipping { valid: Some(&half), candidates: Some(&[5, 0]), ..of(Choose::Ratio(0.5)) },
+            [2, 0],
+        ),
+    ];
+    let shape = KvShape { layers: 1, batch, groups, d, e: d, keys: KvFormat::F32, values: KvFormat::F32 };
+    let one = each * c;
+    for (what, skipping, counts) in asks {
+        let mut ys = Vec::new();
+        for room in [None, Some(KvRoom::Static { tokens: 8 }), Some(KvRoom::Paged { page: 2, pages: 8, each: 4 })] {
+            let y = gpu.zeros([batch, each, c], Elem::F32)?;
+            let mut cache = room.map(|room| KvCache::new(&gpu, shape, room)).transpose()?;
+            let mut rec = gpu.record()?;
+            let tokens = Tokens { turn, ..Tokens::new(&x, &y) };
+            let of_layer = cache.as_mut().map(|cache| (cache, 0));
+            let appended = layer.record_routed(&mut rec, &scratch, &tokens, &skipping, of_layer)?;
+            assert_eq!(appended.is_some(), cache.is_some());
+            rec.submit()?;
+            if let Some(cache) = cache {
+                assert_eq!(block_on(cache.layer(0)?.lengths.read())?, counts.map(|n| n as f32), "{what}");
+            }
+            let y = block_on(y.read())?;
+            // Padding and what is skipped pass unchanged.
+            assert_eq!(bits(&y[one..]), same[one..], "{what}");
+            let passed = y.chunks(c).zip(same.chunks(c)).filter(|(y, x)| bits(y) == *x).count();
+            assert_eq!(passed, batch * each - counts[0], "{what}");
+            ys.push(bits(&y));
+        }
+        assert!(ys.iter().all(|y| *y == ys[0]), "{what}");
+    }
+    Ok(())
+}
+
+/// One token at a time is kept or not by a threshold, with a cache that holds those that were; recorded once and replayed.
+#[test]
+fn single_tokens_are_kept_or_not_and_replayed() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let ([c, _, groups, d, _], batch, prompt, steps) = (SIZES, 2, 4, 6);
+    let made = Made::new(&gpu, asks()[2].1, 6500)?;
+    let layer = made.layer();
+    let scratch = LayerScratch::new(&gpu, &layer, batch * prompt, Elem::F32, Elem::F32)?;
+    let of_skipping = SkippingScratch::new(&gpu, &layer, [batch, 1, 1], Elem::F32)?;
+    let router = noise(c, 52);
+    let weight = gpu.upload(&router, [c], Elem::F32)?;
+    let by = Router {
+        gate: Gate { alpha: 0.0, ..Gate::TANH_NORM },
+        scale_skipped: false,
+        ..Router::new(&weight, Choose::Above(0.0))
+    };
+    let skipping = Skipping::new(by, &of_skipping);
+    let shape = KvShape { layers: 1, batch, groups, d, e: d, keys: KvFormat::F32, values: KvFormat::F32 };
+    for room in [KvRoom::Static { tokens: 12 }, KvRoom::Paged { page: 12, pages: 2, each: 1 }] {
+        let [mut cache, mut plain] = [KvCache::new(&gpu, shape, room)?, KvCache::new(&gpu, shape, room)?];
+        let x = gpu.upload(&noise(batch * prompt * c, 53), [batch, prompt, c], Elem::F32)?;
+        let y = gpu.zeros([batch, prompt, c], Elem::F32)?;
+        for cache in [&mut cache, &mut plain] {
+            let mut rec = gpu.record()?;
+            cache.append(&mut rec, 0..1, Coming::Each(prompt))?;
+            let tokens = Tokens { turn: Some(tables.turn()), ..Tokens::new(&x, &y) };
+            layer.record(&mut rec, &scratch, &tokens, Some(&cache.layer(0)?))?;
+            rec.submit()?;
+        }
+        let (x, y) = (gpu.zeros([batch, 1, c], Elem::F32)?, gpu.zeros([batch, 1, c], Elem::F32)?);
+        let places = gpu.zeros([batch, 1], Elem::I32)?;
+        let turn = Some(Turn { angles: Angles::Positions(&places), ..tables.turn() });
+        let tokens = Tokens { turn, ..Tokens::new(&x, &y) };
+        let (step, appended) =
+            kept(&gpu, |rec| layer.record_routed(rec, &scratch, &tokens, &skipping, Some((&mut cache, 0))))?;
+        let mut all = 0;
+        for i in 0..steps {
+            let values = noise(batch * c, 60 + i);
+            x.write(&values)?;
+            places.write(&[(prompt + i) as f32; 2])?;
+            if i > 0 {
+                cache.again(appended.as_ref().unwrap())?;
+            }
+            let mut rec = gpu.record()?;
+            rec.replay(&step)?;
+            rec.submit()?;
+            let got = block_on(y.read())?;
+            let score = |x: &[f32]| x.iter().zip(&router).map(|(x, w)| x * w).sum::<f32>();
+            for (b, x_of) in values.chunks(c).enumerate() {
+                let got = &got[b * c..][..c];
+                if score(x_of) <= 0.0 {
+                    assert_eq!(bits(got), bits(x_of), "{room:?}, step {i}, sample {b}");
+                    continue;
+                }
+                all += 1;
+                let mut rec = gpu.record()?;
+                plain.append(&mut rec, 0..1, Coming::To { sequence: b, tokens: 1 })?;
+                layer.record(&mut rec, &scratch, &tokens, Some(&plain.layer(0)?))?;
+                rec.submit()?;
+                let want: Vec<f64> = block_on(y.read())?[b * c..][..c].iter().map(|v| f64::from(*v)).collect();
+                near(&format!("{room:?}, step {i}, sample {b}"), got, &want, Elem::F32);
+            }
+            let lengths = |cache: &KvCache| block_on(cache.layer(0)?.lengths.read());
+            assert_eq!(lengths(&cache)?, lengths(&plain)?, "{room:?}, step {i}");
+        }
+        assert!((3..batch * steps - 2).contains(&all), "{all}");
+        assert_eq!(cache.length(0, 0), None);
+        // Tokens have skipped the layer, and nobody knows which of the last.
+        let mut rec = gpu.record()?;
+        let told = cache.take_back(&mut rec, 0, 1).unwrap_err().to_string();
+        assert!(told.contains("layer 0 surely holds 0"), "{told}");
+        cache.append(&mut rec, 0..1, Coming::Each(1))?;
+        let before = rec.dispatches();
+        let tokens = Tokens { turn: Some(tables.turn()), ..tokens };
+        let told = layer.record(&mut rec, &scratch, &tokens, Some(&cache.layer(0)?)).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "decoder layer: tokens have skipped the layer: places in its cache are no positions, which must be told"
+        );
+        assert_eq!(rec.dispatches(), before);
+    }
+    Ok(())
+}
+
+/// A wrong number of candidates: what finds no room skips the layer, what does not come is not in the cache.
+#[test]
+fn a_wrong_promise_of_candidates_loses_no_count() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let ([c, _, groups, d, _], each) = (SIZES, 20);
+    let made = Made::new(&gpu, asks()[0].1, 6800)?;
+    let layer = made.layer();
+    let x = gpu.upload(&noise(each * c, 61), [1, each, c], Elem::F32)?;
+    let places = positions(&gpu, 1, 0, each)?;
+    let turn = Some(Turn { angles: Angles::Positions(&places), ..tables.turn() });
+    let scratch = LayerScratch::new(&gpu, &layer, each, Elem::F32, Elem::F32)?;
+    let of_skipping = SkippingScratch::new(&gpu, &layer, [1, each, each], Elem::F32)?;
+    let weight = gpu.upload(&noise(c, 62), [c], Elem::F32)?;
+    let shape = KvShape { layers: 1, batch: 1, groups, d, e: d, keys: KvFormat::F32, values: KvFormat::F32 };
+    let run = |real: usize, told: Option<usize>| -> Result<(Vec<f32>, f32)> {
+        let target: Vec<f32> = (0..each).map(|i| f32::from(u8::from(i < real))).collect();
+        let target = gpu.upload(&target, [1, each], Elem::U8)?;
+        let told = told.map(|n| [n]);
+        let router = Router { scale_skipped: false, ..Router::new(&weight, Choose::Ratio(0.5)) };
+        let candidates = told.as_ref().map(|n| &n[..]);
+        let skipping = Skipping { target: Some(&target), candidates, ..Skipping::new(router, &of_skipping) };
+        let mut cache = KvCache::new(&gpu, shape, KvRoom::Static { tokens: each })?;
+        let y = gpu.zeros([1, each, c], Elem::F32)?;
+        let mut rec = gpu.record()?;
+        let tokens = Tokens { turn, ..Tokens::new(&x, &y) };
+        layer.record_routed(&mut rec, &scratch, &tokens, &skipping, Some((&mut cache, 0)))?;
+        rec.submit()?;
+        Ok((block_on(y.read())?, block_on(cache.layer(0)?.lengths.read())?[0]))
+    };
+    let wide = |y: &[f32]| y.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+    // 10 of 10 that nobody may skip, and 5 of 10.
+    let (right, length) = run(10, None)?;
+    assert_eq!(length, 15.0);
+    let (y, length) = run(10, Some(5))?;
+    assert_eq!(length, 15.0);
+    near("17 places for 15", &y, &wide(&right), Elem::F32);
+    // 16 are kept, of which the last finds no room.
+    let (right, length) = run(8, None)?;
+    assert_eq!(length, 16.0);
+    let (y, length) = run(8, Some(10))?;
+    assert_eq!(length, 15.0);
+    let (last, x) = ((each - 1) * c, block_on(x.read())?);
+    near("15 places for 16", &y[..last], &wide(&right[..last]), Elem::F32);
+    assert_eq!(bits(&y[last..]), bits(&x[last..]));
+    Ok(())
+}
+
+/// Rows that are read through a list must be in one binding, but what is not read so need not.
+#[test]
+fn listed_rows_are_counted_in_their_own_bytes() -> Result<()> {
+    let (tokens, c) = (8_192, 4_096);
+    let of = |shape: &[usize], elem| Tensor::outline(shape, elem);
+    let (x, weight) = (of(&[1, tokens, c], Elem::F16)?, of(&[c], Elem::F32)?);
+    let (rows, sum, y) = (of(&[1, 64], Elem::U32)?, of(&[1, 64, c], Elem::F16)?, of(&[1, 64, c], Elem::F32)?);
+    let norm = RmsNorm { weight: Some(&weight), rows: Some(&rows), sum: Some(&sum), ..RmsNorm::new(&x, &y) };
+    assert!(!norm.problem()?.plans(&Caps::baseline())?.is_empty());
+    let x = of(&[1, 2 * tokens, c], Elem::F16)?;
+    let told = RmsNorm { x: &x, ..norm }.problem()?.plans(&Caps::baseline()).unwrap_err();
+    assert!(matches!(told, Error::Limit { need: 134_217_728, .. }), "{told}");
+    Ok(())
+}
+
 #[test]
 fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     let gpu = block_on(Dispatcher::request())?;
@@ -664,6 +891,25 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     let narrow = Skipping { router: Router { weight: &narrow, ..half.router }, ..half };
     assert!(told(&narrow, &tokens).starts_with("mod_route: weight has shape [63]"));
     assert!(told(&Skipping { candidates: Some(&[7]), ..half }, &tokens).contains("candidates are [7]"));
+    // Positions of another storage, and more tokens than the tables have rows.
+    let words = zeros(&[1, 6], Elem::U32);
+    let turned = |places, rows: usize| -> Result<[Tensor; 3]> {
+        let view = |of: &Tensor| of.view(0, [rows, 8]);
+        Ok([view(&tables.cos)?, view(&tables.sin)?, places])
+    };
+    let mut by = |[cos, sin, places]: [Tensor; 3]| {
+        let turn = Turn { cos: &cos, sin: &sin, angles: Angles::Positions(&places), ..tables.turn() };
+        told(&half, &Tokens { turn: Some(turn), ..tokens })
+    };
+    assert_eq!(by(turned(words, 8)?), "decoder layer: positions is stored as u32, but must be i32");
+    let past = by(turned(positions(&gpu, 1, 0, 6)?, 5)?);
+    assert_eq!(past, "decoder layer: the table has 5 rows, position 5 is past it");
+    // A cache that is full.
+    let shape = KvShape { layers: 1, batch: 1, groups: 2, d: 16, e: 16, keys: KvFormat::F32, values: KvFormat::F32 };
+    let mut cache = KvCache::new(&gpu, shape, KvRoom::Static { tokens: 2 })?;
+    let full = layer.record_routed(&mut rec, &scratch, &tokens, &half, Some((&mut cache, 0))).unwrap_err();
+    assert_eq!(full.to_string(), "kv cache: needs 3 of room for tokens, but the device has 2");
+    assert_eq!((rec.dispatches(), cache.length(0, 0)), (0, Some(0)));
     layer.record_routed(&mut rec, &scratch, &tokens, &half, None)?;
     rec.submit()?;
     let index = zeros(&[1, 6], Elem::I32);
@@ -717,19 +963,19 @@ fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> 
     cache.append(&mut rec, 0..1, Coming::Each(6))?;
     layer.record(&mut rec, &scratch, &six, Some(&cache.layer(0)?))?;
     rec.submit()?;
-    let step = gpu.keep(|rec| {
-        cache.append(rec, 0..1, Coming::Each(1))?;
-        layer.record(rec, &scratch, &one, Some(&cache.layer(0)?))
+    let (step, appended) = kept(&gpu, |rec| {
+        let appended = cache.append(rec, 0..1, Coming::Each(1))?;
+        layer.record(rec, &scratch, &one, Some(&cache.layer(0)?)).map(|()| appended)
     })?;
     for again in [false, true] {
         if again {
-            cache.again(0..1, 1)?;
+            cache.again(&appended)?;
         }
         let mut rec = gpu.record()?;
         rec.replay(&step)?;
         rec.submit()?;
     }
-    assert_eq!(cache.again(0..1, 1), Err(past("kv cache", 8)));
+    assert_eq!(cache.again(&appended), Err(past("kv cache", 8)));
     assert_eq!(cache.length(0, 0), Some(8));
 
     // The layer alone says so where room has been made already. Then the next that is recorded may turn by a longer table.
@@ -740,7 +986,7 @@ fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> 
     assert_eq!(rec.dispatches(), made_room);
     layer.record(&mut rec, &scratch, &Tokens { turn: Some(tables.turn()), ..three }, Some(&cache.layer(0)?))?;
     drop(rec);
-    cache.again(0..1, 1)?;
+    cache.again(&appended)?;
 
     // A cache that was told the tables says so before.
     let mut cache = of_cache(12)?;
@@ -751,8 +997,8 @@ fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> 
     rec.submit()?;
     let before = bits(&held(&cache, 0)?);
     let mut rec = gpu.record()?;
-    for coming in [Coming::Each(3), Coming::To(0, 3)] {
-        assert_eq!(cache.append(&mut rec, 0..1, coming), Err(past("kv cache", 8)));
+    for coming in [Coming::Each(3), Coming::To { sequence: 0, tokens: 3 }] {
+        assert_eq!(cache.append(&mut rec, 0..1, coming).unwrap_err(), past("kv cache", 8));
     }
     assert_eq!((rec.dispatches(), cache.length(0, 0)), (0, Some(6)));
     rec.submit()?;
@@ -769,18 +1015,17 @@ fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> 
         layer.record_routed(rec, &scratch, &tokens, &skipping, Some((cache, 1)))
     };
     let mut rec = gpu.record()?;
-    assert_eq!(routed(&mut rec, &mut cache, &nine), Err(past("kv cache", 8)));
+    assert_eq!(routed(&mut rec, &mut cache, &nine).unwrap_err(), past("decoder layer", 8));
     assert_eq!((rec.dispatches(), cache.length(1, 0)), (0, Some(0)));
     routed(&mut rec, &mut cache, &first(6)?)?;
     // Two tokens more have positions; the third does not, though layer 1 holds but five then.
-    for _ in 0..2 {
-        cache.append(&mut rec, 0..2, Coming::Each(1))?;
-    }
+    cache.append(&mut rec, 0..2, Coming::Each(1))?;
+    let appended = cache.append(&mut rec, 0..2, Coming::Each(1))?;
     rec.submit()?;
     let (lengths, before) = ([cache.length(0, 0), cache.length(1, 0)], bits(&held(&cache, 1)?));
     let mut rec = gpu.record()?;
-    assert_eq!(cache.append(&mut rec, 0..2, Coming::Each(1)), Err(past("kv cache", 8)));
-    assert_eq!(cache.again(0..2, 1), Err(past("kv cache", 8)));
+    assert_eq!(cache.append(&mut rec, 0..2, Coming::Each(1)).unwrap_err(), past("kv cache", 8));
+    assert_eq!(cache.again(&appended), Err(past("kv cache", 8)));
     assert_eq!((rec.dispatches(), [cache.length(0, 0), cache.length(1, 0)]), (0, lengths));
     assert_eq!(lengths, [Some(8), Some(5)]);
     rec.submit()?;

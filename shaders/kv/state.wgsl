@@ -1,9 +1,10 @@
 // kv/state: lengths and block tables of a cache, changed on the device in the order in which work is recorded, so that nobody waits for
 // anybody. For elements b of the batch in a run of layers:
 //
-//   length' = min(length of `source` + add + counts[b], limit)      start = min(length of `source`, length')
+//   length' = min(max(length of `source` + add + counts[b], 0), limit)      start = length of `source`, or NOWHERE where there are no more than before
 //
-// and up to 32 entries of a table. Start is where the tokens that come now are appended, length how many there are then.
+// up to 32 entries of a table, and a run of entries that become no page. Start is where the tokens that come now are appended, length how many
+// there are then; to whom none come nothing is written, whatever a prologue makes for the others.
 // Good before a prologue, for one layer or for all at once. Wrong for many entries, which the host writes at once when nothing is recorded.
 // One lane an entry. Bytes: a few.
 #const COUNTS = false // how many tokens come is on the device
@@ -15,12 +16,16 @@ struct state_Params {
     b0: u32,      // the first element
     count: u32,   // how many
     batch: u32,   // elements of the batch
-    add: u32,     // tokens that come
-    limit: u32,   // the most that there may be
+    add: u32,     // tokens that come, or those that go as a number below 0
+    limit: u32,   // the most that there may be: below 2^30
     source: u32,  // the element whose lengths are taken
     counts0: u32, // the first count
     entry0: u32,  // the word of the first entry
     entries: u32, // how many
+    gone0: u32,   // the word of the first entry that becomes no page
+    gone: u32,    // how many
+    pad0: u32,    // nothing
+    pad1: u32,    // nothing
     e0: vec4<u32>,
     e1: vec4<u32>,
     e2: vec4<u32>,
@@ -33,6 +38,10 @@ struct state_Params {
 @group(0) @binding(0) var<uniform> state_params: state_Params;
 #slot counts @binding(1) // [batch]
 @group(0) @binding(2) var<storage, read_write> state: array<u32>; // [layers, (start, length), batch], then tables
+
+// Past the room of any cache, and a query that stands there is no number that overflows.
+const NOWHERE = 1u << 30u;
+const NO_PAGE = 0xffffffffu;
 
 fn entry(i: u32) -> u32 {
     var all = array<vec4<u32>, 8>(
@@ -47,6 +56,7 @@ fn entry(i: u32) -> u32 {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let id = (group.x + group.y * state_params.fold) * 64u + lane;
     if (id < state_params.entries) { state[state_params.entry0 + id] = entry(id); }
+    if (id < state_params.gone) { state[state_params.gone0 + id] = NO_PAGE; }
     if (id >= state_params.layers * state_params.count) { return; }
     let b = state_params.b0 + id % state_params.count;
     let start = (state_params.layer0 + id / state_params.count) * 2u * state_params.batch;
@@ -54,9 +64,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var source = b;
     if (SOURCE) { source = state_params.source; }
     var add = state_params.add;
-    if (COUNTS) { add += u32(max(bitcast<i32>(counts_word(state_params.counts0 + b)), 0)); }
+    if (COUNTS) { add += min(u32(max(bitcast<i32>(counts_word(state_params.counts0 + b)), 0)), state_params.limit); }
     let before = state[lengths + source];
-    let after = min(before + add, state_params.limit);
-    state[start + b] = min(before, after);
+    let after = u32(clamp(bitcast<i32>(before + add), 0, bitcast<i32>(state_params.limit)));
+    state[start + b] = select(NOWHERE, before, after > before);
     state[lengths + b] = after;
 }

@@ -17,7 +17,7 @@
 //! | down | 1 | bias, residual; as with the output |
 //!
 //! A [`DecoderLayer`] is borrowed weights and a [`Flavour`]; what stands between its ops is a [`LayerScratch`], which all layers of a
-//! model share. Recording a layer allocates nothing on the device and reads nothing back. All layers of a model go into one recorder, and
+//! model share. Recording a layer allocates nothing on the device but, the first time, what scratch its ops want, and reads nothing back. All layers of a model go into one recorder, and
 //! so into one submission.
 //!
 //! | [`LayerWeights`] | Llama, Mistral, Qwen2, Qwen3 | Gemma 2, Gemma 3 |
@@ -290,8 +290,8 @@ impl DecoderLayer<'_> {
     /// told that they come. Without one a query sees the tokens of x.
     ///
     /// # Errors
-    /// Operands that do not fit each other or the scratch; tokens that turn by their places past the table, where the host knows the places;
-    /// or as [`Recorder::run`]. Then nothing is recorded. [`KvCache::turn_by`](crate::KvCache::turn_by) has it said before room is made.
+    /// Operands that do not fit each other or the scratch; tokens that turn by their places past the table, where the host knows the places, or
+    /// in a layer of the cache that tokens have skipped; or as [`Recorder::run`]. Then nothing is recorded. [`KvCache::turn_by`](crate::KvCache::turn_by) has it said before room is made.
     pub fn record<E: Encoder>(
         &self,
         rec: &mut Recorder<E>,
@@ -301,6 +301,10 @@ impl DecoderLayer<'_> {
     ) -> Result<()> {
         self.steps(scratch, tokens, cache, &mut Judge(rec))?;
         if let (Some(layer), Some(Turn { angles: Angles::Appended, cos, .. })) = (cache, tokens.turn) {
+            if layer.skipped {
+                let told = "tokens have skipped the layer: places in its cache are no positions, which must be told";
+                return Err(shape_error!(OP, "{told}"));
+            }
             // A replay goes no further than the table either.
             cos.shape().dims().first().into_iter().for_each(|rows| layer.turned_by(*rows));
         }

@@ -8,8 +8,8 @@ use crate::tensor::{Elem, Tensor};
 
 /// The tensors between the ops of a layer: made once, and shared by all layers of one size, which run one after the other.
 ///
-/// In bytes of their storage, T tokens take `T·(C + (2H + 4G)·D + F)` numbers and `T·C` of the residual stream, 4·G·D fewer where
-/// projections are packed: 0.5 GB for 8,192 tokens of Llama-3-8B in f16.
+/// In bytes of their storage, T tokens take `T·(C + (2H + 4G)·D + F)` numbers and `T·C` of the residual stream, whether or not projections are
+/// packed: 0.5 GB for 8,192 tokens of Llama-3-8B in f16.
 #[derive(Debug)]
 pub struct LayerScratch {
     stream: Elem,

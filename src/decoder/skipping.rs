@@ -4,9 +4,11 @@ use super::scratch::rows;
 use super::{DecoderLayer, Judge, LayerScratch, OP, Run, Through, Tokens};
 use crate::dispatch::{Dispatcher, Encoder, Recorder};
 use crate::error::{Result, shape_error};
-use crate::kv_cache::{Coming, KvCache, KvLayer};
+use crate::kv_cache::{Appended, Coming, KvCache, KvLayer};
 use crate::ops::attention::prologue::{Angles, Turn};
+use crate::ops::attention::rope::past;
 use crate::ops::depth::{Choose, Combine, GRIDS, Gate, GateOf, GateOn, Route, Select, Take};
+use crate::ops::norm::want_elem;
 use crate::tensor::{Elem, Tensor};
 
 /// Which tokens a layer keeps, and what becomes of the others.
@@ -45,6 +47,10 @@ pub struct Skipping<'a> {
     /// The number of tokens of each sample that may skip it (targets that are valid), where the host knows it. Then there is room for as many
     /// as the fullest sample keeps, and the layer is computed for those. Else there is room for all, and where padding or a threshold
     /// keep the host from knowing, the device says for how many it is computed.
+    ///
+    /// It is a promise. Where there are fewer candidates, and so more tokens that nobody may skip, the last tokens that find no room skip the
+    /// layer; where there are more, rows are computed for nothing. The layer of a cache holds what was kept in either case, but what
+    /// [`KvCache::length`] says is then wrong, and where more was promised than came, a fork may lose what it shares.
     pub candidates: Option<&'a [usize]>,
     /// Receives 1 for each kept token, else 0. U8 or u32, `[B, T]`.
     pub keep: Option<&'a Tensor>,
@@ -58,8 +64,8 @@ impl<'a> Skipping<'a> {
         Self { router, target: None, valid: None, candidates: None, keep: None, scratch }
     }
 
-    /// What the host knows of the tokens that are kept.
-    fn known(&self, batch: usize, tokens: usize) -> Result<Known> {
+    /// What the host knows of the tokens that are kept, and how many they are of each sample, or at most.
+    fn known(&self, batch: usize, tokens: usize) -> Result<(Known, Vec<usize>)> {
         let all = vec![tokens; batch];
         let candidates = match (self.candidates, self.target, self.valid) {
             (Some(told), ..) if told.len() != batch || told.iter().any(|n| *n > tokens) => {
@@ -70,13 +76,13 @@ impl<'a> Skipping<'a> {
             }
             (Some(told), ..) => told,
             (None, None, None) => &all,
-            (None, ..) => return Ok(Known { places: tokens, exactly: false, alike: false }),
+            (None, ..) => return Ok((Known { places: tokens, exactly: false, alike: false }, all)),
         };
-        let mut kept = candidates.iter().map(|n| tokens - n + self.router.choose.of(*n));
-        let places = kept.clone().max().unwrap_or(0);
+        let kept: Vec<usize> = candidates.iter().map(|n| tokens - n + self.router.choose.of(*n)).collect();
+        let places = kept.iter().copied().max().unwrap_or(0);
         // Padding is no candidate, and not kept either.
         let exactly = self.valid.is_none() && !matches!(self.router.choose, Choose::Above(_));
-        Ok(Known { places, exactly, alike: exactly && kept.all(|n| n == places) })
+        Ok((Known { places, exactly, alike: exactly && kept.iter().all(|n| *n == places) }, kept))
     }
 }
 
@@ -161,14 +167,16 @@ impl DecoderLayer<'_> {
     /// ([`Angles::Positions`], `[B, T]`). The cache, the layer with this number in it, takes the kept tokens
     /// alone; nobody appends to it before. Nothing is read back. Later tokens that nobody may skip go through [`DecoderLayer::record`].
     ///
-    /// Where every token is kept and gates are 1, y is that of [`DecoderLayer::record`], bit for bit where the residual stream is stored in F32.
+    /// Where every token is kept and gates are 1, y is that of [`DecoderLayer::record`], bit for bit where the residual stream is stored in F32
+    /// and gates are on the feed-forward layer; [`GateOn::Layer`] rounds once more, `x + (h + m − x)`.
+    ///
+    /// With a cache it gives what [`KvCache::append`] gave, for [`KvCache::again`].
     ///
     /// Sources: as of [`crate::ops::depth`].
     ///
     /// # Errors
-    /// As [`DecoderLayer::record`]; y that is x; turns without positions; fewer rows of tables than all T tokens have positions, where the
-    /// cache was told them ([`KvCache::turn_by`]); as the ops and [`KvCache::append`]. Where it is the cache that is full, the selection is
-    /// recorded, and nothing else.
+    /// As [`DecoderLayer::record`]; y that is x; turns without positions; tables with fewer rows than a sample without padding has tokens, those
+    /// told to the cache too ([`KvCache::turn_by`]); as the ops and [`KvCache::append`]. Then nothing is recorded.
     pub fn record_routed<E: Encoder>(
         &self,
         rec: &mut Recorder<E>,
@@ -176,31 +184,42 @@ impl DecoderLayer<'_> {
         tokens: &Tokens<'_>,
         skipping: &Skipping<'_>,
         cache: Option<(&mut KvCache, usize)>,
-    ) -> Result<()> {
+    ) -> Result<Option<Appended>> {
         let [batch, each] = self.tokens_of(tokens)?;
-        let kept = skipping.known(batch, each)?;
+        let (kept, of_samples) = skipping.known(batch, each)?;
         let places = kept.places;
         let sizes = Sizes { batch, tokens: each, kept };
         skipping.fits(&sizes, self.width())?;
         scratch.fits(self, tokens.x.elem(), batch * places)?;
         if batch * each == 0 {
-            return Ok(());
+            return Ok(None);
         }
+        let counts = skipping.scratch.count.view(0, [batch])?;
+        let coming = match kept {
+            Known { exactly: true, .. } if of_samples.iter().all(|n| *n == each) => Coming::Each(each),
+            Known { exactly: true, .. } => Coming::Kept { counts: &counts, tokens: &of_samples },
+            _ => Coming::Counted { counts: &counts, most: places },
+        };
         let of_layer = cache.as_ref().map(|(cache, layer)| cache.layer(*layer)).transpose()?;
-        if let (Some((cache, layer)), Some(_)) = (&cache, tokens.turn) {
-            cache.check_turns(*layer, each)?;
+        // Padding may have the positions of others.
+        if let Some(turn) = tokens.turn.filter(|_| skipping.valid.is_none()) {
+            if let Some(rows) = turn.cos.shape().dims().first().filter(|rows| **rows < each) {
+                return Err(past(OP, *rows, each - 1));
+            }
+            cache.iter().try_for_each(|(cache, layer)| cache.check_turns(*layer, each))?;
         }
         self.select(skipping, tokens, sizes, &mut Judge(rec))?;
         self.kept(scratch, tokens, skipping, sizes, of_layer.as_ref(), &mut Judge(rec))?;
-        self.select(skipping, tokens, sizes, rec)?;
-        if let Some((cache, layer)) = cache {
-            let counts = skipping.scratch.count.view(0, [batch])?;
-            let coming =
-                if kept.alike { Coming::Each(places) } else { Coming::Counted { counts: &counts, most: places } };
-            cache.append(rec, layer..layer + 1, coming)?;
-            return self.kept(scratch, tokens, skipping, sizes, Some(&cache.layer(layer)?), rec);
+        if let Some((cache, layer)) = &cache {
+            cache.judge_append(rec, &(*layer..*layer + 1), coming)?;
         }
-        self.kept(scratch, tokens, skipping, sizes, None, rec)
+        self.select(skipping, tokens, sizes, rec)?;
+        let Some((cache, layer)) = cache else {
+            return self.kept(scratch, tokens, skipping, sizes, None, rec).map(|()| None);
+        };
+        let appended = cache.append(rec, layer..layer + 1, coming)?;
+        self.kept(scratch, tokens, skipping, sizes, Some(&cache.layer(layer)?), rec)?;
+        Ok(Some(appended))
     }
 
     /// Scores, and which tokens are kept.
@@ -255,6 +274,7 @@ impl DecoderLayer<'_> {
             let turn = match tokens.turn {
                 None => None,
                 Some(Turn { angles: Angles::Positions(all), .. }) if all.elements() == batch * each => {
+                    want_elem(OP, "positions", all, Elem::I32, "i32")?;
                     run.op(Take { x: all, len: 1, rows: &index, y: &positions })?;
                     tokens.turn.map(|turn| Turn { angles: Angles::Positions(&positions), ..turn })
                 }

@@ -23,7 +23,8 @@ pub(super) struct Dispatch {
 /// hold then. Nothing is checked, planned or looked up again: a replay costs the host three calls of wgpu for each dispatch.
 ///
 /// It keeps the buffers of its tensors and of its scratch alive. What the host counts, such as the tokens of a
-/// [`KvCache`](crate::KvCache), is not counted again: see [`KvCache::again`](crate::KvCache::again).
+/// [`KvCache`](crate::KvCache), is not counted again, and block tables become what they were. So the layers of a model are recorded without the
+/// append to their cache, which is recorded anew before each replay; where a recording has it: [`KvCache::again`](crate::KvCache::again).
 #[derive(Clone)]
 pub struct Recording {
     gpu: Dispatcher,

@@ -567,8 +567,9 @@ fn kv() -> Vec<(String, Result<Asked>)> {
         let state = || {
             let (state, numbers) = (Tensor::outline([40], Elem::I32)?, Tensor::outline([3], Elem::I32)?);
             let counts = counts.then_some(&numbers);
-            let (layers, elements, entries) = ((1, 2), (0, 2), (20, &[1, 2, 3, 4, 5][..]));
-            Asked::of(&KvState { state: &state, batch: 3, layers, elements, add: 1, counts, limit: 9, source, entries })
+            let (layers, elements, entries, gone) = ((1, 2), (0, 2), (20, &[1, 2, 3, 4, 5][..]), (25, 3));
+            let (add, limit) = (1, 9);
+            Asked::of(&KvState { state: &state, batch: 3, layers, elements, add, counts, limit, source, entries, gone })
         };
         all.push((format!("a state with counts {counts} from {source:?}"), state()));
     }

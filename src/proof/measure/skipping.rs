@@ -211,7 +211,7 @@ impl SkippedLayer {
                 let candidates = [self.candidates];
                 let (target, candidates) = (self.target.as_ref(), Some(&candidates[..]));
                 let skipping = Skipping { target, candidates, ..Skipping::new(router, &self.of_skipping) };
-                layer.record_routed(rec, &self.scratch, &tokens, &skipping, None)
+                layer.record_routed(rec, &self.scratch, &tokens, &skipping, None).map(drop)
             }
         })
     }
