@@ -61,6 +61,57 @@ fn skipped(gpu: &Dispatcher, [b, t, c]: [usize; 3], values: &[f32], target: &[f3
     made().unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// Samples of unequal numbers, one of them of padding alone, one after the other: the same tokens in the same order, without places between.
+#[test]
+fn samples_follow_each_other_where_that_is_asked_for() {
+    let made = || -> gristmill::Result<()> {
+        let gpu = gpu();
+        for (b, t, places) in [(3, 50, 50), (4, 3000, 3100), (1, 7, 7)] {
+            let score = gpu.upload(&noise(b * t, 3), [b, t], Elem::F32)?;
+            let valid: Vec<f32> = (0..b * t).map(|i| if i / t == 1 || i % 11 == 3 { 0.0 } else { 1.0 }).collect();
+            let valid = gpu.upload(&valid, [b, t], Elem::U8)?;
+            let (count, grids) = (gpu.zeros([b], Elem::I32)?, gpu.zeros([GRIDS, 3], Elem::U32)?);
+            let (index, place) = (gpu.zeros([b, places], Elem::U32)?, gpu.zeros([b, t], Elem::U32)?);
+            let starts = gpu.zeros([b + 1], Elem::I32)?;
+            let (valid, index_of, place_of, grids_of) = (Some(&valid), Some(&index), Some(&place), Some(&grids));
+            let apart = Select {
+                valid,
+                index: index_of,
+                place: place_of,
+                grids: grids_of,
+                ..Select::new(&score, Choose::Above(0.1), &count)
+            };
+            gpu.run(apart)?;
+            let (counts, apart_index, apart_place) = (words(&count), words(&index), words(&place));
+            let mut want_starts = vec![0];
+            counts.iter().for_each(|n| want_starts.push(want_starts[want_starts.len() - 1] + n));
+            let all = want_starts[b];
+            let mut want_index: Vec<u32> =
+                (0..b).flat_map(|s| apart_index[s * places..][..counts[s] as usize].to_vec()).collect();
+            want_index.resize(b * places, u32::MAX);
+            let row = |at: usize, word: u32| match word & 3 {
+                0 | 1 => word,
+                kind => (word / 4 - (at / t * places) as u32 + want_starts[at / t]) * 4 + kind,
+            };
+            let want_place: Vec<u32> = apart_place.iter().enumerate().map(|(at, word)| row(at, *word)).collect();
+            let close = Select { starts: Some(&starts), ..apart };
+            for plan in gpu.plans(close)? {
+                let mut rec = gpu.record()?;
+                rec.run_plan(close, &plan.name)?;
+                rec.submit()?;
+                let got = (words(&starts), words(&index), words(&place), words(&grids));
+                assert_eq!((&got.0, &got.1, &got.2), (&want_starts, &want_index, &want_place), "{b} by {t}: {plan}");
+                assert_eq!((got.3[0], got.3[3 * (GRIDS - 1)]), (all, all), "{b} by {t}: {plan}");
+            }
+            let told = |op: Select<'_>| gpu.run(op).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(told(Select { place: None, ..close }).contains("without index and place"));
+            assert!(told(Select { starts: Some(&count), ..close }).contains("starts has shape"));
+        }
+        Ok(())
+    };
+    made().unwrap_or_else(|e| panic!("{e}"));
+}
+
 #[test]
 fn permuting_skipped_tokens_changes_nothing_but_their_own_rows() {
     let gpu = gpu();

@@ -18,6 +18,10 @@ struct select_Params {
     k: u32,         // as many candidates are chosen
     ratio: f32,     // or this part of them
     threshold: u32, // or those whose key is greater
+    starts0: u32,
+    pad0: u32,      // nothing
+    pad1: u32,
+    pad2: u32,
 }
 @group(0) @binding(0) var<uniform> select_params: select_Params;
 

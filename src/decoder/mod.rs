@@ -340,9 +340,22 @@ impl DecoderLayer<'_> {
             return Ok(());
         }
         let kv_len = cache.map(|layer| &layer.lengths);
-        let (listed, q_len, grids) = (None, None, None);
-        let through =
-            Through { layer: self, scratch, batch, each, x, listed, turn, cache, q_len, kv_len, grids, longest };
+        let (listed, q_len, starts, grids) = (None, None, None, None);
+        let through = Through {
+            layer: self,
+            scratch,
+            batch,
+            each,
+            x,
+            listed,
+            turn,
+            cache,
+            q_len,
+            starts,
+            kv_len,
+            grids,
+            longest,
+        };
         let h = through.attend(x, run)?;
         through.feed_forward(&h, Some(&h), y, run)
     }

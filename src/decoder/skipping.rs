@@ -46,7 +46,8 @@ pub struct Skipping<'a> {
     pub valid: Option<&'a Tensor>,
     /// The number of tokens of each sample that may skip it (targets that are valid), where the host knows it. Then there is room for as many
     /// as the fullest sample keeps, and the layer is computed for those. Else there is room for all, and where padding or a threshold
-    /// keep the host from knowing, the device says for how many it is computed.
+    /// keep the host from knowing, the device says for how many it is computed. Samples that keep unequal numbers follow each other, so that
+    /// each is computed for its own.
     ///
     /// It is a promise. Where there are fewer candidates, and so more tokens that nobody may skip, the last tokens that find no room skip the
     /// layer; where there are more, rows are computed for nothing. The layer of a cache holds what was kept in either case, but what
@@ -76,13 +77,14 @@ impl<'a> Skipping<'a> {
             }
             (Some(told), ..) => told,
             (None, None, None) => &all,
-            (None, ..) => return Ok((Known { places: tokens, exactly: false, alike: false }, all)),
+            (None, ..) => return Ok((Known::new(tokens, false, false, batch), all)),
         };
         let kept: Vec<usize> = candidates.iter().map(|n| tokens - n + self.router.choose.of(*n)).collect();
         let places = kept.iter().copied().max().unwrap_or(0);
         // Padding is no candidate, and not kept either.
         let exactly = self.valid.is_none() && !matches!(self.router.choose, Choose::Above(_));
-        Ok((Known { places, exactly, alike: exactly && kept.iter().all(|n| *n == places) }, kept))
+        let alike = exactly && kept.iter().all(|n| *n == places);
+        Ok((Known::new(places, exactly, alike, batch), kept))
     }
 }
 
@@ -93,6 +95,7 @@ pub struct SkippingScratch {
     gate: Tensor,
     place: Tensor,
     count: Tensor,
+    starts: Tensor,
     index: Tensor,
     positions: Tensor,
     grids: Tensor,
@@ -113,7 +116,7 @@ impl SkippingScratch {
         stream: Elem,
     ) -> Result<Self> {
         let numbers = kept.checked_mul(layer.width()).ok_or_else(|| shape_error!(OP, "{kept} tokens of that width"))?;
-        let grids = gpu.zeros([GRIDS, 3], Elem::U32)?;
+        let (grids, starts) = (gpu.zeros([GRIDS, 3], Elem::U32)?, gpu.zeros([samples.saturating_add(1)], Elem::I32)?);
         let [score, gate, place, count, index, positions, kept, added] = rows(
             gpu,
             samples,
@@ -128,7 +131,7 @@ impl SkippingScratch {
                 (numbers, Elem::F32),
             ],
         )?;
-        Ok(Self { score, gate, place, count, index, positions, grids, kept, added })
+        Ok(Self { score, gate, place, count, starts, index, positions, grids, kept, added })
     }
 }
 
@@ -141,6 +144,15 @@ struct Known {
     exactly: bool,
     /// There are as many in each.
     alike: bool,
+    /// The rows of samples follow each other: only the device knows where each begins.
+    close: bool,
+}
+
+impl Known {
+    fn new(places: usize, exactly: bool, alike: bool, batch: usize) -> Self {
+        // Of single tokens attention does not read the keys of those that are not there, which would come after all rows.
+        Self { places, exactly, alike, close: !alike && batch > 1 && places > 1 }
+    }
 }
 
 /// The sizes of a layer that is skipped: B, T, and what is known of P.
@@ -224,7 +236,7 @@ impl DecoderLayer<'_> {
 
     /// Scores, and which tokens are kept.
     fn select(&self, skipping: &Skipping<'_>, tokens: &Tokens<'_>, sizes: Sizes, run: &mut dyn Run) -> Result<()> {
-        let Sizes { batch, tokens: each, kept: Known { places, .. } } = sizes;
+        let Sizes { batch, tokens: each, kept: Known { places, exactly, close, .. } } = sizes;
         let Skipping { router, target, valid, candidates, keep, scratch: s } = *skipping;
         let [score, gate, place] = s.of_tokens(batch, each)?;
         // Only a softmax asks who the others are.
@@ -238,6 +250,7 @@ impl DecoderLayer<'_> {
             ..Route::new(tokens.x, router.weight, &score)
         })?;
         let (index, count) = (s.index.view(0, [batch, places])?, s.count.view(0, [batch])?);
+        let starts = s.starts(batch)?;
         let all = vec![each; batch];
         let candidates = candidates.or_else(|| (target.is_none() && valid.is_none()).then_some(&all[..]));
         run.op(Select {
@@ -247,7 +260,8 @@ impl DecoderLayer<'_> {
             keep,
             index: Some(&index),
             place: Some(&place),
-            grids: Some(&s.grids).filter(|_| !sizes.kept.exactly),
+            grids: Some(&s.grids).filter(|_| !exactly || close),
+            starts: Some(&starts).filter(|_| close),
             ..Select::new(&score, router.choose, &count)
         })
     }
@@ -262,14 +276,20 @@ impl DecoderLayer<'_> {
         cache: Option<&KvLayer<'_>>,
         run: &mut dyn Run,
     ) -> Result<()> {
-        let Sizes { batch, tokens: each, kept: Known { places, exactly, alike } } = sizes;
+        let Sizes { batch, tokens: each, kept: Known { places, exactly, alike, close } } = sizes;
         let (s, router) = (skipping.scratch, &skipping.router);
-        let dims = [batch, places, self.width()];
-        let (kept, added) = (s.kept.view(0, dims)?, s.added.view(0, dims)?);
-        let (index, count) = (s.index.view(0, [batch, places])?, s.count.view(0, [batch])?);
+        let width = self.width();
+        let of = |tensor: &Tensor| match close {
+            true => tensor.view(0, [batch * places, width]),
+            false => tensor.view(0, [batch, places, width]),
+        };
+        let list =
+            |tensor: &Tensor| if close { tensor.view(0, [batch * places]) } else { tensor.view(0, [batch, places]) };
+        let (kept, added) = (of(&s.kept)?, of(&s.added)?);
+        let (index, count, starts) = (list(&s.index)?, s.count.view(0, [batch])?, s.starts(batch)?);
         let [_, gate, place] = s.of_tokens(batch, each)?;
-        let positions = s.positions.view(0, [batch, places])?;
-        let mut h = scratch.h.view(0, dims)?;
+        let positions = list(&s.positions)?;
+        let mut h = of(&scratch.h)?;
         if places > 0 {
             let turn = match tokens.turn {
                 None => None,
@@ -296,9 +316,10 @@ impl DecoderLayer<'_> {
                 listed,
                 turn,
                 cache,
-                q_len: Some(&count).filter(|_| !alike),
+                q_len: Some(&count).filter(|_| !alike && !close),
+                starts: Some(&starts).filter(|_| close),
                 kv_len,
-                grids: Some(&s.grids).filter(|_| !exactly),
+                grids: Some(&s.grids).filter(|_| !exactly || close),
                 longest: tokens.longest,
             };
             h = through.attend(&kept, run)?;
@@ -337,6 +358,11 @@ impl Skipping<'_> {
 }
 
 impl SkippingScratch {
+    /// Where the rows of samples begin that follow each other.
+    fn starts(&self, samples: usize) -> Result<Tensor> {
+        self.starts.view(0, [samples + 1])
+    }
+
     /// Scores, gates and places.
     fn of_tokens(&self, batch: usize, tokens: usize) -> Result<[Tensor; 3]> {
         let of = |tensor: &Tensor| tensor.view(0, [batch, tokens]);

@@ -25,6 +25,8 @@ pub(super) struct Through<'a> {
     pub cache: Option<&'a KvLayer<'a>>,
     /// The queries of each sample, where it is not all of them.
     pub q_len: Option<&'a Tensor>,
+    /// Where the rows of each sample begin, where they follow each other in place of L each.
+    pub starts: Option<&'a Tensor>,
     /// The keys of each sample, where it is not all of them.
     pub kv_len: Option<&'a Tensor>,
     /// The grids of the rows that are there, where only the device knows how many.
@@ -33,9 +35,20 @@ pub(super) struct Through<'a> {
 }
 
 impl Through<'_> {
-    /// The first rows of a scratch tensor, `[B, L, width]`.
+    /// The first rows of a scratch tensor, `[B, L, width]`, or `[B·L, width]` where they follow each other.
     fn rows(&self, of: &Tensor, width: usize) -> Result<Tensor> {
-        of.view(0, [self.batch, self.each, width])
+        match self.starts {
+            None => of.view(0, [self.batch, self.each, width]),
+            Some(_) => of.view(0, [self.batch * self.each, width]),
+        }
+    }
+
+    /// The same of so many heads.
+    fn heads(&self, of: &Tensor, heads: usize, d: usize) -> Result<Tensor> {
+        match self.starts {
+            None => of.view(0, [self.batch, self.each, heads, d]),
+            Some(_) => of.view(0, [self.batch * self.each, heads, d]),
+        }
     }
 
     fn norm<'t>(&'t self, x: &'t Tensor, weight: &'t Tensor, y: &'t Tensor) -> RmsNorm<'t> {
@@ -108,7 +121,7 @@ impl Through<'_> {
         }
         let of_heads = |(kind, axis)| QkNorm { axis, offset: norm_offset, ..QkNorm::new(kind, eps) };
         let norm = qk_norm.map(of_heads).map(|n| QkNorm { q_weight: w.q_norm, k_weight: w.k_norm, ..n });
-        let queries = s.queries.view(0, [batch, each, heads, head_dim])?;
+        let queries = self.heads(&s.queries, heads, head_dim)?;
         run.op(Prologue {
             norm,
             rope: self.turn,
@@ -118,17 +131,19 @@ impl Through<'_> {
             values: Some(values),
             place,
             start: cache.map_or(Start::At(0), KvLayer::start),
+            cu: self.starts,
             grids: self.grids,
             ..Prologue::of(from, (heads, groups))
         })?;
 
         // The projections have been used up.
-        let mixed = s.projected.view(0, [batch, each, heads, head_dim])?;
+        let mixed = self.heads(&s.projected, heads, head_dim)?;
         run.op(Attention {
             order: Order::TokensFirst,
             place,
             kv_heads: Some(groups),
             q_len: self.q_len,
+            q_starts: self.starts,
             kv_len: self.kv_len,
             longest: self.longest,
             causal: true,

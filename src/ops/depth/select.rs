@@ -53,7 +53,7 @@ pub const GRIDS_FOLD: u32 = 32_768;
 /// places than tokens, unless `candidates` show that they are enough; more than 2^24 tokens in a sample or 2^30 places; an operand of
 /// another shape or storage than is said at it.
 ///
-/// Where there are no samples nothing is written, grids neither.
+/// Where there are no samples nothing is written, grids and starts neither.
 ///
 /// What only the device knows cannot be an error: where `candidates` are not told, k above their number chooses all of them.
 #[derive(Clone, Copy, Debug)]
@@ -83,13 +83,17 @@ pub struct Select<'a> {
     /// sample. U32, `[10, 3]`. Ops that are given it run for those rows alone, such as
     /// [`RmsNorm::grids`](crate::ops::norm::RmsNorm::grids).
     pub grids: Option<&'a Tensor>,
+    /// Receives where the rows of each sample begin, and their number: I32, `[B + 1]`. Then the kept tokens of all samples follow each other in
+    /// `index`, and rows in `place` and `grids` are counted so: sample b has `starts[b] ..` where it has `b·P ..` else. Index and place must be
+    /// given.
+    pub starts: Option<&'a Tensor>,
 }
 
 impl<'a> Select<'a> {
     /// Among all tokens, the count alone.
     pub fn new(score: &'a Tensor, choose: Choose, count: &'a Tensor) -> Self {
         let (target, valid, candidates, keep, index, place, grids) = (None, None, None, None, None, None, None);
-        Self { score, target, valid, choose, candidates, keep, count, index, place, grids }
+        Self { score, target, valid, choose, candidates, keep, count, index, place, grids, starts: None }
     }
 }
 
@@ -128,6 +132,14 @@ params! {
         ratio: f32,
         /// or those whose key is greater.
         threshold: u32,
+        /// First element of where samples begin.
+        starts0: u32,
+        /// Nothing.
+        pad0: u32,
+        /// Nothing.
+        pad1: u32,
+        /// Nothing.
+        pad2: u32,
     }
 }
 
@@ -155,6 +167,7 @@ pub struct SelectProblem {
     index: Option<Layout>,
     place: Option<Layout>,
     grids: Option<Layout>,
+    starts: Option<Layout>,
 }
 
 const OP: &str = "mod_select";
@@ -169,7 +182,7 @@ impl Op for Select<'_> {
     type Problem = SelectProblem;
 
     fn problem(&self) -> Result<SelectProblem> {
-        let Self { score, target, valid, choose, candidates, keep, count, index, place, grids } = *self;
+        let Self { score, target, valid, choose, candidates, keep, count, index, place, grids, starts } = *self;
         want_float(OP, "score", score)?;
         let (samples, tokens) = tokens_of(OP, "score", score)?;
         let value = |name, value: String, rule| Err(Error::Value { op: OP, name, value, rule });
@@ -244,6 +257,15 @@ impl Op for Select<'_> {
                 return Err(shape_error!(OP, "grids has shape {}, but must have [{GRIDS}, 3]", grids.shape()));
             }
         }
+        if let Some(starts) = starts {
+            want_elem(OP, "starts", starts, Elem::I32, "i32")?;
+            if starts.shape().dims() != [samples + 1] {
+                return Err(shape_error!(OP, "starts has shape {}, but there are {samples} samples", starts.shape()));
+            }
+            if index.is_none_or(|t| t.elements() == 0) || place.is_none_or(|t| t.elements() == 0) {
+                return Err(shape_error!(OP, "starts is asked for without index and place of some tokens"));
+            }
+        }
         let layout = |t: Option<&Tensor>| t.map(Tensor::layout);
         Ok(SelectProblem {
             samples: samples as u64,
@@ -258,6 +280,7 @@ impl Op for Select<'_> {
             index: layout(index),
             place: layout(place),
             grids: layout(grids),
+            starts: layout(starts),
         })
     }
 
@@ -271,6 +294,7 @@ impl Op for Select<'_> {
             ("index", self.index),
             ("place", self.place),
             ("grids", self.grids),
+            ("starts", self.starts),
         ]
     }
 }
@@ -283,6 +307,7 @@ const COUNT: usize = 4;
 const INDEX: usize = 5;
 const PLACE: usize = 6;
 const GRID: usize = 7;
+const STARTS: usize = 8;
 
 /// Up to so many tokens one workgroup is done with a sample sooner than six dispatches would be.
 const ONE_WORKGROUP: u64 = 16_384;
@@ -408,11 +433,27 @@ impl SelectProblem {
         Ok(step.step(&params, grid))
     }
 
-    /// The step that tells the grids of what comes after, where it is asked for.
+    /// The steps that close up samples and tell the grids of what comes after, where they are asked for.
+    fn end_all(&self, caps: &Caps, steps: &mut Vec<Step>) -> Result<()> {
+        if let Some((starts, index, place)) = self.starts.zip(self.index).zip(self.place).map(|((s, i), p)| (s, i, p)) {
+            let mut params = self.params();
+            let mut step = Builder::new("depth/select_compact", Self::LOADS);
+            params.count0 = step.bind(4, Part::whole(COUNT, self.count), Access::Read);
+            params.starts0 = step.bind(7, Part::whole(STARTS, starts), Access::Write);
+            params.index0 = step.bind(5, Part::whole(INDEX, index), Access::Write);
+            params.place0 = step.bind(6, Part::whole(PLACE, place), Access::Write);
+            let lanes = (self.samples * self.tokens.max(self.places)).max(self.samples + 1);
+            steps.push(self.end(caps, step, params, lanes.div_ceil(64))?);
+        }
+        self.grids(steps);
+        Ok(())
+    }
+
     fn grids(&self, steps: &mut Vec<Step>) {
         let Some(layout) = self.grids else { return };
         let mut params = self.params();
         let mut step = Builder::new("depth/select_grids", Self::LOADS);
+        step.set("COMPACT", Const::Bool(self.starts.is_some()));
         params.count0 = step.bind(5, Part::whole(COUNT, self.count), Access::Read);
         params.grids0 = step.bind(6, Part::whole(GRID, layout), Access::Write);
         params.fold = 1;
@@ -424,7 +465,7 @@ impl SelectProblem {
         let mut step = self.begin("depth/select_one", &mut params);
         self.kept(&mut step, &mut params);
         let mut steps = vec![self.end(caps, step, params, self.samples)?];
-        self.grids(&mut steps);
+        self.end_all(caps, &mut steps)?;
         Ok(steps)
     }
 
@@ -458,7 +499,7 @@ impl SelectProblem {
         self.kept(&mut step, &mut params);
         step.scratch(8, 0, state_bytes, Access::Write);
         steps.push(self.end(caps, step, params, tiles)?);
-        self.grids(&mut steps);
+        self.end_all(caps, &mut steps)?;
         Ok(steps)
     }
 
@@ -473,7 +514,7 @@ impl SelectProblem {
         self.kept(&mut step, &mut params);
         step.scratch(8, 0, bytes, Access::Read);
         steps.push(self.end(caps, step, params, groups)?);
-        self.grids(&mut steps);
+        self.end_all(caps, &mut steps)?;
         Ok(steps)
     }
 }
