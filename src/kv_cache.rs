@@ -184,7 +184,7 @@ pub struct KvLayer<'a> {
     pub values: &'a KvRows,
     /// Which row is whose.
     pub place: Place<'a>,
-    /// I32, `[B]`: where the tokens that came last were appended; of a sequence to which none came [`NOWHERE`](crate::kv_steps::NOWHERE), where
+    /// I32, `[B]`: where the tokens that came last were appended; of a sequence to which none came [`NOWHERE`], where
     /// nothing is written.
     pub starts: Tensor,
     /// I32, `[B]`: how many tokens there are with them.
