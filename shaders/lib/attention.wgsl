@@ -410,8 +410,8 @@ fn attention_exp(v: f32) -> f32 {
 }
 
 // Of a row whose largest logit is `top`, or 0 where they are bounded, with the sum of exp(logit − top): what the sum of its values is
-// multiplied by, and its lse. A logit that was NaN or +∞ makes NaN of both, and so does such a sink; one of −∞ is as none. A sink above 87 leaves nothing of bounded weights, of which at most e^-23
-// is left beside it.
+// multiplied by, and its lse. A logit that was NaN or +∞ makes NaN of both, and so does such a sink; one of −∞ is as none. A sink above 87 leaves
+// nothing of bounded weights, of which at most e^-23 is left beside it.
 fn attention_finish(row: attention_Row, top: f32, sum: f32, wrong: bool) -> vec2<f32> {
     var all_top = top;
     var all = sum;

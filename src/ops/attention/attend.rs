@@ -32,9 +32,10 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// put all logits of a row far below 0, and with mixed heads, `bound` changes nothing; nor does it by matrix units, whose f16 weights have no
 /// room for e^50.
 ///
-/// Matrix units take f16. Where q, keys and values are stored in 16 bits or less and a device has such units, they are used for many queries, but
-/// for mixed heads, and for D or E above 256 (512 where a unit has 8 rows): f16 and bf16 pass exactly, in the range of f16 by powers of two; what is decoded from codes, and the weights of the softmax, are rounded by
-/// 2^-11 of themselves. Where one of the three is f32 they are used by the plan's name only, such as `tiled_coop/64x64`.
+/// Matrix units take f16. Where q, keys and values are stored in 16 bits or less and a device has such units, they are used for many queries, but for
+/// mixed heads, and for D or E above 256 (512 where a unit has 8 rows): f16 and bf16 pass exactly, in the range of f16 by powers of two; what is
+/// decoded from codes, and the weights of the softmax, are rounded by 2^-11 of themselves. Where one of the three is f32 they are used by the plan's
+/// name only, such as `tiled_coop/64x64`.
 ///
 /// ```
 /// use gristmill::ops::attention::Attention;
@@ -55,8 +56,9 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// "Talking-Heads Attention" (arXiv 2003.02436) and Zhang et al., "MiniViT" (arXiv 2204.07154).
 ///
 /// # Errors
-/// H that is not a multiple of G (without `kv_head`), shapes that G, the batch or each other belie, D or E of 0, features that do not go together, a `longest` above the keys that there is room for, a softcap or bound below 0, an operand of
-/// another shape or storage than is said at it. Plans: more mixed heads than there is workgroup memory for; every device has some for 1024.
+/// H that is not a multiple of G (without `kv_head`), shapes that G, the batch or each other belie, D or E of 0, features that do not go together, a
+/// `longest` above the keys that there is room for, a softcap or bound below 0, an operand of another shape or storage than is said at it. Plans:
+/// more mixed heads than there is workgroup memory for; every device has some for 1024.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
     /// Any floating storage; `[B,H,L,D]` or `[B,L,H,D]` by `order`, or `[T,H,D]` where `q_starts` is given.

@@ -136,8 +136,9 @@ pub enum Start<'a> {
 /// [`Rope`](super::rope::Rope).
 ///
 /// # Errors
-/// H that is not a multiple of G, operands whose shapes do not follow from each other, a storage that one cannot have, numbers out of their range, neither queries nor keys
-/// nor values, a position past the table ([`Error::Position`]) where the host knows it, or more than a binding of the device takes.
+/// H that is not a multiple of G, operands whose shapes do not follow from each other, a storage that one cannot have, numbers out of their range,
+/// neither queries nor keys nor values, a position past the table ([`Error::Position`]) where the host knows it, or more than a binding of the device
+/// takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Prologue<'a> {
     /// F32, f16 or bf16.
