@@ -10,6 +10,8 @@ pub trait Params: bytemuck::Pod {
 macro_rules! params {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
+        // What a kernel is told changes with the kernel: it is public for the test that compares it with the WGSL.
+        #[doc(hidden)]
         #[repr(C)]
         #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }

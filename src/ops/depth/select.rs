@@ -449,6 +449,7 @@ impl SelectProblem {
         Ok(())
     }
 
+    /// The step that tells the grids, where they are asked for.
     fn grids(&self, steps: &mut Vec<Step>) {
         let Some(layout) = self.grids else { return };
         let mut params = self.params();
