@@ -147,7 +147,7 @@ const F32: &[Elem] = &[Elem::F32];
 const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
 
 /// A case in the making.
-struct Make(Case);
+struct Make(Box<Case>);
 
 impl Making for Make {
     fn case(&mut self) -> &mut Case {
@@ -155,7 +155,7 @@ impl Making for Make {
     }
 
     fn done(self) -> Case {
-        self.0
+        *self.0
     }
 }
 
@@ -165,7 +165,7 @@ impl Make {
         let deviation = 1.0 / (k as f32).sqrt();
         let fill = Fill::Normal { mean: 0.0, deviation };
         let rows = if n * k > 1 << 20 { 128 } else { n };
-        let mut made = Self(Case {
+        let mut made = Self(Box::new(Case {
             name: format!("adapter_merge/{name}"),
             op: "adapter_merge",
             title: format!("{kind} of rank {rank} on [{n}, {k}] in {base}"),
@@ -180,7 +180,7 @@ impl Make {
             skew: 0,
             // The product, and of each norm the numbers once more and their squares.
             flops: (2 * rank * n * k) as u64,
-        });
+        }));
         let of = |rank: usize| Fill::Normal { mean: 0.0, deviation: 0.3 / (rank as f32).sqrt() };
         let one = Fill::Normal { mean: 0.0, deviation: 1.0 };
         match kind {
@@ -262,7 +262,7 @@ impl Make {
     fn real(mut self, model: &'static str) -> Case {
         (self.0.model, self.0.phase, self.0.real) = (model, "merge", true);
         self.0.storages = vec![Elem::F16];
-        self.0
+        *self.0
     }
 }
 

@@ -523,7 +523,7 @@ const NORMAL: Fill = Fill::Normal { mean: 0.0, deviation: 1.0 };
 type Sizes = [usize; 7];
 
 /// A case in the making.
-struct Make(Case, Sizes);
+struct Make(Box<Case>, Sizes);
 
 impl Making for Make {
     fn case(&mut self) -> &mut Case {
@@ -531,7 +531,7 @@ impl Making for Make {
     }
 
     fn done(self) -> Case {
-        self.0
+        *self.0
     }
 }
 
@@ -541,7 +541,7 @@ impl Make {
         let input =
             |role, shape: &[usize]| Input { role, shape: shape.to_vec(), fill: NORMAL, stored: Stored::Activation };
         Self(
-            Case {
+            Box::new(Case {
                 name: format!("attention/{name}"),
                 op: "attention",
                 title: format!("{l} queries of {h} heads, {s} keys of {g}, D = {d}"),
@@ -555,7 +555,7 @@ impl Make {
                 real: false,
                 skew: 0,
                 flops: 2 * (b * h * l * s * (d + e)) as u64,
-            },
+            }),
             sizes,
         )
     }

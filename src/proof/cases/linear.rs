@@ -179,7 +179,7 @@ const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
 const F32: &[Elem] = &[Elem::F32];
 
 /// A case in the making.
-struct Make(Case);
+struct Make(Box<Case>);
 
 impl Making for Make {
     fn case(&mut self) -> &mut Case {
@@ -187,7 +187,7 @@ impl Making for Make {
     }
 
     fn done(self) -> Case {
-        self.0
+        *self.0
     }
 }
 
@@ -196,7 +196,7 @@ impl Make {
     fn new(name: &str, m: usize, [n, k]: [usize; 2], rows: usize, format: Format) -> Self {
         let deviation = 1.0 / (k as f32).sqrt();
         let fill = Fill::Normal { mean: 0.0, deviation };
-        Self(Case {
+        Self(Box::new(Case {
             name: format!("linear/{name}"),
             op: "linear",
             title: format!("Linear [{n}, {k}] in {format}"),
@@ -215,7 +215,7 @@ impl Make {
             real: false,
             skew: 0,
             flops: 2 * (m * n * k) as u64,
-        })
+        }))
     }
 
     fn m(&self) -> usize {

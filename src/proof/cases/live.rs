@@ -303,7 +303,7 @@ const F32: &[Elem] = &[Elem::F32];
 const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
 
 /// A case in the making.
-struct Make(Case);
+struct Make(Box<Case>);
 
 impl Making for Make {
     fn case(&mut self) -> &mut Case {
@@ -311,7 +311,7 @@ impl Making for Make {
     }
 
     fn done(self) -> Case {
-        self.0
+        *self.0
     }
 }
 
@@ -321,7 +321,7 @@ impl Make {
         let fill = Fill::Normal { mean: 0.0, deviation: 1.0 / (k as f32).sqrt() };
         let rows = if n * k > 1 << 20 { 128 } else { n };
         let x = Fill::Normal { mean: 0.0, deviation: 1.0 };
-        Self(Case {
+        Self(Box::new(Case {
             name: format!("{OP}/{name}"),
             op: OP,
             title: format!("Linear [{n}, {k}] in {base} with live adapters"),
@@ -335,7 +335,7 @@ impl Make {
             real: false,
             skew: 0,
             flops: 2 * (m * n * k) as u64,
-        })
+        }))
     }
 
     fn sizes(&self) -> [usize; 3] {
@@ -428,7 +428,7 @@ impl Make {
         (self.0.model, self.0.real) = (model, true);
         self.0.phase = if m <= 8 { "decode" } else { "prefill" };
         self.0.storages = vec![Elem::F16];
-        self.dense(Elem::F16).attr("pool", "f16").0
+        self.dense(Elem::F16).attr("pool", "f16").done()
     }
 }
 

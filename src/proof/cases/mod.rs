@@ -433,62 +433,45 @@ impl Case {
 fn fill(random: &mut Random, shape: &[usize], fill: Fill) -> Vec<f32> {
     let n: usize = shape.iter().product();
     let last = shape.last().copied().unwrap_or(1).max(1);
-    match fill {
-        Fill::Normal { mean, deviation } => (0..n).map(|_| mean + deviation * random.normal()).collect(),
-        Fill::Uniform(low, high) => (0..n).map(|_| low + (high - low) * random.uniform()).collect(),
-        Fill::Constant(v) => vec![v; n],
+    let rows = shape.iter().rev().nth(1).copied().unwrap_or(1);
+    // One loop for all: the page would have one for each.
+    let number = |i: usize| match fill {
+        Fill::Normal { mean, deviation } => mean + deviation * random.normal(),
+        Fill::Uniform(low, high) => low + (high - low) * random.uniform(),
+        Fill::Constant(v) => v,
         Fill::Coarse => {
             let some = [f32::NAN, f32::NEG_INFINITY, -1.5, -0.0, 0.0, 0.25, 2.0, f32::INFINITY];
-            (0..n).map(|_| some[random.next() as usize % some.len()]).collect()
+            some[random.next() as usize % some.len()]
         }
-        Fill::Growing => (0..n).map(|i| random.normal() * 2f32.powi((i % last / 8) as i32 - 10)).collect(),
-        Fill::GrowingRows => {
-            let rows = shape.iter().rev().nth(1).copied().unwrap_or(1);
-            (0..n).map(|i| random.normal() * 2f32.powi((i / last % rows / 8) as i32)).collect()
-        }
-        Fill::These(values) => values.iter().copied().cycle().take(n).collect(),
-        Fill::Special => {
-            let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
-            for (r, row) in values.chunks_mut(last).enumerate() {
-                let at = r % last;
-                match r % 12 {
-                    1 => row[at] = f32::NAN,
-                    4 => row[at] = f32::INFINITY,
-                    7 => row.fill(0.0),
-                    10 => row[at] = f32::NEG_INFINITY,
-                    _ => {}
-                }
-            }
-            values
-        }
-        Fill::NanRows => {
-            let mut values: Vec<f32> = (0..n).map(|_| random.normal()).collect();
-            values
-                .chunks_mut(last)
-                .enumerate()
-                .filter(|(r, _)| r % 3 == 1)
-                .for_each(|(r, row)| row[r % last] = f32::NAN);
-            values
-        }
-        Fill::NanFrom(from) => {
-            let rows = shape.iter().rev().nth(1).copied().unwrap_or(1);
-            let value = |i: usize| if i / last % rows < from { random.normal() } else { f32::NAN };
-            (0..n).map(value).collect()
-        }
+        Fill::Growing => random.normal() * 2f32.powi((i % last / 8) as i32 - 10),
+        Fill::GrowingRows => random.normal() * 2f32.powi((i / last % rows / 8) as i32),
+        Fill::These(values) => values[i % values.len()],
+        Fill::Special | Fill::NanRows => random.normal(),
+        Fill::NanFrom(from) if i / last % rows < from => random.normal(),
+        Fill::NanFrom(_) => f32::NAN,
         Fill::Hiding => {
-            let mut hide = |i: usize| {
-                let v = random.normal();
-                if i / last % 5 == 3 || random.uniform() < 0.33 { f32::NEG_INFINITY } else { v }
-            };
-            (0..n).map(&mut hide).collect()
+            let v = random.normal();
+            if i / last % 5 == 3 || random.uniform() < 0.33 { f32::NEG_INFINITY } else { v }
         }
-        Fill::Shuffled => {
-            let mut values: Vec<f32> = (0..n).map(|i| i as f32).collect();
-            (1..n).rev().for_each(|i| values.swap(i, (random.next() % (i as u64 + 1)) as usize));
-            values
-        }
-        Fill::Steps { first, step } => (0..n).map(|i| first + step * i as f32).collect(),
+        Fill::Shuffled => i as f32,
+        Fill::Steps { first, step } => first + step * i as f32,
+    };
+    let mut values: Vec<f32> = (0..n).map(number).collect();
+    if let Fill::Shuffled = fill {
+        (1..n).rev().for_each(|i| values.swap(i, (random.next() % (i as u64 + 1)) as usize));
     }
+    for (r, row) in values.chunks_mut(last).enumerate() {
+        let at = r % last;
+        match (fill, r % 12) {
+            (Fill::Special, 1) => row[at] = f32::NAN,
+            (Fill::Special, 4) => row[at] = f32::INFINITY,
+            (Fill::Special, 7) => row.fill(0.0),
+            (Fill::Special, 10) => row[at] = f32::NEG_INFINITY,
+            (Fill::NanRows, r) if r % 3 == 1 => row[at] = f32::NAN,
+            _ => {}
+        }
+    }
+    values
 }
 
 /// A small generator (splitmix64), seeded by a name: cases are the same on every machine.

@@ -404,7 +404,7 @@ const WEIGHTS: Fill = Fill::Uniform(0.5, 1.5);
 const ALL: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
 
 /// A case in the making: x and y of one shape, and whatever else it has.
-struct Make(Case);
+struct Make(Box<Case>);
 
 impl Making for Make {
     fn case(&mut self) -> &mut Case {
@@ -412,7 +412,7 @@ impl Making for Make {
     }
 
     fn done(self) -> Case {
-        self.0
+        *self.0
     }
 }
 
@@ -420,7 +420,7 @@ impl Make {
     fn new(op: &'static str, name: &str, shape: &[usize], fill: Fill) -> Self {
         let x = if op == "crms_norm" { "z" } else { "x" };
         let elements: usize = shape.iter().product();
-        Self(Case {
+        Self(Box::new(Case {
             name: format!("{op}/{name}"),
             op,
             title: name.replace('-', " "),
@@ -435,7 +435,7 @@ impl Make {
             skew: 0,
             // Square and add, multiply by factor and weight: the customary count.
             flops: elements as u64 * 4,
-        })
+        }))
     }
 
     /// The title keeps what the model and the phase do not say.
@@ -512,7 +512,7 @@ impl Make {
 pub(super) fn cases() -> Vec<Case> {
     let mut all = real();
     all.extend(hurting());
-    all.into_iter().map(|m| m.0).collect()
+    all.into_iter().map(Making::done).collect()
 }
 
 /// Shapes of real models.

@@ -375,7 +375,7 @@ const FLOATS: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
 const NORMAL: Fill = Fill::Normal { mean: 0.0, deviation: 1.0 };
 
 /// A case in the making.
-struct Make(Case);
+struct Make(Box<Case>);
 
 impl Making for Make {
     fn case(&mut self) -> &mut Case {
@@ -383,13 +383,13 @@ impl Making for Make {
     }
 
     fn done(self) -> Case {
-        self.0
+        *self.0
     }
 }
 
 impl Make {
     fn new(op: &'static str, name: &str, phase: &'static str) -> Self {
-        Self(Case {
+        Self(Box::new(Case {
             name: format!("{op}/{name}"),
             op,
             title: name.replace('-', " "),
@@ -403,7 +403,7 @@ impl Make {
             real: false,
             skew: 0,
             flops: 0,
-        })
+        }))
     }
 
     fn input(self, role: &'static str, shape: &[usize], fill: Fill) -> Self {
@@ -574,5 +574,5 @@ pub(super) fn cases() -> Vec<Case> {
         let made = made.stored("places", &[70, 2], Fill::Uniform(0.0, 40.0), Stored::Always(Elem::U32));
         all.push(made.made("value", &[70]).storages(FLOATS).skew(usize::from(minus)));
     }
-    all.into_iter().map(|made| made.0).collect()
+    all.into_iter().map(Making::done).collect()
 }
