@@ -417,20 +417,31 @@ fn a_layer_with_adapters_is_the_layer_of_merged_weights() -> Result<()> {
         let whole = with_matrices(&plain, std::array::from_fn(|i| Matrix { w: &merged[i], ..matrices[i] }));
         let x = gpu.upload(&noise(batch * each * c, at + 5), [batch, each, c], Elem::F32)?;
         let scratch = LayerScratch::new(&gpu, &plain, batch * each, Elem::F32, Elem::F32)?;
-        let run = |layer: &DecoderLayer<'_>| {
+        let of_skipping = SkippingScratch::new(&gpu, &plain, [batch, each, each], Elem::F32)?;
+        let weight = gpu.upload(&noise(c, 77), [c], Elem::F32)?;
+        let run = |layer: &DecoderLayer<'_>, choose: Option<Choose>| {
             let y = gpu.zeros([batch, each, c], Elem::F32)?;
-            let mut rec = gpu.record()?;
-            layer.record(&mut rec, &scratch, &Tokens::new(&x, &y), None)?;
+            let (mut rec, tokens) = (gpu.record()?, Tokens::new(&x, &y));
+            match choose {
+                None => layer.record(&mut rec, &scratch, &tokens, None)?,
+                Some(choose) => {
+                    let skipping = Skipping::new(Router::new(&weight, choose), &of_skipping);
+                    layer.record_routed(&mut rec, &scratch, &tokens, &skipping, None).map(drop)?;
+                }
+            }
             rec.submit()?;
             block_on(y.read())
         };
-        let (got, plain, whole) = (run(&live)?, run(&plain)?, run(&whole)?);
-        let half = each * c;
-        let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
-        near(&format!("{name}, no adapter"), &got[..half], &wide(&plain[..half]), Elem::F32);
-        near(&format!("{name}, an adapter"), &got[half..], &wide(&whole[half..]), Elem::F32);
-        let apart = plain[half..].iter().zip(&whole[half..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(apart > 0.1, "{name}: the adapter changes {apart}");
+        // All tokens; some, as many of each sample; or as many as there are, of which only the device knows.
+        for choose in [None, Some(Choose::Ratio(0.6)), Some(Choose::Above(0.0))] {
+            let (got, plain, whole) = (run(&live, choose)?, run(&plain, choose)?, run(&whole, choose)?);
+            let (half, what) = (each * c, format!("{name} by {choose:?}"));
+            let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+            near(&format!("{what}, no adapter"), &got[..half], &wide(&plain[..half]), Elem::F32);
+            near(&format!("{what}, an adapter"), &got[half..], &wide(&whole[half..]), Elem::F32);
+            let apart = plain[half..].iter().zip(&whole[half..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart > 0.05, "{what}: the adapter changes {apart}");
+        }
     }
     Ok(())
 }
@@ -912,11 +923,11 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     assert_eq!((rec.dispatches(), cache.length(0, 0)), (0, Some(0)));
     layer.record_routed(&mut rec, &scratch, &tokens, &half, None)?;
     rec.submit()?;
-    let index = zeros(&[1, 6], Elem::I32);
+    let index = zeros(&[1, 5], Elem::I32);
     let weights = LayerWeights { adapter_index: Some(&index), ..layer.weights };
     let mut rec = gpu.record()?;
     let error = DecoderLayer { weights, ..layer }.record_routed(&mut rec, &scratch, &tokens, &half, None).unwrap_err();
-    assert!(error.to_string().contains("adapter_index is of all tokens, but only some go through"), "{error}");
+    assert!(error.to_string().contains("adapter_index has shape [1, 5], but x has [1, 6] tokens"), "{error}");
     assert_eq!(rec.dispatches(), 0);
     Ok(())
 }

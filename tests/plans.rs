@@ -578,6 +578,11 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "depth/select_count" | "depth/select_sum" | "depth/select_place" => (rows * slices, 1, 256),
         "depth/select_naive" | "depth/select_naive_place" => (rows * len, 64, 64),
         "depth/select_grids" => (1, 1, 64),
+        "depth/select_compact" => {
+            let p: SelectParams = *bytemuck::from_bytes(&step.params);
+            let [samples, tokens, places] = [p.samples, p.tokens, p.places].map(u64::from);
+            ((samples * tokens.max(places)).max(samples + 1), 64, 64)
+        }
         "adapter/factors" | "adapter/attach" => (rows, 64, 64),
         "adapter/contract" => (rows * len, 64, 64),
         "adapter/header" => (1, 1, 1),

@@ -182,8 +182,8 @@ pub struct LayerWeights<'a> {
     pub down: Matrix<'a>,
     /// `[C]`: a norm of what the feed-forward layer adds.
     pub mlp_end: Option<&'a Tensor>,
-    /// i32, `[B, L]`: the place in all sets of adapters that a token's stands in, below 0 for none. Where it is absent all tokens have that in place 0.
-    /// Not with routing, where rows are compacted and it is not.
+    /// I32, `[B, L]`: the place in all sets of adapters that a token's stands in, below 0 for none. Where it is absent all tokens have that in
+    /// place 0.
     pub adapter_index: Option<&'a Tensor>,
 }
 
@@ -353,6 +353,7 @@ impl DecoderLayer<'_> {
             q_len,
             starts,
             kv_len,
+            adapter_index: self.weights.adapter_index,
             grids,
             longest,
         };

@@ -98,6 +98,7 @@ pub struct SkippingScratch {
     starts: Tensor,
     index: Tensor,
     positions: Tensor,
+    adapters: Tensor,
     grids: Tensor,
     kept: Tensor,
     added: Tensor,
@@ -117,7 +118,7 @@ impl SkippingScratch {
     ) -> Result<Self> {
         let numbers = kept.checked_mul(layer.width()).ok_or_else(|| shape_error!(OP, "{kept} tokens of that width"))?;
         let (grids, starts) = (gpu.zeros([GRIDS, 3], Elem::U32)?, gpu.zeros([samples.saturating_add(1)], Elem::I32)?);
-        let [score, gate, place, count, index, positions, kept, added] = rows(
+        let [score, gate, place, count, index, positions, adapters, kept, added] = rows(
             gpu,
             samples,
             [
@@ -127,11 +128,12 @@ impl SkippingScratch {
                 (1, Elem::I32),
                 (kept, Elem::U32),
                 (kept, Elem::I32),
+                (kept, Elem::I32),
                 (numbers, stream),
                 (numbers, Elem::F32),
             ],
         )?;
-        Ok(Self { score, gate, place, count, starts, index, positions, grids, kept, added })
+        Ok(Self { score, gate, place, count, starts, index, positions, adapters, grids, kept, added })
     }
 }
 
@@ -288,7 +290,7 @@ impl DecoderLayer<'_> {
         let (kept, added) = (of(&s.kept)?, of(&s.added)?);
         let (index, count, starts) = (list(&s.index)?, s.count.view(0, [batch])?, s.starts(batch)?);
         let [_, gate, place] = s.of_tokens(batch, each)?;
-        let positions = list(&s.positions)?;
+        let (positions, adapters) = (list(&s.positions)?, list(&s.adapters)?);
         let mut h = of(&scratch.h)?;
         if places > 0 {
             let turn = match tokens.turn {
@@ -305,6 +307,18 @@ impl DecoderLayer<'_> {
                     ));
                 }
             };
+            // As positions, what belongs to a token comes with it.
+            if let Some(all) = self.weights.adapter_index {
+                if all.elements() != batch * each {
+                    let shape = all.shape();
+                    return Err(shape_error!(
+                        OP,
+                        "adapter_index has shape {shape}, but x has [{batch}, {each}] tokens"
+                    ));
+                }
+                want_elem(OP, "adapter_index", all, Elem::I32, "i32")?;
+                run.op(Take { x: all, len: 1, rows: &index, y: &adapters })?;
+            }
             let listed = Some((&index, &kept));
             let kv_len = Some(cache.map_or(&count, |layer| &layer.lengths));
             let through = Through {
@@ -319,6 +333,7 @@ impl DecoderLayer<'_> {
                 q_len: Some(&count).filter(|_| !alike && !close),
                 starts: Some(&starts).filter(|_| close),
                 kv_len,
+                adapter_index: self.weights.adapter_index.map(|_| &adapters),
                 grids: Some(&s.grids).filter(|_| !exactly || close),
                 longest: tokens.longest,
             };

@@ -29,6 +29,8 @@ pub(super) struct Through<'a> {
     pub starts: Option<&'a Tensor>,
     /// The keys of each sample, where it is not all of them.
     pub kv_len: Option<&'a Tensor>,
+    /// The place of each row's adapters.
+    pub adapter_index: Option<&'a Tensor>,
     /// The grids of the rows that are there, where only the device knows how many.
     pub grids: Option<&'a Tensor>,
     pub longest: Option<usize>,
@@ -59,7 +61,7 @@ impl Through<'_> {
 
     fn linear<'t>(&'t self, x: &'t Tensor, matrix: Matrix<'t>, y: &'t Tensor) -> Linear<'t> {
         let Matrix { w, bias, adapters } = matrix;
-        let adapter_index = self.layer.weights.adapter_index.filter(|_| adapters.is_some());
+        let adapter_index = self.adapter_index.filter(|_| adapters.is_some());
         Linear { bias, adapters, adapter_index, grids: self.grids, ..Linear::new(x, w, y) }
     }
 
@@ -84,9 +86,6 @@ impl Through<'_> {
         let Self { layer, scratch: s, batch, each, cache, .. } = *self;
         let Flavour { heads, groups, head_dim, qk_norm, scale, softcap, window, eps, norm_offset, .. } = layer.flavour;
         let w = &layer.weights;
-        if self.listed.is_some() && w.adapter_index.is_some() {
-            return Err(shape_error!(OP, "adapter_index is of all tokens, but only some go through"));
-        }
         let normed = self.rows(&s.normed, layer.width())?;
         let (rows, sum) = self.listed.unzip();
         run.op(RmsNorm { rows, sum, ..self.norm(self.x, w.attention_norm, &normed) })?;
@@ -168,7 +167,7 @@ impl Through<'_> {
         run.op(self.norm(h, w.mlp_norm, &normed))?;
         let gate = self.linear(&normed, w.gate, &gated);
         let up_adapters = w.up_adapters;
-        let adapter_index = w.adapter_index.filter(|_| gate.adapters.or(up_adapters).is_some());
+        let adapter_index = self.adapter_index.filter(|_| gate.adapters.or(up_adapters).is_some());
         run.op(Linear { up: Some(w.up), up_adapters, adapter_index, activation: layer.flavour.activation, ..gate })?;
         self.branch(&gated, (w.down, w.mlp_end), (residual, &normed), y, run)
     }

@@ -85,6 +85,30 @@ pub fn mod_select(
     all
 }
 
+impl Selected {
+    /// Lets the kept tokens of each sample follow those of the one before, without places between; where those of each begin, and their number.
+    pub fn close_up(&mut self, places: usize) -> Vec<f64> {
+        let (samples, none) = (self.count.len(), 4_294_967_296.0);
+        let mut starts = vec![0.0];
+        for b in 0..samples {
+            starts.push(starts[b] + self.count[b]);
+        }
+        let mut index = vec![none; samples * places];
+        for b in 0..samples {
+            for p in 0..self.count[b] as usize {
+                index[starts[b] as usize + p] = self.index[b * places + p];
+            }
+        }
+        let tokens = self.place.len() / samples.max(1);
+        for (i, place) in self.place.iter_mut().enumerate().filter(|(_, place)| **place % 4.0 >= 2.0) {
+            let b = i / tokens;
+            *place += 4.0 * (starts[b] - (b * places) as f64);
+        }
+        self.index = index;
+        starts
+    }
+}
+
 /// Ends a layer for the rows of x: each token's place says what becomes of it. `on_layer`: the gate is on all that the layer adds, not
 /// on m alone.
 pub fn mod_combine(

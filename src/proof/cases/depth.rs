@@ -55,6 +55,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
                 index: r.maybe("index"),
                 place: r.maybe("place"),
                 grids: r.maybe("grids"),
+                starts: r.maybe("starts"),
                 ..Select::new(r.need("score")?, choose(op, &a)?, r.need("count")?)
             };
             a.finish()?;
@@ -154,16 +155,23 @@ fn selected(case: &Case, arrays: &Arrays) -> Result<Vec<Expected>> {
         Choose::Above(threshold) => best.iter().filter(|s| **s > f64::from(threshold)).count(),
         other => other.of(best.len()),
     };
-    let of = reference::mod_select(score, &flags(arrays, "target", n), &flags(arrays, "valid", n), places, chosen);
+    let mut of = reference::mod_select(score, &flags(arrays, "target", n), &flags(arrays, "valid", n), places, chosen);
     let last = of.count.last().copied().unwrap_or(0.0) as usize;
-    let rows = places * score.shape[0].saturating_sub(1) + last;
+    let (rows, starts) = match output("starts") {
+        None => (places * score.shape[0].saturating_sub(1) + last, Vec::new()),
+        Some(_) => {
+            let starts = of.close_up(places);
+            (starts.last().copied().unwrap_or(0.0) as usize, starts)
+        }
+    };
     let grids = (0..ROWS_GRID).flat_map(|i| {
         let (groups, fold) = (rows.div_ceil(1 << i), GRIDS_FOLD as usize);
         [groups.min(fold) as f64, groups.div_ceil(fold).max(1) as f64, 1.0]
     });
     let grids = grids.chain([rows as f64, 1.0, 1.0]).collect();
-    let all = [("keep", of.keep), ("count", of.count), ("index", of.index), ("place", of.place), ("grids", grids)];
-    let asked = all.into_iter().filter(|(role, _)| output(role).is_some());
+    let all = [("keep", of.keep), ("count", of.count), ("index", of.index), ("place", of.place)];
+    let asked =
+        all.into_iter().chain([("grids", grids), ("starts", starts)]).filter(|(role, _)| output(role).is_some());
     Ok(asked.map(|(role, want)| Expected::exact(role, want)).collect())
 }
 
@@ -357,6 +365,13 @@ pub(super) fn cases() -> Vec<Case> {
         padded.inputs.push(input("valid", &[4, tokens], flagged(600), Stored::Always(Elem::U8)));
         all.push(Case { skew: 1, ..hurts("padding, views anywhere", padded) });
         all.push(hurts("no targets", select(&format!("no-targets{name}"), [2, tokens], 0, ratio(0.7))));
+        // Samples that keep unequal numbers.
+        for (what, attrs) in [("ratio", ratio(0.4)), ("above", above(0.3))] {
+            let mut close = select(&format!("closed-up-{what}{name}"), [5, tokens], 500, attrs);
+            close.inputs.push(input("valid", &[5, tokens], flagged(600), Stored::Always(Elem::U8)));
+            close.outputs.push(output("starts", &[6], Elem::I32));
+            all.push(Case { skew: 1, ..hurts("samples that follow each other", close) });
+        }
         let mut nothing = select(&format!("all-padding{name}"), [2, tokens], 500, ratio(0.7));
         nothing.inputs.push(input("valid", &[2, tokens], flagged(0), Stored::Always(Elem::U8)));
         all.push(hurts("samples of padding alone", nothing));
@@ -377,6 +392,10 @@ pub(super) fn cases() -> Vec<Case> {
     for (role, flags) in [("target", target), ("valid", valid)] {
         differing.inputs.push(input(role, &[4, 5], Fill::These(flags), Stored::Always(Elem::U8)));
     }
+    let mut close = differing.clone();
+    close.name += "-closed-up";
+    close.outputs.push(output("starts", &[5], Elem::I32));
+    all.push(hurts("samples that follow each other, one of padding alone", close));
     all.push(hurts("samples with different numbers of targets, one of padding alone", differing));
     all.push(hurts("many samples", select("many", [70, 40], 500, ratio(0.5))));
     let mut none = select("no-samples", [0, 8], 1000, ratio(0.5));
