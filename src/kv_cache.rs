@@ -401,11 +401,12 @@ impl KvCache {
         coming: Coming<'_>,
     ) -> Result<Appended> {
         let Step { comes, taken, entries } = self.judge_append(recorder, &layers, coming)?;
-        for (old, new, count) in self.copies(&taken) {
-            let rows = self.rows.iter().flat_map(|(keys, values)| [keys, values]);
-            rows.map(|rows| KvCopy { rows, from: old, to: new, count }).try_for_each(|copy| recorder.run(copy))?;
-        }
-        self.states(&layers, coming, &comes, &entries).into_iter().try_for_each(|state| recorder.run(state))?;
+        recorder.together(|recorder| {
+            for (from, to, count) in self.copies(&taken) {
+                self.copy(recorder, from, to, count)?;
+            }
+            self.states(&layers, coming, &comes, &entries).into_iter().try_for_each(|state| recorder.run(state))
+        })?;
         let pages = self.free.split_off(self.free.len() - taken.len());
         for ((b, at, old), new) in taken.iter().zip(pages.into_iter().rev()) {
             self.shared[new] = 1;
@@ -703,18 +704,18 @@ impl KvCache {
         let (have, had) = (entries.len(), self.pages[to].len());
         let state = KvState { source: Some(from), ..self.of_sequences(to..to + 1) };
         let gone = (self.entry(to, have.min(had)), had.saturating_sub(have));
-        // The first says whether the others are taken.
-        recorder.run(KvState { gone, ..state })?;
-        for (i, some) in entries.chunks(ENTRIES).enumerate() {
-            let entries = (self.entry(to, i * ENTRIES), some);
-            recorder.run(KvState { layers: (0, 0), source: None, entries, ..state })?;
-        }
-        if let KvRoom::Static { tokens } = self.room {
-            let count = tokens * self.shape.groups;
-            let rows = self.rows.iter().flat_map(|(keys, values)| [keys, values]);
-            let mut copies = rows.map(|rows| KvCopy { rows, from: from * count, to: to * count, count });
-            copies.try_for_each(|copy| recorder.run(copy))?;
-        }
+        recorder.together(|recorder| {
+            recorder.run(KvState { gone, ..state })?;
+            for (i, some) in entries.chunks(ENTRIES).enumerate() {
+                let entries = (self.entry(to, i * ENTRIES), some);
+                recorder.run(KvState { layers: (0, 0), source: None, entries, ..state })?;
+            }
+            if let KvRoom::Static { tokens } = self.room {
+                let count = tokens * self.shape.groups;
+                self.copy(recorder, from * count, to * count, count)?;
+            }
+            Ok(())
+        })?;
         self.give_back(to, 0);
         self.pages[to] = self.pages[from].clone();
         for p in &self.pages[to] {
@@ -734,6 +735,12 @@ impl KvCache {
     /// As [`Recorder::run`].
     pub fn clear<E: Encoder>(&mut self, recorder: &mut Recorder<E>) -> Result<()> {
         (0..self.shape.batch).try_for_each(|b| self.truncate(recorder, b, 0))
+    }
+
+    /// Copies so many rows of all layers' keys and values.
+    fn copy<E: Encoder>(&self, recorder: &mut Recorder<E>, from: usize, to: usize, count: usize) -> Result<()> {
+        let rows = self.rows.iter().flat_map(|(keys, values)| [keys, values]);
+        rows.map(|rows| KvCopy { rows, from, to, count }).try_for_each(|copy| recorder.run(copy))
     }
 
     /// A change of the lengths of sequences in all layers that leaves them as they are.

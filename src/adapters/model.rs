@@ -6,7 +6,6 @@ use super::{AdapterAttach, AdapterScale, AdapterSet, Room};
 use crate::checkpoint::{AdapterKind, Adapters};
 use crate::dispatch::{Dispatcher, Encoder, Recorder};
 use crate::error::{Error, Result, shape_error};
-use crate::formats::Dtype;
 use crate::ops::Op as _;
 use crate::ops::adapter::{Kind, Order};
 use crate::ops::norm::number;
@@ -127,11 +126,8 @@ impl Dispatcher {
         for adapter in adapters.iter() {
             let tensor = |role: &str| -> Result<Tensor> {
                 let part = adapter.tensor(role)?;
-                let elem = match part.dtype {
-                    Dtype::F32 => Elem::F32,
-                    Dtype::F16 => Elem::F16,
-                    Dtype::Bf16 => Elem::Bf16,
-                    _ => return Err(shape_error!(OP, "{role} of {} is not of floating numbers", adapter.weight)),
+                let Some(elem) = Elem::of(part.dtype).filter(|elem| elem.is_float()) else {
+                    return Err(shape_error!(OP, "{role} of {} is not of floating numbers", adapter.weight));
                 };
                 self.upload_bytes(&part.bytes, &part.shape[..], elem)
             };

@@ -17,8 +17,8 @@
 //! | down | 1 | bias, residual; as with the output |
 //!
 //! A [`DecoderLayer`] is borrowed weights and a [`Flavour`]; what stands between its ops is a [`LayerScratch`], which all layers of a
-//! model share. Recording a layer allocates nothing on the device but, the first time, what scratch its ops want, and reads nothing back. All layers of a model go into one recorder, and
-//! so into one submission.
+//! model share. Recording a layer allocates nothing on the device but, the first time, what scratch its ops want, and reads nothing back. All
+//! layers of a model go into one recorder, and so into one submission.
 //!
 //! | [`LayerWeights`] | Llama, Mistral, Qwen2, Qwen3 | Gemma 2, Gemma 3 |
 //! |---|---|---|
@@ -291,7 +291,8 @@ impl DecoderLayer<'_> {
     ///
     /// # Errors
     /// Operands that do not fit each other or the scratch; tokens that turn by their places past the table, where the host knows the places, or
-    /// in a layer of the cache that tokens have skipped; or as [`Recorder::run`]. Then nothing is recorded. [`KvCache::turn_by`](crate::KvCache::turn_by) has it said before room is made.
+    /// in a layer of the cache that tokens have skipped; or as [`Recorder::run`]. Then nothing is recorded.
+    /// [`KvCache::turn_by`](crate::KvCache::turn_by) has it said before room is made.
     pub fn record<E: Encoder>(
         &self,
         rec: &mut Recorder<E>,
