@@ -37,10 +37,36 @@ fn formats() -> Vec<(Format, usize)> {
         (Format::Q5_0, 32),
         (Format::Q5_1, 32),
         (Format::Q8_0, 32),
+        (Format::Q2K, 256),
+        (Format::Q3K, 256),
+        (Format::Q4K, 256),
+        (Format::Q5K, 256),
+        (Format::Q6K, 256),
+        (Format::Iq4Nl, 32),
+        (Format::Iq4Xs, 256),
+        (Format::Tq1_0, 256),
+        (Format::Tq2_0, 256),
         (Format::Mxfp4, 32),
+        (Format::Nvfp4, 64),
         (Format::MlxMxfp4, 32),
         (Format::MlxMxfp8, 32),
+        (Format::MlxNvfp4, 32),
         (format("bnb.nf4", &[]), 64),
+        (format("bnb.fp4", &[]), 64),
+        (format("onnx.bnb4", &[("quant_type", 0.0), ("block", 32.0)]), 32),
+        (format("onnx.nbits", &[("bits", 2.0), ("block", 32.0)]), 1),
+        (format("onnx.nbits", &[("bits", 4.0), ("block", 64.0)]), 1),
+        (format("onnx.nbits", &[("bits", 8.0), ("block", 128.0)]), 1),
+        (format("fp8.e5m2", &[]), 1),
+        (format("owq", &[("bits", 3.0)]), 32),
+        (format("owq", &[("bits", 4.0)]), 8),
+        (format("lut16", &[("group", 96.0)]), 1),
+        (format("hqq", &[("bits", 1.0), ("group", 64.0)]), 64),
+        (format("hqq", &[("bits", 2.0), ("group", 32.0)]), 32),
+        (format("hqq", &[("bits", 3.0), ("group", 4096.0)]), 4096),
+        (format("hqq", &[("bits", 4.0), ("group", 64.0)]), 64),
+        (format("hqq", &[("bits", 8.0), ("group", 128.0)]), 128),
+        (Format::Sparse24, 4),
         (format("bnb.nf4", &[("blocksize", 256.0)]), 256),
         (format("onnx.bnb4", &[("quant_type", 1.0), ("block", 32.0)]), 32),
         (format("fp8.e4m3", &[]), 1),
@@ -78,7 +104,7 @@ impl Random {
     }
 }
 
-/// Numbers that hurt, row by row: what a row has, is its number modulo 16.
+/// Numbers that hurt, row by row: what a row has, is its number modulo 18.
 fn hurting(n: usize, k: usize) -> Vec<f32> {
     let mut random = Random(88_172_645_463_325_252);
     let mut all = Vec::with_capacity(n * k);
@@ -92,7 +118,7 @@ fn hurting(n: usize, k: usize) -> Vec<f32> {
                 peak = 1.0 + random.below(4096) / 4096.0;
             }
             let unit = random.unit();
-            all.push(match row % 16 {
+            all.push(match row % 18 {
                 0 => 0.0,
                 1 => 3.7,
                 2 => -3.7,
@@ -140,6 +166,16 @@ fn hurting(n: usize, k: usize) -> Vec<f32> {
                 // Halves of steps, whose products with an inverse that is rounded are beside a tie on either side.
                 13 => peak * (random.below(65) - 32.0) / 32.0 * scale,
                 14 => unit * scale,
+                // A narrow range far from 0.
+                15 => 5.0 + unit * 0.01,
+                // What is nothing beside the others, but has a sign.
+                16 => {
+                    if i % 5 == 0 {
+                        unit * 3000.0
+                    } else {
+                        f32::from_bits(random.bits() & 0x8000_03ff)
+                    }
+                }
                 // A number and its negative are the largest.
                 _ => match i % 32 {
                     4 => -1.0,
@@ -192,6 +228,51 @@ fn codes_and_scales_are_the_hosts_bit_for_bit() {
 }
 
 #[test]
+fn the_extreme_of_zeros_has_no_sign() {
+    let gpu = gpu();
+    for format in [Format::Q3K, Format::Q6K, Format::Iq4Nl, Format::Iq4Xs] {
+        let values = [-0.0; 512];
+        let x = gpu.upload(&values, [2, 256], Elem::F32).expect("x");
+        let w = gpu.encode(&x, format).unwrap_or_else(|e| panic!("{format}: {e}"));
+        let want = of_host(&gpu, format, Elem::F32, 2, 256, &values);
+        assert_eq!(differences(&format.to_string(), &words(&w), &want), None);
+    }
+}
+
+/// Numbers half way between two codes by the step as it is stored, whose inverse f32 does not have: a device's quotient may be on either side.
+#[test]
+fn halves_of_stored_steps_fall_as_on_the_host() {
+    let gpu = gpu();
+    let mut random = Random(77);
+    let halves = |low: i32, high: i32| (2 * low..=2 * high).map(|twice| twice as f32 * 0.5).collect::<Vec<_>>();
+    let middles =
+        vec![-115.5, -93.5, -74.0, -57.0, -42.0, -28.5, -16.0, -4.5, 7.0, 19.0, 31.5, 45.5, 61.0, 79.0, 101.0];
+    for (format, step, ends, among) in [
+        // Of every 16 the first are the ends of the range, or the largest magnitude, so that the step is this.
+        (Format::Q2K, 15.0 * 3.0, [3.0, 0.0], halves(0, 3)),
+        (Format::Q4K, 63.0 * 3.0, [15.0, 0.0], halves(0, 15)),
+        (Format::Q5K, 63.0 * 3.0, [31.0, 0.0], halves(0, 31)),
+        (Format::Q3K, 32.0 * 3.0, [-4.0, 0.0], halves(-4, 3)),
+        (Format::Q6K, 128.0 * 3.0, [-32.0, 0.0], halves(-32, 31)),
+        (Format::Iq4Nl, 3.0, [-127.0, 0.0], middles.clone()),
+        (Format::Iq4Xs, 32.0 * 3.0, [-127.0, 0.0], middles),
+        (Format::MlxNvfp4, 3.0 * 64.0, [6.0, 0.0], vec![0.25, -0.75, 1.25, -1.75, 2.5, -3.5, 5.0]),
+        (Format::Nvfp4, 3.0 * 64.0, [6.0, 0.0], vec![0.25, -0.75, 1.25, -1.75, 2.5, -3.5, 5.0]),
+    ] {
+        let (n, k) = (37, 512);
+        let level = |i: usize, random: &mut Random| match i % 16 {
+            end @ (0 | 1) => ends[end],
+            _ => among[random.below(among.len() as u32) as usize],
+        };
+        let values: Vec<f32> = (0..n * k).map(|i| level(i, &mut random) * step / 1024.0).collect();
+        let x = gpu.upload(&values, [n, k], Elem::F32).expect("x");
+        let w = gpu.encode(&x, format).unwrap_or_else(|e| panic!("{format}: {e}"));
+        let want = of_host(&gpu, format, Elem::F32, n, k, &values);
+        assert_eq!(differences(&format.to_string(), &words(&w), &want), None);
+    }
+}
+
+#[test]
 fn numbers_of_any_storage_come_from_anywhere() {
     let gpu = gpu();
     for (format, n, k) in [(Format::Dense, 9, 50), (Format::Q4_0, 33, 96), (Format::Int8, 5, 77)] {
@@ -217,6 +298,10 @@ fn a_weight_in_parts_is_written_part_by_part() {
         (Format::Q4_0, 203, 288),
         (Format::Int8, 203, 99),
         (Format::Mxfp4, 203, 96),
+        (Format::Q4K, 203, 256),
+        (Format::Q6K, 203, 256),
+        (Format::Nvfp4, 203, 64),
+        (Format::Sparse24, 203, 100),
         (format("bnb.nf4", &[]), 203, 192),
         (format("awq", &[("group", 64.0)]), 200, 256),
     ] {
@@ -249,7 +334,8 @@ fn what_stood_in_a_weight_is_gone_and_zeros_are_zeros() {
 #[test]
 fn a_number_that_is_not_finite_hurts_its_row_alone() {
     let gpu = gpu();
-    for (format, k) in [(Format::Int8, 77), (Format::Q8_0, 96), (Format::Q4_1, 96), (format("fp8.e4m3", &[]), 33)] {
+    let all = [(Format::Int8, 77), (Format::Q8_0, 96), (Format::Q4_1, 96), (Format::Q4K, 256), (Format::Q6K, 256)];
+    for (format, k) in all.into_iter().chain([(format("fp8.e4m3", &[]), 33)]) {
         let mut values: Vec<f32> = (0..9 * k).map(|i| ((i * 7919 % 2003) as f32 - 1001.0) / 1001.0).collect();
         let right = Packed::encode(format, 9, k, &values).expect("finite").decode();
         (values[2 * k + 5], values[6 * k + 1]) = (f32::NAN, f32::INFINITY);
@@ -266,7 +352,23 @@ fn what_cannot_be_encoded_is_told() {
     let gpu = gpu();
     let x = |n: usize, k: usize| gpu.zeros([n, k], Elem::F32).expect("x");
     let told = |x: &Tensor, format| gpu.encode(x, format).expect_err("it is told").to_string();
-    assert_eq!(told(&x(4, 256), Format::Q4K), "weight_zeros: format = gguf.q4_k, but it is encoded on the host only");
+    assert_eq!(
+        told(&x(4, 256), format("bitnet", &[])),
+        "weight_zeros: format = bitnet, but it is encoded on the host only"
+    );
+    assert_eq!(
+        told(&x(64, 64), format("hqq", &[("bits", 4.0), ("group", 64.0), ("axis", 0.0)])),
+        "weight_zeros: format = hqq, but numbers that share a scale must lie side by side"
+    );
+    assert_eq!(
+        told(&x(4, 320), format("hqq", &[("bits", 4.0), ("group", 160.0)])),
+        "weight_zeros: format = hqq, but numbers that share a scale must be 32, 64, 128 or another power of two from 32 on"
+    );
+    assert_eq!(told(&x(4, 48), Format::MlxNvfp4), "weight_zeros: format = mlx.nvfp4, but K must be a multiple of 32");
+    assert_eq!(
+        told(&x(4, 64), format("onnx.nbits", &[("bits", 4.0), ("block", 16.0)])),
+        "weight_zeros: format = onnx.nbits, but numbers that share a scale must be a multiple of 32, or a row"
+    );
     assert_eq!(
         told(&x(4, 96), format("bnb.nf4", &[])),
         "weight_zeros: format = bnb.nf4, but K must be a multiple of its block, whose scales would run on over the ends of rows"

@@ -1,7 +1,7 @@
 // encode/blocks: the numbers of a matrix, rounded to nearest, as a weight in any format that slot/into has.
 //
 // A lane has a block of 32 numbers; LANES of them share a scale, which follows from all their numbers: the largest magnitude, or the range.
-// Codes and scales are those that the host makes, bit for bit.
+// Of the K formats, 8 lanes share what their own scales are multiplied with. Codes and scales are those that the host makes, bit for bit.
 // Good for what is encoded where it is: a merged weight, a format that is tried. Wrong where the host has the numbers anyway and time
 // does not matter; and for numbers that stay numbers: encode/dense.
 // Moves the numbers once, and twice where a scale has more than 2,048 of them, and stores the weight once. Loads go through workgroup memory
@@ -61,8 +61,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         range = max(range, into_range(v));
     }
     range = vec2<u32>(reduce_max(range.x, lane), reduce_max(range.y, lane));
-    let grid = into_grid(range);
-    encode_keep(p.w, extent, first, lane, grid);
+    // Where lanes have scales of their own there is one turn, so that v is all that a lane has.
+    let grid = into_grid(range, v);
+    encode_keep(p.w, extent, first, lane, range, grid);
     for (var turn = 0u; turn < p.turns; turn++) {
         if (p.turns > 1u) { v = load32(extent, first, lane, turn); }
         encode_store32(p.w, encode_place(extent, first, lane, turn), v, grid);

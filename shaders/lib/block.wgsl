@@ -43,6 +43,35 @@ fn block_magnitude(v: array<vec4<f32>, 8>) -> u32 {
     return max(max(most.x, most.y), max(most.z, most.w));
 }
 
+// The largest magnitude of each half, as bits.
+fn block_magnitudes(v: array<vec4<f32>, 8>) -> vec2<u32> {
+    var values = v;
+    var most = array<vec4<u32>, 2>();
+    #unroll
+    for (var i = 0u; i < 8u; i++) {
+        most[i >> 2u] = max(most[i >> 2u], bitcast<vec4<u32>>(values[i]) & vec4<u32>(0x7fffffffu));
+    }
+    return vec2<u32>(max(max(most[0].x, most[0].y), max(most[0].z, most[0].w)), max(max(most[1].x, most[1].y), max(most[1].z, most[1].w)));
+}
+
+// The number of the largest magnitude of each half; of two opposite ones the positive. As keys, the larger of which is that of both halves
+// together: magnitude, then whether it is positive.
+fn block_extremes(v: array<vec4<f32>, 8>) -> vec2<u32> {
+    var values = v;
+    var most = array<vec4<u32>, 2>();
+    #unroll
+    for (var i = 0u; i < 8u; i++) {
+        let bits = bitcast<vec4<u32>>(values[i]);
+        most[i >> 2u] = max(most[i >> 2u], (bits << vec4<u32>(1u)) | ((bits >> vec4<u32>(31u)) ^ vec4<u32>(1u)));
+    }
+    return vec2<u32>(max(max(most[0].x, most[0].y), max(most[0].z, most[0].w)), max(max(most[1].x, most[1].y), max(most[1].z, most[1].w)));
+}
+
+// The sign of such a key, as bits; that of a zero is none.
+fn block_extreme_sign(key: u32) -> u32 {
+    return select(0u, 0x80000000u, key > 1u && (key & 1u) == 0u);
+}
+
 // The bits of the number of the largest magnitude; of two the first. 0 where all are 0.
 fn block_peak(v: array<vec4<f32>, 8>) -> u32 {
     var values = v;
@@ -92,25 +121,60 @@ fn block_from_key(key: u32) -> f32 {
     return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
 }
 
-// The greatest number and the least with its sign turned, both as keys: the larger of two such are those of both together.
-fn block_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
+// The same as bits, and 0 where it is negative: a device's max may flush what is subnormal.
+fn block_above_zero(key: u32) -> u32 {
+    return select(0u, key & 0x7fffffffu, key >= 0x80000000u);
+}
+
+// The greatest number of each half and the least with its sign turned, both as keys: the larger of two such are those of both together.
+fn block_ranges(v: array<vec4<f32>, 8>) -> array<vec2<u32>, 2> {
     var values = v;
-    var most = vec4<u32>();
-    var least = vec4<u32>(0xffffffffu);
+    var ranges = array<vec2<u32>, 2>();
     #unroll
-    for (var i = 0u; i < 8u; i++) {
-        let key = block_key(values[i]);
-        most = max(most, key);
-        least = min(least, key);
+    for (var half = 0u; half < 2u; half++) {
+        var most = vec4<u32>();
+        var least = vec4<u32>(0xffffffffu);
+        #unroll
+        for (var i = 0u; i < 4u; i++) {
+            let key = block_key(values[half * 4u + i]);
+            most = max(most, key);
+            least = min(least, key);
+        }
+        // Turning all bits of a key turns the sign of its number, which no device flushes by that.
+        ranges[half] = vec2<u32>(max(max(most.x, most.y), max(most.z, most.w)), ~min(min(least.x, least.y), min(least.z, least.w)));
     }
-    // Turning all bits of a key turns the sign of its number, which no device flushes by that.
-    return vec2<u32>(max(max(most.x, most.y), max(most.z, most.w)), ~min(min(least.x, least.y), min(least.z, least.w)));
+    return ranges;
+}
+
+// The same of all.
+fn block_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
+    let ranges = block_ranges(v);
+    return max(ranges[0], ranges[1]);
 }
 
 // The difference of two numbers, high and low, of which `magnitude` is the larger, as the bits of the f32 nearest to it.
 fn block_span(high: f32, low: f32, magnitude: u32) -> u32 {
     let by = block_by(magnitude);
     return exact_moved(bitcast<u32>(exact_scaled(high, by) - exact_scaled(low, by)) & 0x7fffffffu, -by);
+}
+
+// The f32 nearest to the sum or the difference of two magnitudes by `most`, from 1 to 255, where nothing is rounded before.
+fn block_step(a: u32, b: u32, minus: bool, most: u32) -> u32 {
+    if (max(a, b) == 0u || (minus && a == b)) { return 0u; }
+    let more = exact_parts(max(a, b));
+    let less = exact_parts(max(min(a, b), 1u));
+    let apart = min(more.y - less.y, 31u);
+    let added = select(less.x << 7u, 0u, min(a, b) == 0u);
+    let cut = ((added >> apart) << apart) != added;
+    var sum = (more.x << 7u) + (added >> apart);
+    if (minus) { sum = (more.x << 7u) - (added >> apart) - u32(cut); }
+    let up = max(countLeadingZeros(sum), 1u) - 1u; // what nearly cancels has its highest bit far below
+    sum <<= up;
+    // 8 bits fewer are 6 too few.
+    let longer = select(0u, 6u, most > 15u);
+    let rest = (sum % most) << longer;
+    let q = ((sum / most) << longer) + rest / most;
+    return exact_rounded(q, rest % most != 0u || cut, bitcast<i32>(more.y) - 157 - i32(longer) - i32(up));
 }
 
 // Whether numbers from 0 on, which may be off by so much, are within that of what lies half way between whole numbers.
@@ -183,6 +247,38 @@ fn block_f16(scale: u32) -> u32 {
     return half_f16_from_f32(clamp(bitcast<f32>(scale), -65504.0, 65504.0));
 }
 
+// Floats of 4 bits, E2M1, of magnitudes as bits: the nearest, of two the even code, or the lower. Without a sign.
+fn block_e2m1(size: vec4<u32>, even: bool) -> vec4<u32> {
+    // Half way between two of 0, 0.5, 1, 1.5, 2, 3, 4 and 6, as bits: those whose lower code is odd are beyond it where halves go to even.
+    let odd = u32(even);
+    var code = vec4<u32>(size > vec4<u32>(0x3e800000u)) + vec4<u32>(size > vec4<u32>(0x3f400000u - odd));
+    code += vec4<u32>(size > vec4<u32>(0x3fa00000u)) + vec4<u32>(size > vec4<u32>(0x3fe00000u - odd));
+    code += vec4<u32>(size > vec4<u32>(0x40200000u)) + vec4<u32>(size > vec4<u32>(0x40600000u - odd));
+    return code + vec4<u32>(size > vec4<u32>(0x40a00000u));
+}
+
+// What is half way between two of the 16 levels of the IQ4 formats.
+const block_IQ4_MIDDLES = array<f32, 15>(
+    -115.5, -93.5, -74.0, -57.0, -42.0, -28.5, -16.0, -4.5, 7.0, 19.0, 31.5, 45.5, 61.0, 79.0, 101.0);
+
+// The level nearest to x, of two the first.
+fn block_iq4_of(x: vec4<f32>) -> vec4<u32> {
+    var code = vec4<u32>();
+    #unroll
+    for (var i = 0u; i < 15u; i++) { code += vec4<u32>(x > vec4<f32>(block_IQ4_MIDDLES[i])); }
+    return code;
+}
+
+// The levels nearest to v / step, of two the first; by a step of 0 those nearest to 0. A device's quotient is off by 2.5 ulp, which moves
+// a code only next to a middle, and these are whole numbers of halves: what is next to one is divided again, by integers.
+fn block_iq4(v: vec4<f32>, step: f32) -> vec4<u32> {
+    if (step == 0.0) { return block_iq4_of(vec4<f32>()); }
+    var x = v / step;
+    let twice = clamp(x, vec4<f32>(-127.0), vec4<f32>(127.0)) * 2.0;
+    if (any((abs(twice - round(twice)) <= vec4<f32>(0.0005)) & (abs(twice) > vec4<f32>(8.0)))) { x = block_quotient4(v, step); }
+    return block_iq4_of(x);
+}
+
 // Floats of 8 bits, sign, 4 of exponent, 3 of mantissa: the nearest, ties to even; at most 448. A NaN stays one.
 fn block_e4m3_of(v: vec4<f32>) -> vec4<u32> {
     let bits = bitcast<vec4<u32>>(v);
@@ -194,6 +290,16 @@ fn block_e4m3_of(v: vec4<f32>) -> vec4<u32> {
     var code = select(normal, small, magnitude < vec4<u32>(0x3c800000u));
     code = select(code, vec4<u32>(0x7fu), magnitude > vec4<u32>(0x7f800000u));
     return code | ((bits >> vec4<u32>(24u)) & vec4<u32>(0x80u));
+}
+
+// The same with 5 of exponent and 2 of mantissa; at most 57344.
+fn block_e5m2_of(v: vec4<f32>) -> vec4<u32> {
+    let bits = bitcast<vec4<u32>>(v);
+    let most = min(bits & vec4<u32>(0x7fffffffu), vec4<u32>(0x47600000u));
+    let normal = ((most + vec4<u32>(0xfffffu) + ((most >> vec4<u32>(21u)) & vec4<u32>(1u))) >> vec4<u32>(21u)) - vec4<u32>(448u);
+    // Below 2^-14 in steps of 2^-16.
+    let small = vec4<u32>(round(bitcast<vec4<f32>>(most) * 65536.0));
+    return select(normal, small, most < vec4<u32>(0x38800000u)) | ((bits >> vec4<u32>(24u)) & vec4<u32>(0x80u));
 }
 
 // Q8_0: signed bytes, and d = max|v| / 127.

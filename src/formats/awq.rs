@@ -117,7 +117,7 @@ impl Codec for Awq {
     }
 
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
-        (self.version != AwqVersion::GemvTiled).then_some(Nearest::Affine { most: 15, least: 0 })
+        (self.version != AwqVersion::GemvTiled).then_some(Nearest::Affine { most: 15, least: 0, half: true })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

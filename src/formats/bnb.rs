@@ -106,7 +106,7 @@ impl<const NF4: bool> Codec for Bnb<NF4> {
     }
 
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
-        NF4.then_some(Nearest::Nf4)
+        Some(if NF4 { Nearest::Nf4 } else { Nearest::Fp4 })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
@@ -184,7 +184,7 @@ impl Codec for OnnxBnb4 {
     }
 
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
-        self.nf4.then_some(Nearest::Nf4)
+        Some(if self.nf4 { Nearest::Nf4 } else { Nearest::Fp4 })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

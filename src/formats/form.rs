@@ -60,6 +60,15 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
+    /// The bits of what a super-block shares, where scales are numbers of few bits: one f16, or two.
+    pub fn super_bits(self) -> u32 {
+        match self {
+            Self::Super(_) => 16,
+            Self::SuperPair(_) | Self::SuperNibbles(_) => 32,
+            _ => 0,
+        }
+    }
+
     /// Floats as they are in a file, or wider; of two types, one that holds both.
     pub fn of(dtypes: &[super::Dtype]) -> Self {
         use super::Dtype::{Bf16, F16};

@@ -67,7 +67,7 @@ impl<const MANTISSA: u32> Codec for Fp8<MANTISSA> {
     }
 
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
-        (MANTISSA == 3).then_some(Nearest::E4m3)
+        Some(Nearest::Float8(MANTISSA))
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

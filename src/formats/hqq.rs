@@ -22,6 +22,7 @@
 
 use super::codec::{BYTES, Check, Codec, F32_F16, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale, flat_at};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use super::round::{Affine, range, words};
 use crate::error::{Result, shape_error};
@@ -88,6 +89,10 @@ impl Codec for Hqq {
             let scale = Scale::of(&[w.get("scale").dtype, w.get("zero").dtype]);
             Form::scaled(self.bits, scale, place.on(w.k()))
         })
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Floating((1 << self.bits) - 1))
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

@@ -314,7 +314,7 @@ impl Laid {
         }
     }
 
-    /// The columns that share a scale, for a kernel that writes the weight.
+    /// The columns that are coded together by a kernel that writes the weight ([`Nearest::cols`]).
     ///
     /// # Errors
     /// No kernel can: the rule that the weight breaks.
@@ -326,17 +326,24 @@ impl Laid {
             return Err("its rows are summed as integers, as its codes allow, and others might not");
         }
         match (self.body, self.nearest) {
-            (Body::Dense(_), _) => Ok(32),
+            (Body::Dense(_) | Body::Sparse24(_), _) => Ok(32),
             (Body::Form(form), Some(nearest)) => nearest.cols(form, self.n, self.k),
             _ => Err("it is encoded on the host only"),
         }
     }
 
-    /// The bits of a scale, and of what stands beside it; none where there are no scales.
-    pub(crate) fn scale_bits(&self) -> u64 {
+    /// The bits of the scales of numbers that are coded together, and of what stands beside them: none where there are no scales, and
+    /// beside them those of what the scales are multiplied with.
+    pub(crate) fn scale_bits(&self, cols: u32) -> (u64, u32) {
         match self.body {
-            Body::Form(form) => scale_bits(form.scale),
-            _ => 0,
+            Body::Form(form) => {
+                let scales = match form.place {
+                    Place::Block { cols: of, .. } => cols.div_ceil(of),
+                    _ => 1,
+                };
+                (scale_bits(form.scale) * u64::from(scales), form.scale.super_bits())
+            }
+            _ => (0, 0),
         }
     }
 
@@ -356,12 +363,10 @@ impl Laid {
     /// Fills the slot of a weight that is written.
     pub(crate) fn fill_into(&self, step: &mut Builder) {
         match (self.body, self.nearest) {
-            (Body::Form(form), Some(nearest)) => {
-                step.fill("into", "slot/into/coded");
-                nearest.fill(step, form);
-            }
-            (Body::Dense(elem), _) => {
-                step.fill("into", "slot/into/dense");
+            (Body::Form(form), Some(nearest)) => nearest.fill(step, form),
+            (Body::Dense(elem) | Body::Sparse24(elem), _) => {
+                let dense = matches!(self.body, Body::Dense(_));
+                step.fill("into", if dense { "slot/into/dense" } else { "slot/into/sparse24" });
                 step.fill(
                     "into_narrow",
                     match elem {

@@ -11,14 +11,14 @@
 //! exponent is from memory; ZeroQuant-FP (arXiv 2307.09782), E2M1 with scales whose ratios are powers of two: **unverified**, there is
 //! no code of the authors'.
 //!
-//! Encoding: the table is NF4 (QLoRA, arXiv 2305.14314), `scale = max|v|` of a group in f32, the nearest entry of `v/scale`, of two the first;
+//! Encoding: the table is NF4 (QLoRA, arXiv 2305.14314), `scale = max|v|` of a group in f32, the nearest entry of `v·(1/scale)`, of two the first;
 //! no zeros.
 
-use super::bits::{NF4, amax, nibble};
+use super::bits::{NF4, amax, inverse, nearest, nibble};
 use super::codec::{BYTES, Check, Codec, F32_F16, Group, Numbers};
 use super::form::{Form, Level, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
-use super::round::{between, divisor, middles};
 use crate::error::Result;
 
 /// The numbers.
@@ -58,6 +58,12 @@ impl Codec for Lut16 {
         })
     }
 
+    fn nearest(&self, w: &Packed<'_>) -> Option<Nearest> {
+        let table = w.get("table");
+        let encoders = table.elements() == 16 && (0..16).all(|i| table.float(i) == NF4[i]);
+        encoders.then_some(Nearest::Nf4)
+    }
+
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
         let (codes, first) = (w.get("codes"), n * out.len().div_ceil(2));
         for (k, out) in out.iter_mut().enumerate() {
@@ -81,7 +87,6 @@ impl Codec for Lut16 {
     }
 
     fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
-        const MIDDLES: [f32; 15] = middles(&NF4);
         let (size, row_bytes) = (self.group.size(k), k.div_ceil(2));
         let (mut codes, mut scales) = (vec![0u8; n * row_bytes], Vec::with_capacity(n * self.group.count(k)));
         for (row, codes) in values.chunks_exact(k).zip(codes.chunks_exact_mut(row_bytes)) {
@@ -89,7 +94,7 @@ impl Codec for Lut16 {
                 let scale = amax(values);
                 scales.push(scale);
                 for (k, v) in (g * size..).zip(values) {
-                    codes[k / 2] |= between(&MIDDLES, v / divisor(scale)) << (k % 2 * 4);
+                    codes[k / 2] |= (nearest(&NF4, v * inverse(scale)) as u8) << (k % 2 * 4);
                 }
             }
         }

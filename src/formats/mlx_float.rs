@@ -126,6 +126,10 @@ impl Codec for MlxNvfp4 {
         Some(Form::scaled(4, Scale::E4m3, Place::along(16)).levels(Level::E2m1))
     }
 
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Float4 { even: true })
+    }
+
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
         nibbles(w, n, out);
     }

@@ -1,9 +1,9 @@
 //! How a device rounds numbers into a format: what the encoders of a format's file do, as data for `shaders/slot/nearest/`.
 //!
-//! A format says this of itself where its codes and scales follow from the numbers that share a scale and from nothing else. What is
-//! encoded by what a super-block has in common, by tables that are learnt, or across rows is encoded on the host.
+//! A format says this of itself where its codes and scales follow from neighbours in a row: from the numbers that share a scale, or whose scales
+//! share one. What is encoded by tables that are learnt, or across rows, is encoded on the host.
 
-use super::form::{Form, Place, Scale};
+use super::form::{Form, Level, Place, Scale};
 use crate::ops::step::Builder;
 use crate::plan::Const;
 
@@ -19,13 +19,17 @@ pub(crate) enum Nearest {
     About(u32),
     /// From the least number on, codes up to this.
     Ranged(u32),
-    /// The affine rule of `round.rs` with an f16 scale.
+    /// The affine rule of `round.rs`.
     Affine {
         /// The greatest code.
         most: u32,
         /// The least zero that can be stored.
         least: u32,
+        /// The scale is an f16, and not an f32.
+        half: bool,
     },
+    /// The affine rule with a zero that need be no whole number, codes up to this.
+    Floating(u32),
     /// An edge of the range exactly on a code, codes up to this.
     Edge(u32),
     /// Small floats with a power of two.
@@ -35,34 +39,73 @@ pub(crate) enum Nearest {
         /// Halves to the even code, or to the lower.
         even: bool,
     },
+    /// E2M1 with an E4M3 scale.
+    Float4 {
+        /// Halves to the even code, or to the lower.
+        even: bool,
+    },
+    /// Floats of 8 bits, so many of mantissa, with a scale in f32.
+    Float8(u32),
     /// The NF4 table.
     Nf4,
-    /// E4M3 with a scale in f32.
-    E4m3,
+    /// The FP4 table.
+    Fp4,
+    /// The table of the IQ4 formats.
+    Iq4,
+    /// −1, 0 and 1 by the largest magnitude.
+    Ternary,
+    /// From the least number on, codes up to `most`, by steps and least numbers up to `limit`.
+    SuperRanged {
+        /// The greatest code.
+        most: u32,
+        /// The greatest step.
+        limit: u32,
+    },
+    /// About `half`, or the table of the IQ4 formats, by signed steps.
+    SuperSigned {
+        /// By what the number of the largest magnitude is divided.
+        half: u32,
+        /// The magnitude of the least step.
+        limit: u32,
+    },
 }
 
 impl Nearest {
     /// Fills the slot of a weight that is written, whose form this is.
     pub fn fill(self, step: &mut Builder, form: Form) {
-        let (filling, consts): (_, &[(&'static str, Const)]) = match self {
-            Self::Signed { even } => ("slot/nearest/signed", &[("into_nearest_EVEN", Const::Bool(even))]),
-            Self::About(half) => ("slot/nearest/about", &[("into_nearest_HALF", Const::U32(half))]),
-            Self::Ranged(most) => ("slot/nearest/ranged", &[("into_nearest_MOST", Const::U32(most))]),
-            Self::Affine { most, least } => (
-                "slot/nearest/affine",
-                &[("into_nearest_MOST", Const::U32(most)), ("into_nearest_LEAST", Const::U32(least))],
-            ),
-            Self::Edge(most) => ("slot/nearest/edge", &[("into_nearest_MOST", Const::U32(most))]),
-            Self::Power { down, even } => (
-                "slot/nearest/power",
-                &[("into_nearest_DOWN", Const::U32(down)), ("into_nearest_EVEN", Const::Bool(even))],
-            ),
-            Self::Nf4 => ("slot/nearest/nf4", &[]),
-            Self::E4m3 => ("slot/nearest/e4m3", &[]),
+        let u32 = |name, value| (name, Const::U32(value));
+        let even = |even| ("into_nearest_EVEN", Const::Bool(even));
+        let most = |most| u32("into_nearest_MOST", most);
+        let (filling, consts) = match self {
+            Self::Signed { even: e } => ("slot/nearest/signed", vec![even(e)]),
+            Self::About(half) => ("slot/nearest/about", vec![u32("into_nearest_HALF", half)]),
+            Self::Ranged(m) => ("slot/nearest/ranged", vec![most(m)]),
+            Self::Affine { most: m, least, half } => {
+                let half = ("into_nearest_F16", Const::Bool(half));
+                ("slot/nearest/affine", vec![most(m), u32("into_nearest_LEAST", least), half])
+            }
+            Self::Floating(m) => ("slot/nearest/floating", vec![most(m)]),
+            Self::Edge(m) => ("slot/nearest/edge", vec![most(m)]),
+            Self::Power { down, even: e } => ("slot/nearest/power", vec![u32("into_nearest_DOWN", down), even(e)]),
+            Self::Float4 { even: e } => ("slot/nearest/float4", vec![even(e)]),
+            Self::Float8(mantissa) => ("slot/nearest/float8", vec![u32("into_nearest_MANTISSA", mantissa)]),
+            Self::Nf4 => ("slot/nearest/nf4", Vec::new()),
+            Self::Fp4 => ("slot/nearest/fp4", Vec::new()),
+            Self::Iq4 => ("slot/nearest/iq4", Vec::new()),
+            Self::Ternary => ("slot/nearest/ternary", Vec::new()),
+            Self::SuperRanged { most: m, limit } => {
+                ("slot/nearest/super_ranged", vec![most(m), u32("into_nearest_LIMIT", limit)])
+            }
+            Self::SuperSigned { half, limit } => {
+                let levels = ("into_nearest_IQ4", Const::Bool(form.level == Level::Table));
+                let limit = u32("into_nearest_LIMIT", limit);
+                ("slot/nearest/super_signed", vec![u32("into_nearest_HALF", half), limit, levels])
+            }
         };
         step.fill("into_nearest", filling);
-        consts.iter().for_each(|(name, value)| step.set(name, *value));
+        consts.into_iter().for_each(|(name, value)| step.set(name, value));
         let pack = match form.bits {
+            1 => "slot/pack/u1",
             2 => "slot/pack/u2",
             3 => "slot/pack/u3",
             4 => "slot/pack/u4",
@@ -71,13 +114,29 @@ impl Nearest {
             _ => "slot/pack/u8",
         };
         step.fill("into_pack", pack);
+        let parts = match form.scale {
+            // Of 256 numbers there are so many scales.
+            Scale::Super(of) | Scale::SuperPair(of) | Scale::SuperNibbles(of) => of / 8,
+            Scale::E4m3 => 2,
+            _ => 1,
+        };
+        if parts > 1 {
+            step.set("into_PARTS", Const::U32(parts));
+        }
         let keep = match form.scale {
             Scale::F16 => "slot/keep/f16",
             Scale::F16Pair => "slot/keep/f16_pair",
             Scale::F32Pair => "slot/keep/f32_pair",
-            Scale::E8m0 => "slot/keep/e8m0",
+            Scale::E8m0 | Scale::E4m3 => "slot/keep/byte",
+            scale @ (Scale::Super(_) | Scale::SuperPair(_) | Scale::SuperNibbles(_)) => {
+                step.fill("into", "slot/into/super");
+                step.set("into_EACH", Const::U32(if matches!(scale, Scale::SuperPair(_)) { 16 } else { 8 }));
+                step.set("into_SUPER_BITS", Const::U32(scale.super_bits()));
+                return;
+            }
             _ => "slot/keep/f32",
         };
+        step.fill("into", "slot/into/coded");
         step.fill("into_keep", keep);
     }
 
@@ -85,29 +144,46 @@ impl Nearest {
     fn stores(self, scale: Scale) -> bool {
         match self {
             Self::Signed { .. } => matches!(scale, Scale::F16 | Scale::F32),
-            Self::About(_) => scale == Scale::F16,
-            Self::Ranged(_) | Self::Affine { .. } => scale == Scale::F16Pair,
-            Self::Edge(_) => scale == Scale::F32Pair,
+            Self::About(_) | Self::Iq4 | Self::Ternary => scale == Scale::F16,
+            Self::Ranged(_) => scale == Scale::F16Pair,
+            Self::Affine { half, .. } => scale == if half { Scale::F16Pair } else { Scale::F32Pair },
+            Self::Edge(_) | Self::Floating(_) => scale == Scale::F32Pair,
             Self::Power { .. } => scale == Scale::E8m0,
-            Self::Nf4 | Self::E4m3 => scale == Scale::F32,
+            Self::Float4 { .. } => scale == Scale::E4m3,
+            Self::Nf4 | Self::Fp4 | Self::Float8(_) => scale == Scale::F32,
+            Self::SuperRanged { .. } => matches!(scale, Scale::SuperPair(_) | Scale::SuperNibbles(_)),
+            Self::SuperSigned { .. } => matches!(scale, Scale::Super(_)),
         }
     }
 
-    /// The columns that share a scale, or the rule that a weight of `n` rows and `k` columns in this form breaks.
+    /// The columns that are coded together, or the rule that a weight of `n` rows and `k` columns in this form breaks: they share a scale, or
+    /// what their scales are multiplied with, or are two halves of 32.
     pub fn cols(self, form: Form, n: u32, k: u32) -> Result<u32, &'static str> {
         if !self.stores(form.scale) {
             return Err("its scales are stored in another way than its encoder stores them");
         }
-        match form.place {
-            Place::Block { rows, cols } if rows == 1 || n == 1 => {
+        match (form.place, form.scale) {
+            (Place::Block { rows: 1, cols }, Scale::Super(of) | Scale::SuperPair(of) | Scale::SuperNibbles(of)) => {
+                Ok(cols * of)
+            }
+            (Place::Block { rows: 1, cols: 16 }, Scale::E4m3) if k.is_multiple_of(32) => Ok(32),
+            (Place::Block { rows: 1, cols: 16 }, Scale::E4m3) => Err("K must be a multiple of 32"),
+            (Place::Block { rows, cols }, _) if rows == 1 || n == 1 => {
                 if cols < k && !cols.is_multiple_of(32) {
                     return Err("numbers that share a scale must be a multiple of 32, or a row");
                 }
+                // Lanes without numbers have zeros, which need not be between those of others.
+                let filled = k.is_multiple_of(cols) && cols.is_multiple_of(32) && cols.is_power_of_two();
+                if matches!(self, Self::Floating(_)) && !filled {
+                    return Err("numbers that share a scale must be 32, 64, 128 or another power of two from 32 on");
+                }
                 Ok(cols.min(k))
             }
-            Place::Block { .. } => Err("its scales serve several rows"),
-            Place::Flat(_) => Err("K must be a multiple of its block, whose scales would run on over the ends of rows"),
-            Place::Ordered | Place::Wrapped(_) => Err("numbers that share a scale must lie side by side"),
+            (Place::Block { .. }, _) => Err("its scales serve several rows"),
+            (Place::Flat(_), _) => {
+                Err("K must be a multiple of its block, whose scales would run on over the ends of rows")
+            }
+            (Place::Ordered | Place::Wrapped(_), _) => Err("numbers that share a scale must lie side by side"),
         }
     }
 }

@@ -14,6 +14,7 @@
 
 use super::codec::{Check, Codec, F32_F16, Numbers, among, value_error};
 use super::form::{Form, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use super::round::{Affine, Rule, rows};
 use crate::error::Result;
@@ -74,6 +75,10 @@ impl Codec for OnnxNbits {
                 Some(zeros) => Form::scaled(self.bits, Scale::of(&[dtype, zeros]), place),
             }
         })
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: 0, half: false })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

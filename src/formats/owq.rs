@@ -18,6 +18,7 @@
 use super::bits::{field, nibble};
 use super::codec::{BYTES, Check, Codec, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
 use super::round::{Affine, Rule, as_f16, f16s, put_apart, rows, words};
 use crate::error::{Result, shape_error};
@@ -77,6 +78,10 @@ impl Codec for Owq {
             let wide = !w.get("outlieridx").bytes.is_empty() && (0..w.n()).any(|n| zero(w, n) >> self.bits != 0);
             Form::scaled(if wide { 4 } else { self.bits }, Scale::F16Pair, Place::ROW)
         })
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: 0, half: true })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

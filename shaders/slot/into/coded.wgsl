@@ -4,35 +4,55 @@
 #slot slot_nearest // what scale numbers have, and what their codes are
 #slot slot_pack    // codes
 #slot slot_keep    // how scales are stored
-const slot_BITS = slot_keep_BITS;
+#const slot_PARTS = 1u // scales of 32 numbers
+const slot_BITS = slot_keep_BITS * slot_PARTS; // of the scales of a run of numbers that is coded together
+const slot_SUPER_BITS = 0u;
+alias slot_Grid = array<block_Grid, slot_PARTS>;
 
 fn slot_put(i: u32, word: u32) {
     slot_data[i] = word;
 }
 
-// What a scale follows from: the larger of each part serves both of two blocks.
+// What a scale follows from: the larger of each number serves both of two blocks. Where halves have scales of their own, a number for each.
 fn slot_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
     return slot_nearest_range(v);
 }
 
-fn slot_grid(range: vec2<u32>) -> block_Grid {
-    return slot_nearest_grid(range);
+fn slot_grid(range: vec2<u32>, v: array<vec4<f32>, 8>) -> slot_Grid {
+    var ranges = range;
+    var grid: slot_Grid;
+    if (slot_PARTS == 1u) {
+        grid[0] = slot_nearest_grid(range);
+        return grid;
+    }
+    #unroll
+    for (var i = 0u; i < slot_PARTS; i++) { grid[i] = slot_nearest_grid(vec2<u32>(ranges[i], 0u)); }
+    return grid;
 }
 
-fn slot_scale(grid: block_Grid) -> vec2<u32> {
-    return slot_keep_bits(grid);
+fn slot_scale(grid: slot_Grid) -> vec2<u32> {
+    var grids = grid;
+    var bits = slot_keep_bits(grids[0]);
+    #unroll
+    for (var i = 1u; i < slot_PARTS; i++) { bits.x |= slot_keep_bits(grids[i]).x << (i * slot_keep_BITS % 32u); }
+    return bits;
+}
+
+fn slot_super(range: vec2<u32>) -> u32 {
+    return 0u;
 }
 
 // Stores numbers 32·block … 32·block + 31 of a row of this part of the weight.
-fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: block_Grid) {
+fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: slot_Grid) {
     var values = v;
+    var grids = grid;
     var quads: array<u32, 8>;
     #unroll
     for (var i = 0u; i < 8u; i++) {
         let k = block * 32u + i * 4u;
         let there = min(max(at.k, k) - k, 4u);
         let inside = select((1u << (there * 8u % 32u)) - 1u, 0xffffffffu, there == 4u);
-        quads[i] = block_quad(slot_nearest_codes4(values[i], grid)) & inside;
+        quads[i] = block_quad(slot_nearest_codes4(values[i], grids[i * slot_PARTS / 8u])) & inside;
     }
     slot_pack_store32(at, row, block, quads);
 }

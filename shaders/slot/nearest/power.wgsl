@@ -19,13 +19,7 @@ fn slot_grid(range: vec2<u32>) -> block_Grid {
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {
     let x = exact_scaled4(v, grid.factor.by);
     if (slot_DOWN == 8u) { return block_e4m3_of(x); }
-    let size = bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu);
-    // Half way between two of 0, 0.5, 1, 1.5, 2, 3, 4 and 6, as bits: those whose lower code is odd are beyond it where halves go to even.
-    let odd = u32(slot_EVEN);
-    var code = vec4<u32>(size > vec4<u32>(0x3e800000u)) + vec4<u32>(size > vec4<u32>(0x3f400000u - odd));
-    code += vec4<u32>(size > vec4<u32>(0x3fa00000u)) + vec4<u32>(size > vec4<u32>(0x3fe00000u - odd));
-    code += vec4<u32>(size > vec4<u32>(0x40200000u)) + vec4<u32>(size > vec4<u32>(0x40600000u - odd));
-    code += vec4<u32>(size > vec4<u32>(0x40a00000u));
+    let code = block_e2m1(bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu), slot_EVEN);
     let negative = bitcast<vec4<i32>>(v) < vec4<i32>();
     let signed = select(code > vec4<u32>(), (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(grid.beside), slot_EVEN);
     return code | select(vec4<u32>(), vec4<u32>(8u), signed & negative);

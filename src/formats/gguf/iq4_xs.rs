@@ -7,12 +7,13 @@
 //! ```
 //!
 //! `w = d·(s[i] − 32)·KV[q]`.
-//! Encoding (round to nearest, not llama.cpp's search): the step of 32 is `p/−127` with p the signed value of the largest magnitude; `d` is
-//! the step of the largest magnitude by −32 in f16; by it as stored `s − 32 = clamp(round(step/d), −32, 31)`, then the nearest KV of
+//! Encoding (round to nearest, not llama.cpp's search): the step of 32 is `p/−127` with p the signed value of the largest magnitude, of two
+//! opposite ones the positive; `d` is that of the whole block by −32 in f16; by it as stored `s − 32 = clamp(round(step/d), −32, 31)`, then the nearest KV of
 //! `v/(d·(s − 32))`, of two the first.
 
 use super::super::bits::nibble;
 use super::super::form::{Form, Level, Place, Scale};
+use super::super::nearest::Nearest;
 use super::super::round::{between, divisor};
 use super::{Block, KV, KV_MIDDLES, h, put_h, signed_scales};
 
@@ -26,6 +27,7 @@ impl Block for Iq4Xs {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(4, Scale::Super(8), Place::Block { rows: 1, cols: 32 }).levels(Level::Table);
+    const NEAREST: Option<Nearest> = Some(Nearest::SuperSigned { half: 127, limit: 32 });
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

@@ -232,16 +232,22 @@ fn ranged_code(v: f32, step: f32, least: f32, most: f32) -> u8 {
     whole(((v + least) / divisor(step)).clamp(0.0, most)) as u8
 }
 
-/// The rule of Q3_K, Q6_K and IQ4_XS here, for S sub-blocks of a block: the step `p/−half` with p the signed value of the largest
-/// magnitude; the scale of the block is the step of the largest magnitude by `−limit`, rounded to f16, and by it as stored the steps are
-/// rounded to `−limit … limit − 1`. The scale, and the codes of the steps.
+/// The signed value of the largest magnitude; of two opposite ones the positive.
+fn extreme(values: &[f32]) -> f32 {
+    let beyond = |v: f32, most: f32| v.abs() > most.abs() || (v.abs() == most.abs() && v > most);
+    values.iter().fold(0.0f32, |most, v| if beyond(*v, most) { *v } else { most })
+}
+
+/// The rule of Q3_K, Q6_K and IQ4_XS here, for S sub-blocks of a block: the step `p/−half` with p the extreme of a sub-block; the scale of the
+/// block is the step of its own extreme by `−limit`, rounded to f16, and by it as stored the steps are rounded to `−limit … limit − 1`. The
+/// scale, and the codes of the steps.
 fn signed_scales<const S: usize>(values: &[f32], half: f32, limit: f32) -> (f32, [i8; S]) {
-    let mut steps = [0.0; S];
-    for (step, values) in steps.iter_mut().zip(values.chunks_exact(256 / S)) {
-        *step = peak(values) / -half;
+    let scale = as_f16(extreme(values) / -half / -limit);
+    let mut codes = [0; S];
+    for (code, values) in codes.iter_mut().zip(values.chunks_exact(256 / S)) {
+        *code = whole((extreme(values) / -half / divisor(scale)).clamp(-limit, limit - 1.0)) as i8;
     }
-    let scale = as_f16(peak(&steps) / -limit);
-    (scale, steps.map(|step| whole((step / divisor(scale)).clamp(-limit, limit - 1.0)) as i8))
+    (scale, codes)
 }
 
 /// The nearest of the codes 0 … 2·half − 1 of v, by a step as stored.

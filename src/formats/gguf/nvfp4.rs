@@ -13,6 +13,7 @@
 
 use super::super::bits::{amax, f8, f8_from, nibble};
 use super::super::form::{Form, Level, Place, Scale};
+use super::super::nearest::Nearest;
 use super::super::round::{divisor, e2m1_low};
 use super::Block;
 
@@ -26,6 +27,7 @@ impl Block for Nvfp4 {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(4, Scale::E4m3, Place::Block { rows: 1, cols: 16 }).levels(Level::E2m1);
+    const NEAREST: Option<Nearest> = Some(Nearest::Float4 { even: false });
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

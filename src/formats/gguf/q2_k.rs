@@ -12,6 +12,7 @@
 //! `least = min(round(−low/m), 15)`; then `q = clamp(round((v + m·least)/(d·scale)), 0, 3)`. A sub-block whose scale is 0 becomes its least.
 
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, h, put_h, ranged_code, ranged_scales};
 
 /// The codec.
@@ -24,6 +25,7 @@ impl Block for Q2K {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::biased(2, Scale::SuperNibbles(16), Place::Block { rows: 1, cols: 16 });
+    const NEAREST: Option<Nearest> = Some(Nearest::SuperRanged { most: 3, limit: 15 });
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

@@ -9,10 +9,11 @@
 //!
 //! `w = d·(s − 32)·(q − (third ? 0 : 4))`, `q = (b[32 + 32n + l] >> 2t) & 3`.
 //! Encoding (round to nearest, not llama.cpp's search): the step of a sub-block is `p/−4` with p the signed value of the largest
-//! magnitude; `d` is the step of the largest magnitude by `−32` in f16; by it as stored `s = clamp(round(step/d), −32, 31)`, which stands
+//! magnitude, of two opposite ones the positive; `d` is that of the whole block by `−32` in f16; by it as stored `s = clamp(round(step/d), −32, 31)`, which stands
 //! for `s − 32` above, and `q = clamp(round(v/(d·s)), −4, 3) + 4`.
 
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, h, put_h, signed_code, signed_scales};
 
 /// The codec.
@@ -25,6 +26,7 @@ impl Block for Q3K {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(3, Scale::Super(16), Place::Block { rows: 1, cols: 16 }).about(4);
+    const NEAREST: Option<Nearest> = Some(Nearest::SuperSigned { half: 4, limit: 32 });
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

@@ -13,6 +13,7 @@
 
 use super::super::bits::nibble;
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, h, put_h, put_six_bits, ranged_code, ranged_scales, six_bits};
 
 /// The codec.
@@ -25,6 +26,7 @@ impl Block for Q5K {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::biased(5, Scale::SuperPair(8), Place::Block { rows: 1, cols: 32 });
+    const NEAREST: Option<Nearest> = Some(Nearest::SuperRanged { most: 31, limit: 63 });
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (i, out) in out.chunks_exact_mut(32).enumerate() {

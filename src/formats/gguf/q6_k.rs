@@ -8,11 +8,12 @@
 //!
 //! `w = d·scale[u]·(q − 32)`.
 //! Encoding (round to nearest, not llama.cpp's search): the step of a sub-block is `p/−32` with p the signed value of the largest
-//! magnitude; `d` is the step of the largest magnitude by `−128` in f16; by it as stored `s = clamp(round(step/d), −128, 127)`, which stands
+//! magnitude, of two opposite ones the positive; `d` is that of the whole block by `−128` in f16; by it as stored `s = clamp(round(step/d), −128, 127)`, which stands
 //! for the scale, and `q = clamp(round(v/(d·s)), −32, 31) + 32`.
 
 use super::super::bits::nibble;
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, h, put_h, signed_code, signed_scales};
 
 /// The codec.
@@ -25,6 +26,7 @@ impl Block for Q6K {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(6, Scale::Super(16), Place::Block { rows: 1, cols: 16 }).about(32);
+    const NEAREST: Option<Nearest> = Some(Nearest::SuperSigned { half: 32, limit: 128 });
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

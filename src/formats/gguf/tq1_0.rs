@@ -9,6 +9,7 @@
 //! Encoding: `h = max|v|`, `round(v/h)`; the byte is `⌈256·(base-3 number)/243⌉`, the first digit the most significant.
 
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, h, put_h, ternary_codes};
 
 /// The codec.
@@ -32,6 +33,7 @@ impl Block for Tq1_0 {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(2, Scale::F16, Place::Block { rows: 1, cols: 256 }).about(1);
+    const NEAREST: Option<Nearest> = Some(Nearest::Ternary);
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

@@ -8,6 +8,7 @@
 //! `w = d·(((b[32n + l] >> 2t) & 3) − 1)`. Encoding: `d = max|v|`, `round(v/d)`.
 
 use super::super::form::{Form, Place, Scale};
+use super::super::nearest::Nearest;
 use super::{Block, h, put_h, ternary_codes};
 
 /// The codec.
@@ -20,6 +21,7 @@ impl Block for Tq2_0 {
     const ENCODES: bool = true;
 
     const FORM: Form = Form::scaled(2, Scale::F16, Place::Block { rows: 1, cols: 256 }).about(1);
+    const NEAREST: Option<Nearest> = Some(Nearest::Ternary);
 
     fn codes(b: &[u8], out: &mut [u8]) {
         for (j, out) in out.iter_mut().enumerate() {

@@ -217,7 +217,7 @@ pub struct AdapterMergeProblem {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Written {
     Numbers(Layout),
-    /// A weight of which so many columns share a scale.
+    /// A weight of which so many columns are coded together.
     Weight(Arc<Laid>, u32),
 }
 
@@ -407,14 +407,18 @@ impl AdapterMergeProblem {
             || tensors.iter().copied().chain(row).chain(col).chain(y).any(|layout| layout.elem == Elem::F16)
     }
 
-    /// The lanes that share a scale of the weight that is written, where a tile has all numbers of its scales, and their words whole.
+    /// The lanes whose numbers are coded together, where a tile has all of these, and the words of their scales whole.
     fn lanes(&self) -> Option<u64> {
         let Written::Weight(y, cols) = &self.y else { return None };
-        let (cols, bits) = (u64::from(*cols), y.scale_bits());
+        let (bits, over) = y.scale_bits(*cols);
+        let cols = u64::from(*cols);
         let (blocks, scales) = (cols.div_ceil(32), self.k().div_ceil(cols));
         let lanes = blocks.next_power_of_two();
         let within = lanes <= 8 && (blocks == lanes || scales == 1);
-        (within && (bits * scales).is_multiple_of(32) && (8 / lanes * bits).is_multiple_of(32)).then_some(lanes)
+        let whole = |of_tile: u64, of_row: u64| of_tile.is_multiple_of(32) && of_row.is_multiple_of(32);
+        let over = u64::from(over);
+        let words = whole(8 / lanes * bits, scales * bits) && whole(8 / lanes * over, scales * over);
+        (within && words).then_some(lanes)
     }
 
     /// Rows of a lane: two, where registers allow it.
@@ -662,7 +666,7 @@ impl AdapterMergeProblem {
         all
     }
 
-    /// The steps that write y as a weight, of which `lanes` lanes of a tile share a scale.
+    /// The steps that write y as a weight, of which `lanes` lanes of a tile code their numbers together.
     fn encode(
         &self,
         caps: &Caps,

@@ -17,15 +17,15 @@ use crate::weight::Weight;
 /// [`Packed::encode`](crate::formats::Packed::encode) makes of the numbers that x stores. What w held before is gone.
 /// [`Dispatcher::encode`](crate::Dispatcher::encode) makes the weight and runs this.
 ///
-/// Formats whose codes and scales follow from the numbers that share a scale: dense, `int8` and `fp8.e4m3` with a scale for each row,
-/// `gguf.q4_0`, `q4_1`, `q5_0`, `q5_1`, `q8_0` and `mxfp4`, `mlx.mxfp4`, `mlx.mxfp8`, `mlx.affine`, `bnb.nf4` and `onnx.bnb4` with NF4,
-/// `gptq` and `awq` (not `gemv_fast`). The numbers that share a scale are a row, or a multiple of 32 of a row.
+/// Formats whose codes and scales follow from neighbours in a row: all but `bitnet` and `bcq`, `group_ic` and `hqq` along its axis 0, scales of
+/// `fp8` for blocks of rows, the layout `gemv_fast` of `awq`, and `leanquant`, which has no rule. The numbers that share a scale are a row,
+/// a multiple of 32 of a row, or the 16 of the K formats and of NVFP4; of `hqq` 32, 64, 128 or another power of two from there on.
 ///
 /// x is finite. Of a row that has a NaN or an infinity codes and scales of the blocks where it stands mean nothing; others are as they would
 /// be without it.
 ///
-/// Two things are the host's but for a bit in very rare cases: which zero is the least number of a block that has both zeros; and in `awq` and
-/// `gptq` a scale whose range is of numbers more than 2^24 apart, as the host takes the sum in f64 and rounds twice.
+/// Two things are the host's but for a bit in very rare cases: which zero is the least number of a block that has both zeros; and in `awq`,
+/// `gptq`, `owq`, `onnx.nbits` and `hqq` a scale whose range is of numbers more than 2^24 apart, as the host takes the sum in f64 and rounds twice.
 ///
 /// # Errors
 /// x is not `[N,K]` in a floating storage, or no kernel writes such a weight: its format, the place of its scales, or a side list.
@@ -52,11 +52,11 @@ params! {
         first: u32,
         /// Its first element there.
         x0: u32,
-        /// Scales of a row.
+        /// Scales of a row, or super-scales.
         scales: u32,
-        /// Blocks of 32 of a scale.
+        /// Blocks of 32 of each.
         blocks: u32,
-        /// Turns of the lanes that share a scale.
+        /// Turns of the lanes that share it.
         turns: u32,
     }
 }
@@ -66,7 +66,7 @@ params! {
 pub struct EncodeProblem {
     x: Layout,
     w: Arc<Laid>,
-    /// Columns that share a scale.
+    /// Columns that are coded together.
     cols: u32,
 }
 
@@ -138,7 +138,7 @@ impl Problem for EncodeProblem {
     }
 }
 
-/// The step that rounds rows `n0 … n1` into a part of a weight, of which so many columns share a scale; n0 is a multiple of [`ROWS`] rows
+/// The step that rounds rows `n0 … n1` into a part of a weight, of which so many columns are coded together; n0 is a multiple of [`ROWS`] rows
 /// of the part, whose number and operand are given. `read` fills the slot of the numbers, of which row n0 is the first.
 pub(crate) fn rounded(
     caps: &Caps,

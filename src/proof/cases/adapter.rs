@@ -283,7 +283,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     // Of factors that are all the same the delta is exact, and of magnitudes of 0 nothing is left, so that one rounding tells all codes.
     let constant = Fill::Constant(0.125);
-    for into in ["q4_0", "q8_0", "nf4", "mxfp4", "int8"] {
+    for into in ["q4_0", "q8_0", "q4_k", "q6_k", "nf4", "mxfp4", "int8"] {
         for kind in ["lora", "dora"].into_iter().take(if into == "q4_0" || into == "int8" { 2 } else { 1 }) {
             let name = format!("llama3-8b-q-{kind}-r16-f16-into-{into}");
             let made = Make::new(&name, kind, [4096, 4096], 16, dense).dense(Elem::F16).into(format(into));
@@ -292,7 +292,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     // Deltas of one number, and of one product of f16, in tiles and slabs: scales of 1, 2, 4 and 8 lanes, of a row, of words that two rows
-    // share; bases of numbers and in few bits.
+    // share, with super-scales of a word and of half a one; bases of numbers and in few bits.
     for (into, n, k) in [
         ("q4_0", 35, 256),
         ("q8_0", 33, 608),
@@ -302,6 +302,14 @@ pub(super) fn cases() -> Vec<Case> {
         ("nf4", 35, 320),
         ("mlx3", 35, 320),
         ("awq-gemm", 32, 384),
+        ("q4_k", 35, 512),
+        ("q2_k", 19, 256),
+        ("q6_k", 35, 512),
+        ("q3_k", 33, 256),
+        ("nvfp4", 35, 320),
+        ("mlx-nvfp4", 7, 96),
+        ("tq2_0", 19, 512),
+        ("sparse24", 19, 300),
         ("int8", 35, 97),
         ("int8", 19, 250),
         ("int8", 19, 300),
@@ -314,7 +322,7 @@ pub(super) fn cases() -> Vec<Case> {
             all.push(made.into(format(into)).hurts("a merge into few bits"));
         }
     }
-    for (base, into) in [("q4_0", "q8_0"), ("q6_k", "q4_0"), ("owq", "mxfp4")] {
+    for (base, into) in [("q4_0", "q8_0"), ("q6_k", "q4_0"), ("q4_k", "q4_k"), ("q6_k", "q6_k"), ("owq", "mxfp4")] {
         let made = Make::new(&format!("lora-{base}-into-{into}"), "lora", [34, 512], 1, format(base));
         all.push(made.stored(Elem::F16).into(format(into)).hurts("from few bits into few bits"));
     }

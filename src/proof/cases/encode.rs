@@ -6,6 +6,7 @@
 use super::{Arrays, Case, Fill, Input, Stored, User, WeightInput, linear};
 use crate::error::Result;
 use crate::formats::Format;
+use crate::formats::hqq::Hqq;
 use crate::formats::laid::Laid;
 use crate::ops::linear::Encode;
 use crate::proof::{Attrs, Expected, Roles};
@@ -54,7 +55,7 @@ fn make(name: &str, [n, k]: [usize; 2], rows: usize, format: Format) -> Case {
 }
 
 /// The formats, by their names among those of linear layers.
-const ENCODED: [&str; 19] = [
+const ENCODED: [&str; 33] = [
     "dense",
     "int8",
     "q4_0",
@@ -62,7 +63,17 @@ const ENCODED: [&str; 19] = [
     "q5_0",
     "q5_1",
     "q8_0",
+    "q2_k",
+    "q3_k",
+    "q4_k",
+    "q5_k",
+    "q6_k",
+    "iq4_nl",
+    "iq4_xs",
+    "tq1_0",
+    "tq2_0",
     "mxfp4",
+    "nvfp4",
     "mlx-mxfp4",
     "mlx-mxfp8",
     "awq-gemm",
@@ -73,11 +84,16 @@ const ENCODED: [&str; 19] = [
     "mlx3",
     "mlx4",
     "mlx6",
+    "hqq4",
+    "onnx4",
     "e4m3",
+    "e5m2",
+    "sparse24",
 ];
 
 /// Those that are timed.
-const TIMED: [&str; 9] = ["dense", "int8", "q4_0", "q8_0", "q5_1", "mxfp4", "awq-gemm", "mlx4", "e4m3"];
+const TIMED: [&str; 11] =
+    ["dense", "int8", "q4_0", "q8_0", "q5_1", "q4_k", "q6_k", "mxfp4", "awq-gemm", "mlx4", "e4m3"];
 
 pub(super) fn cases() -> Vec<Case> {
     let formats = linear::formats();
@@ -95,14 +111,22 @@ pub(super) fn cases() -> Vec<Case> {
         let shape = [37usize.next_multiple_of(n), 101usize.next_multiple_of(k)];
         all.push(make(name, shape, shape[0], format));
     }
-    let nf4 = find("nf4").0;
-    all.push(make("nf4", [37, 192], 37, nf4));
+    // Blocks that end with the rows, and scales of halves of 32.
+    for (name, k) in [("nf4", 192), ("fp4", 192), ("onnx-bnb4", 96), ("onnx8", 256), ("mlx-nvfp4", 96), ("owq", 96)] {
+        all.push(make(name, [38, k], 38, find(name).0));
+    }
+    all.push(make("hqq1", [40, 128], 40, Format::Hqq(Hqq { bits: 1, ..Hqq::default() })));
     let hurts = |name: &str, shape: [usize; 2], format: &str, why| {
         let case = make(&format!("{format}-{name}"), shape, shape[0], find(format).0);
         Case { phase: why, ..case }
     };
     for (n, k) in [(1, 32), (3, 32), (31, 96), (33, 32), (127, 160), (129, 32)] {
         all.push(hurts(&format!("{n}x{k}"), [n, k], "q4_0", "words that hold scales of two rows"));
+    }
+    for (n, k) in [(1, 256), (3, 256), (31, 512), (33, 256), (127, 768)] {
+        for name in ["q4_k", "q6_k", "iq4_xs"] {
+            all.push(hurts(&format!("{n}x{k}"), [n, k], name, "words that hold scales of two rows"));
+        }
     }
     for (n, k) in [(1, 1), (3, 31), (2, 33), (5, 127), (3, 129), (2, 4099)] {
         all.push(hurts(&format!("{n}x{k}"), [n, k], "int8", "rows of any length"));
