@@ -21,6 +21,9 @@ use crate::weight::Weight;
 /// `fp8` for blocks of rows, the layout `gemv_fast` of `awq`, and `leanquant`, which has no rule. The numbers that share a scale are a row,
 /// a multiple of 32 of a row, or the 16 of the K formats and of NVFP4; of `hqq` 32, 64, 128 or another power of two from there on.
 ///
+/// It is round to nearest: the K and IQ4 formats lose more by it than by the search of llama.cpp, which tries many steps for each block. A
+/// weight that came from such a search keeps what it won where an adapter is attached to it live, and loses it where one is merged into it.
+///
 /// x is finite. Of a row that has a NaN or an infinity codes and scales of the blocks where it stands mean nothing; others are as they would
 /// be without it.
 ///
