@@ -7,6 +7,7 @@ use std::process::Command;
 
 use gristmill::adapters::{AdapterAttach, AdapterScale, LoadedAdapter, ModelAdapters};
 use gristmill::checkpoint::Checkpoint;
+use gristmill::formats::group_ic::GroupIc;
 use gristmill::formats::{Format, Packed, Part};
 use gristmill::ops::adapter::{AdapterMerge, Kind, Order};
 use gristmill::ops::linear::{Dequantize, Linear};
@@ -194,8 +195,8 @@ fn weights_that_no_merge_writes_are_told() {
     let low = Low::new(&gpu);
     let w0 = weight(&gpu, Format::Dense, &values(N * K, 0));
     let told = |y: &Weight| gpu.run(AdapterMerge::new(&w0, low.lora(), 1.0, y)).expect_err("it is told").to_string();
-    let iq4 = weight(&gpu, Format::Iq4Nl, &values(N * K, 0));
-    assert_eq!(told(&iq4), "adapter_merge: y = gguf.iq4_nl, but it is encoded on the host only");
+    let along_rows = weight(&gpu, Format::GroupIc(GroupIc::default()), &values(N * K, 0));
+    assert_eq!(told(&along_rows), "adapter_merge: y = group_ic, but it is encoded on the host only");
     let other = gpu.weight_zeros(Format::Q8_0, Elem::F32, [N, 32]).expect("a weight");
     assert_eq!(told(&other), "adapter_merge: y is [45, 32], but w0 is [45, 96]");
     let mut parts = Packed::encode(Format::Q8_0, N, K, &values(N * K, 0)).expect("packed").parts().clone();
