@@ -34,13 +34,9 @@ struct block_Grid {
     factor: block_Factor,
 }
 
-// The largest magnitude, as bits.
-fn block_magnitude(v: array<vec4<f32>, 8>) -> u32 {
-    var values = v;
-    var most = vec4<u32>();
-    #unroll
-    for (var i = 0u; i < 8u; i++) { most = max(most, bitcast<vec4<u32>>(values[i]) & vec4<u32>(0x7fffffffu)); }
-    return max(max(most.x, most.y), max(most.z, most.w));
+// The largest of four.
+fn block_most(v: vec4<u32>) -> u32 {
+    return max(max(v.x, v.y), max(v.z, v.w));
 }
 
 // The largest magnitude of each half, as bits.
@@ -51,7 +47,13 @@ fn block_magnitudes(v: array<vec4<f32>, 8>) -> vec2<u32> {
     for (var i = 0u; i < 8u; i++) {
         most[i >> 2u] = max(most[i >> 2u], bitcast<vec4<u32>>(values[i]) & vec4<u32>(0x7fffffffu));
     }
-    return vec2<u32>(max(max(most[0].x, most[0].y), max(most[0].z, most[0].w)), max(max(most[1].x, most[1].y), max(most[1].z, most[1].w)));
+    return vec2<u32>(block_most(most[0]), block_most(most[1]));
+}
+
+// The largest magnitude, as bits.
+fn block_magnitude(v: array<vec4<f32>, 8>) -> u32 {
+    let halves = block_magnitudes(v);
+    return max(halves.x, halves.y);
 }
 
 // The number of the largest magnitude of each half; of two opposite ones the positive. As keys, the larger of which is that of both halves
@@ -64,7 +66,7 @@ fn block_extremes(v: array<vec4<f32>, 8>) -> vec2<u32> {
         let bits = bitcast<vec4<u32>>(values[i]);
         most[i >> 2u] = max(most[i >> 2u], (bits << vec4<u32>(1u)) | ((bits >> vec4<u32>(31u)) ^ vec4<u32>(1u)));
     }
-    return vec2<u32>(max(max(most[0].x, most[0].y), max(most[0].z, most[0].w)), max(max(most[1].x, most[1].y), max(most[1].z, most[1].w)));
+    return vec2<u32>(block_most(most[0]), block_most(most[1]));
 }
 
 // The sign of such a key, as bits; that of a zero is none.
@@ -133,15 +135,15 @@ fn block_ranges(v: array<vec4<f32>, 8>) -> array<vec2<u32>, 2> {
     #unroll
     for (var half = 0u; half < 2u; half++) {
         var most = vec4<u32>();
-        var least = vec4<u32>(0xffffffffu);
+        var least = vec4<u32>();
         #unroll
         for (var i = 0u; i < 4u; i++) {
             let key = block_key(values[half * 4u + i]);
             most = max(most, key);
-            least = min(least, key);
+            // Turning all bits of a key turns the sign of its number, which no device flushes by that.
+            least = max(least, ~key);
         }
-        // Turning all bits of a key turns the sign of its number, which no device flushes by that.
-        ranges[half] = vec2<u32>(max(max(most.x, most.y), max(most.z, most.w)), ~min(min(least.x, least.y), min(least.z, least.w)));
+        ranges[half] = vec2<u32>(block_most(most), block_most(least));
     }
     return ranges;
 }
@@ -191,6 +193,20 @@ fn block_quotient4(v: vec4<f32>, b: f32) -> vec4<f32> {
         bits[i] = exact_quotient(bits[i] & 0x7fffffffu, under & 0x7fffffffu) | ((bits[i] ^ under) & 0x80000000u);
     }
     return bitcast<vec4<f32>>(bits);
+}
+
+// The whole numbers from 0 to `most` that are nearest to v / step + zero, to even: those of the f32 nearest to the quotient, which a device's is
+// off by 2.5 ulp. That moves a code only next to a tie: what is within ten times as much of one is divided again, by integers. `size` is
+// that of the largest quotient or sum on the way. A device may divide by numbers from 2^-126 to 2^126.
+fn block_divided4(v: vec4<f32>, step: f32, zero: f32, most: f32, size: f32) -> vec4<u32> {
+    var q = clamp(v / step + zero, vec4<f32>(), vec4<f32>(most));
+    if (block_near_tie(q, size * 1.9073486328125e-6)) { q = clamp(block_quotient4(v, step) + zero, vec4<f32>(), vec4<f32>(most)); }
+    return vec4<u32>(round(q));
+}
+
+// How codes by the largest magnitude are made: the scale is that, and numbers are multiplied with its inverse.
+fn block_inverse_grid(magnitude: u32) -> block_Grid {
+    return block_Grid(magnitude, 0u, block_factor(magnitude, exact_inverse(magnitude)));
 }
 
 // Whole numbers about 0, as signed bytes: those nearest to v · factor, which is rounded to f32 first; halves away from 0.

@@ -365,8 +365,10 @@ impl Laid {
         match (self.body, self.nearest) {
             (Body::Form(form), Some(nearest)) => nearest.fill(step, form),
             (Body::Dense(elem) | Body::Sparse24(elem), _) => {
-                let dense = matches!(self.body, Body::Dense(_));
-                step.fill("into", if dense { "slot/into/dense" } else { "slot/into/sparse24" });
+                step.fill("into", "slot/into/dense");
+                if let Body::Sparse24(_) = self.body {
+                    step.set("into_SPARSE", Const::Bool(true));
+                }
                 step.fill(
                     "into_narrow",
                     match elem {

@@ -73,33 +73,33 @@ pub(crate) enum Nearest {
 impl Nearest {
     /// Fills the slot of a weight that is written, whose form this is.
     pub fn fill(self, step: &mut Builder, form: Form) {
-        let u32 = |name, value| (name, Const::U32(value));
+        let number = |name, value| (name, Const::U32(value));
         let even = |even| ("into_nearest_EVEN", Const::Bool(even));
-        let most = |most| u32("into_nearest_MOST", most);
+        let most = |most| number("into_nearest_MOST", most);
         let (filling, consts) = match self {
             Self::Signed { even: e } => ("slot/nearest/signed", vec![even(e)]),
-            Self::About(half) => ("slot/nearest/about", vec![u32("into_nearest_HALF", half)]),
+            Self::About(half) => ("slot/nearest/about", vec![number("into_nearest_HALF", half)]),
             Self::Ranged(m) => ("slot/nearest/ranged", vec![most(m)]),
             Self::Affine { most: m, least, half } => {
                 let half = ("into_nearest_F16", Const::Bool(half));
-                ("slot/nearest/affine", vec![most(m), u32("into_nearest_LEAST", least), half])
+                ("slot/nearest/affine", vec![most(m), number("into_nearest_LEAST", least), half])
             }
             Self::Floating(m) => ("slot/nearest/floating", vec![most(m)]),
             Self::Edge(m) => ("slot/nearest/edge", vec![most(m)]),
-            Self::Power { down, even: e } => ("slot/nearest/power", vec![u32("into_nearest_DOWN", down), even(e)]),
+            Self::Power { down, even: e } => ("slot/nearest/power", vec![number("into_nearest_DOWN", down), even(e)]),
             Self::Float4 { even: e } => ("slot/nearest/float4", vec![even(e)]),
-            Self::Float8(mantissa) => ("slot/nearest/float8", vec![u32("into_nearest_MANTISSA", mantissa)]),
+            Self::Float8(mantissa) => ("slot/nearest/float8", vec![number("into_nearest_MANTISSA", mantissa)]),
             Self::Nf4 => ("slot/nearest/nf4", Vec::new()),
             Self::Fp4 => ("slot/nearest/fp4", Vec::new()),
             Self::Iq4 => ("slot/nearest/iq4", Vec::new()),
             Self::Ternary => ("slot/nearest/ternary", Vec::new()),
             Self::SuperRanged { most: m, limit } => {
-                ("slot/nearest/super_ranged", vec![most(m), u32("into_nearest_LIMIT", limit)])
+                ("slot/nearest/super_ranged", vec![most(m), number("into_nearest_LIMIT", limit)])
             }
             Self::SuperSigned { half, limit } => {
                 let levels = ("into_nearest_IQ4", Const::Bool(form.level == Level::Table));
-                let limit = u32("into_nearest_LIMIT", limit);
-                ("slot/nearest/super_signed", vec![u32("into_nearest_HALF", half), limit, levels])
+                let limit = number("into_nearest_LIMIT", limit);
+                ("slot/nearest/super_signed", vec![number("into_nearest_HALF", half), limit, levels])
             }
         };
         step.fill("into_nearest", filling);

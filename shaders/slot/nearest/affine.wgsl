@@ -1,8 +1,6 @@
 // The affine rule of src/formats/round.rs: low = min(0, min v), high = max(0, max v), scale = (high − low) / MOST,
 // zero = clamp(round(−low / scale), LEAST, MOST), q = clamp(round(v / scale + zero), 0, MOST), by the scale as f16 holds it, or in f32. Where the
 // zero may not be 0, low is at most −high / (MOST − 1).
-// A device's quotient is off by 2.5 ulp, which moves a code only next to a tie: what is within ten times as much of one is divided
-// again, by integers.
 #import block
 #const slot_MOST = 15u
 #const slot_LEAST = 0u // of zeros: 0 or 1
@@ -26,13 +24,8 @@ fn slot_grid(range: vec2<u32>) -> block_Grid {
 }
 
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {
-    let most = vec4<f32>(f32(slot_MOST));
-    let zero = vec4<f32>(bitcast<f32>(grid.beside));
-    if (grid.scale == 0u) { return vec4<u32>(zero); }
-    let moved = block_moved(v, grid.factor.by);
-    var q = clamp(moved / grid.factor.times + zero, vec4<f32>(), most);
-    if (block_near_tie(q, f32(slot_MOST) * 1.9073486328125e-6)) {
-        q = clamp(block_quotient4(moved, grid.factor.times) + zero, vec4<f32>(), most);
-    }
-    return vec4<u32>(round(q));
+    let most = f32(slot_MOST);
+    let zero = bitcast<f32>(grid.beside);
+    if (grid.scale == 0u) { return vec4<u32>(u32(zero)); }
+    return block_divided4(block_moved(v, grid.factor.by), grid.factor.times, zero, most, most);
 }

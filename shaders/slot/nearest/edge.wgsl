@@ -1,7 +1,6 @@
 // Codes of a range that has its edge of the larger magnitude on a code: step = max((high − low) / MOST, 1e-7), negative where the edge is high;
 // c = round(edge / step), scale = edge / c and bias = edge, or where c is 0 scale = step and bias = 0;
 // q = clamp(round((v − bias) / scale), 0, MOST).
-// Next to a tie numbers are divided again, as in slot/nearest/affine.
 #import block
 #const slot_MOST = 15u
 fn slot_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
@@ -33,12 +32,6 @@ fn slot_grid(range: vec2<u32>) -> block_Grid {
 
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {
     if (grid.factor.times == 0.0) { return vec4<u32>(); }
-    let most = vec4<f32>(f32(slot_MOST));
-    // A device may divide by no more than 2^126.
     let above = block_moved(v - vec4<f32>(bitcast<f32>(grid.beside)), grid.factor.by);
-    var q = clamp(above / grid.factor.times, vec4<f32>(), most);
-    if (block_near_tie(q, f32(slot_MOST) * 1.9073486328125e-6)) {
-        q = clamp(block_quotient4(above, grid.factor.times), vec4<f32>(), most);
-    }
-    return vec4<u32>(round(q));
+    return block_divided4(above, grid.factor.times, 0.0, f32(slot_MOST), f32(slot_MOST));
 }

@@ -2,8 +2,7 @@
 //
 //     scale = max((high − low) / MOST, max|v| / 2^16), zero = −low / scale, q = clamp(round(v / scale + zero), 0, MOST)
 //
-// Where all are 0, scale is 1 and zero 0. Next to a tie numbers are divided again, as in slot/nearest/affine: of a narrow range far from 0
-// those are many, since quotients are large there.
+// Where all are 0, scale is 1 and zero 0. Of a narrow range far from 0 many numbers are next to a tie, since quotients are large there.
 #import block
 #const slot_MOST = 15u
 fn slot_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
@@ -23,12 +22,7 @@ fn slot_grid(range: vec2<u32>) -> block_Grid {
 }
 
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {
-    let most = vec4<f32>(f32(slot_MOST));
+    let most = f32(slot_MOST);
     let zero = bitcast<f32>(grid.beside);
-    let moved = block_moved(v, grid.factor.by);
-    var q = clamp(moved / grid.factor.times + vec4<f32>(zero), vec4<f32>(), most);
-    if (block_near_tie(q, (f32(slot_MOST) + abs(zero)) * 1.9073486328125e-6)) {
-        q = clamp(block_quotient4(moved, grid.factor.times) + vec4<f32>(zero), vec4<f32>(), most);
-    }
-    return vec4<u32>(round(q));
+    return block_divided4(block_moved(v, grid.factor.by), grid.factor.times, zero, most, most + abs(zero));
 }

@@ -6,7 +6,7 @@ fn slot_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
 }
 
 fn slot_grid(range: vec2<u32>) -> block_Grid {
-    return block_Grid(range.x, 0u, block_factor(range.x, exact_inverse(range.x)));
+    return block_inverse_grid(range.x);
 }
 
 // The greatest f32 whose nearest magnitude is not the next larger one.

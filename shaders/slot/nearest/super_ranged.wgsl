@@ -5,7 +5,7 @@
 //     scale = min(round(step / d), LIMIT), least = min(round(−low / m), LIMIT)
 //     q = clamp(round((v + m·least) / (d·scale)), 0, MOST)       by what is stored; 0 where the scale is
 //
-// Products of an f16 and a scale are exact. Next to a tie numbers are divided again, as in slot/nearest/affine.
+// Products of an f16 and a scale are exact.
 #import block
 #const slot_MOST = 15u
 #const slot_LIMIT = 63u
@@ -68,11 +68,5 @@ fn slot_grids(over: u32, v: array<vec4<f32>, 8>) -> outer_Grid {
 
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {
     if (grid.factor.times == 0.0) { return vec4<u32>(); }
-    let most = vec4<f32>(f32(slot_MOST));
-    let above = v + vec4<f32>(bitcast<f32>(grid.beside));
-    var q = clamp(above / grid.factor.times, vec4<f32>(), most);
-    if (block_near_tie(q, f32(slot_MOST) * 1.9073486328125e-6)) {
-        q = clamp(block_quotient4(above, grid.factor.times), vec4<f32>(), most);
-    }
-    return vec4<u32>(round(q));
+    return block_divided4(v + vec4<f32>(bitcast<f32>(grid.beside)), grid.factor.times, 0.0, f32(slot_MOST), f32(slot_MOST));
 }

@@ -5,7 +5,7 @@
 //     s = clamp(round(step / d), −LIMIT, LIMIT − 1)
 //     q = clamp(round(v / (d·s)), −HALF, HALF − 1) + HALF, or the level nearest to v / (d·s), by what is stored
 //
-// d·s is exact. Next to a tie numbers are divided again, as in slot/nearest/affine.
+// d·s is exact.
 #import block
 #const slot_HALF = 32u
 #const slot_LIMIT = 128u
@@ -50,10 +50,7 @@ fn slot_grids(over: u32, v: array<vec4<f32>, 8>) -> outer_Grid {
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {
     let step = grid.factor.times;
     if (slot_IQ4) { return block_iq4(v, step); }
-    let half = vec4<f32>(f32(slot_HALF));
-    if (step == 0.0) { return vec4<u32>(half); }
-    let most = half - vec4<f32>(1.0);
-    var q = clamp(v / step, -half, most) + half;
-    if (block_near_tie(q, f32(slot_HALF) * 3.814697265625e-6)) { q = clamp(block_quotient4(v, step), -half, most) + half; }
-    return vec4<u32>(round(q));
+    if (step == 0.0) { return vec4<u32>(slot_HALF); }
+    let both = f32(2u * slot_HALF);
+    return block_divided4(v, step, f32(slot_HALF), both - 1.0, both);
 }

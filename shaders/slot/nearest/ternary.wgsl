@@ -5,7 +5,7 @@ fn slot_range(v: array<vec4<f32>, 8>) -> vec2<u32> {
 }
 
 fn slot_grid(range: vec2<u32>) -> block_Grid {
-    return block_Grid(range.x, 0u, block_factor(range.x, exact_inverse(range.x)));
+    return block_inverse_grid(range.x);
 }
 
 fn slot_codes4(v: vec4<f32>, grid: block_Grid) -> vec4<u32> {

@@ -8,8 +8,8 @@
 //!
 //! `w = d·(s[i] − 32)·KV[q]`.
 //! Encoding (round to nearest, not llama.cpp's search): the step of 32 is `p/−127` with p the signed value of the largest magnitude, of two
-//! opposite ones the positive; `d` is that of the whole block by −32 in f16; by it as stored `s − 32 = clamp(round(step/d), −32, 31)`, then the nearest KV of
-//! `v/(d·(s − 32))`, of two the first.
+//! opposite ones the positive; `d` is that of the whole block by −32 in f16; by it as stored `s − 32 = clamp(round(step/d), −32, 31)`, then
+//! the nearest KV of `v/(d·(s − 32))`, of two the first.
 
 use super::super::bits::nibble;
 use super::super::form::{Form, Level, Place, Scale};

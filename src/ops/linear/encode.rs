@@ -28,7 +28,8 @@ use crate::weight::Weight;
 /// be without it.
 ///
 /// Two things are the host's but for a bit in very rare cases: which zero is the least number of a block that has both zeros; and in `awq`,
-/// `gptq`, `owq`, `onnx.nbits` and `hqq` a scale whose range is of numbers more than 2^24 apart, as the host takes the sum in f64 and rounds twice.
+/// `gptq`, `owq`, `onnx.nbits` and `hqq` a scale whose range is of numbers more than 2^24 apart, as the host takes the sum in f64 and rounds
+/// twice.
 ///
 /// # Errors
 /// x is not `[N,K]` in a floating storage, or no kernel writes such a weight: its format, the place of its scales, or a side list.
