@@ -137,7 +137,7 @@ impl Trial {
     /// check is never timed. Errors are the row's message.
     pub async fn row(&self, plan: &str, roof: Option<&Roof>, effort: &Effort) -> Row {
         let mut row = blank(&self.case, self.storage, plan);
-        row.bytes = self.prepared.bytes() - self.case.unread_bytes(self.storage);
+        row.bytes = self.prepared.bytes() - self.case.unmoved_bytes(self.storage);
         if let Err(error) = self.judge(plan, roof, effort, &mut row).await {
             (row.ok, row.message) = (false, Some(error.to_string()));
         }

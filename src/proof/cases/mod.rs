@@ -398,20 +398,25 @@ impl Case {
         if ONLY_PAGE { &[] } else { &self.weights }
     }
 
-    /// The bytes of operands that the op need not read, such as keys that no query sees.
-    pub fn unread_bytes(&self, storage: Elem) -> u64 {
-        let has_keys = !ONLY_PAGE && attention::OPS.contains(&self.op);
-        if has_keys { attention::unread_bytes(self, storage) } else { 0 }
+    /// The bytes of operands that the op need not move: keys that no query sees, angles of positions that no token has, rows of a cache to which
+    /// nothing is appended.
+    pub fn unmoved_bytes(&self, storage: Elem) -> u64 {
+        match ONLY_PAGE {
+            true => 0,
+            false if attention::OPS.contains(&self.op) => attention::unread_bytes(self, storage),
+            false if prologue::OPS.contains(&self.op) => prologue::unmoved_bytes(self, storage),
+            false => rope::unread_bytes(self),
+        }
     }
 
-    /// The bytes that the op must move at least: of all operands, but for what it need not read.
+    /// The bytes that the op must move at least: of all operands, but for what it need not move.
     pub fn bytes(&self, storage: Elem) -> u64 {
         let inputs = self.inputs.iter().map(|i| (&i.shape, i.stored));
         let outputs = self.outputs.iter().map(|o| (&o.shape, o.stored));
         let bytes = |(shape, stored): (&Vec<usize>, Stored)| stored.elements(shape) * stored.elem(storage).bytes();
         let weights = self.linked_weights().iter().map(|w| Ok(w.outline(&self.name)?.bytes()));
         let weights: u64 = weights.filter_map(|bytes: Result<u64>| bytes.ok()).sum();
-        inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights - self.unread_bytes(storage)
+        inputs.chain(outputs).map(bytes).sum::<usize>() as u64 + weights - self.unmoved_bytes(storage)
     }
 
     /// Too much for a software device, which would take seconds over it: layers, prologues and merges of real models, but the smallest.
@@ -419,7 +424,8 @@ impl Case {
         let of_large = [prologue::OPS, attention::OPS, weight_merge::OPS].concat();
         let much = !self.weights.is_empty() || of_large.contains(&self.op);
         // Beside the layer its adapters are attached, beside the keys of a window those that it leaves.
-        let more = live::OPS.contains(&self.op) || self.unread_bytes(Elem::F32) > 0;
+        let window = attention::OPS.contains(&self.op) && self.unmoved_bytes(Elem::F32) > 0;
+        let more = live::OPS.contains(&self.op) || window;
         self.real && much && (self.flops > 10_000_000 || more)
     }
 

@@ -545,6 +545,91 @@ fn case(name: &str, s: Spec) -> Case {
     }
 }
 
+const EACH: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
+const ONE: &[Elem] = &[Elem::F32];
+const APART: Spec = Spec { packed: false, ..PLAIN };
+const RMS: Spec = Spec { norm: "rms", weight: 1, rotary: 64, ..PLAIN };
+const FULL: Spec = Spec { full: true, ..RMS };
+const ODD: Spec = Spec { d: 33, e: 31, rotary: 26, ..RMS };
+const PAGED: Spec = Spec { page: 4, room: 6, table: &[3.0, 5.0, 1.0, 0.0], lengths: &[2.0, 3.0], angles: 2, ..RMS };
+const RAGGED: Spec =
+    Spec { batch: 1, each: 9, cu: &[0.0, 4.0, 4.0, 5.0, 9.0], lengths: &[1.0, 2.0, 0.0, 3.0], angles: 2, ..RMS };
+const CODED: Spec = Spec { d: 80, e: 33, ..RMS };
+const TABLE: &[f32] = &[3.0, 5.0, 1.0, 0.0, 2.0, -1.0, 4.0, 6.0];
+
+/// What it can do: name, numbers, storages, and what begins before operands.
+const ABLE: &[(&str, Spec, &[Elem], usize)] = &[
+    ("split", PLAIN, EACH, 0),
+    ("split-skewed", PLAIN, EACH, 1),
+    ("apart", Spec { add: true, tokens_place: true, y_tokens: true, ..APART }, EACH, 0),
+    ("apart-heads-first", Spec { from_heads: true, rotary: 48, angles: 1, ..APART }, ONE, 0),
+    (
+        "apart-all-at-once",
+        Spec { add: true, rotary: 64, angles: 9, lengths: &[1.0, 4.0], ..Spec { norm: "rms", ..APART } },
+        EACH,
+        0,
+    ),
+    ("queries-only", Spec { wanted: [true, false, false], norm: "l2", ..APART }, ONE, 0),
+    ("keys-and-values-only", Spec { wanted: [false, true, true], norm: "l2", rotary: 64, ..APART }, ONE, 0),
+    ("values-only", Spec { wanted: [false, false, true], value_norm: true, ..APART }, ONE, 0),
+    ("rms-then-turn", RMS, EACH, 0),
+    ("rms-offset-by-head", Spec { offset: 1.0, weight: 2, bias: 1, ..RMS }, ONE, 0),
+    ("turn-then-rms", Spec { before_norm: true, ..RMS }, ONE, 0),
+    ("layer-by-head", Spec { norm: "layer", weight: 2, bias: 2, add: true, ..RMS }, ONE, 0),
+    ("l2", Spec { norm: "l2", weight: 0, value_norm: true, ..RMS }, ONE, 0),
+    ("full-rms", FULL, EACH, 0),
+    ("full-layer", Spec { norm: "layer", bias: 1, add: true, d: 33, e: 31, rotary: 26, ..FULL }, ONE, 0),
+    ("full-l2-turned-before", Spec { norm: "l2", weight: 0, before_norm: true, rotary: 16, ..FULL }, ONE, 0),
+    ("full-interleaved", Spec { interleaved: true, before_norm: true, d: 12, e: 20, rotary: 10, ..FULL }, ONE, 0),
+    ("full-and-values", Spec { value_norm: true, ..FULL }, ONE, 0),
+    ("odd", ODD, EACH, 0),
+    ("odd-interleaved", Spec { interleaved: true, ..ODD }, ONE, 0),
+    ("d1", Spec { d: 1, e: 3, rotary: 0, ..RMS }, ONE, 0),
+    ("d127", Spec { d: 127, e: 129, rotary: 126, heads: 3, groups: 1, ..RMS }, EACH, 1),
+    ("d512", Spec { d: 512, e: 8, rotary: 512, interleaved: true, ..RMS }, ONE, 0),
+    ("d1000", Spec { d: 1000, e: 1000, rotary: 500, heads: 2, groups: 2, ..RMS }, ONE, 0),
+    ("appended", Spec { angles: 2, lengths: &[0.0, 3.0], ..RMS }, ONE, 0),
+    ("no-room", Spec { angles: 2, lengths: &[-1.0, 5.0], ..RMS }, ONE, 0),
+    ("last-start", Spec { start: u32::MAX as usize, ..RMS }, ONE, 0),
+    ("positions", Spec { angles: 17, ..RMS }, ONE, 4),
+    ("paged", PAGED, EACH, 0),
+    ("paged-without-a-page", Spec { table: &[3.0, -1.0, 9.0, 0.0], ..PAGED }, ONE, 0),
+    ("ragged", RAGGED, EACH, 0),
+    ("ragged-paged", Spec { page: 4, room: 7, table: TABLE, tokens_place: false, ..RAGGED }, ONE, 0),
+    ("ragged-rows-of-tables", Spec { angles: 0, lengths: &[], ..RAGGED }, ONE, 0),
+    ("full-q8_0", Spec { keys: "q8_0", values: "q8_0", ..FULL }, ONE, 0),
+    ("q8_0-and-q4_0", Spec { keys: "q8_0", values: "q4_0", ..CODED }, ONE, 0),
+    ("q4_0-and-e4m3", Spec { keys: "q4_0", values: "e4m3", ..CODED }, ONE, 0),
+    ("e4m3-and-q8_0", Spec { keys: "e4m3", values: "q8_0", ..CODED }, ONE, 0),
+    ("q4_0-and-dense", Spec { keys: "q4_0", ..CODED }, ONE, 0),
+];
+
+/// The bytes of angles and of rows of the cache beyond one for each token.
+pub(super) fn unmoved_bytes(case: &Case, storage: Elem) -> u64 {
+    let Some([lead @ .., _]) = case.inputs.first().map(|i| i.shape.as_slice()) else { return 0 };
+    let tokens: usize = lead.iter().product();
+    let a = case.attrs.reader(case.op);
+    let number = |name| a.number(name, 0.0).map_or(0, |n| n as usize);
+    let format = |name| a.text(name, "dense").ok().and_then(|of| KvFormat::ALL.into_iter().find(|f| f.name() == of));
+    let elem = storage.bytes();
+    let angles = |role: &str, shape: &[usize]| match (role, shape) {
+        ("cos" | "sin", [rows, width]) => rows.saturating_sub(tokens) * width * 4,
+        _ => 0,
+    };
+    let rows = tokens * number("groups");
+    let cache = |output: &Output| {
+        let (width, of) = match output.role {
+            "keys" => (number("d"), format("kv")),
+            "values" => (number("e"), format("v")),
+            _ => return 0,
+        };
+        let written = of.map_or(rows * width * elem, |of| of.bytes(rows, width));
+        (output.stored.elements(&output.shape) * output.stored.elem(storage).bytes()).saturating_sub(written)
+    };
+    let inputs: usize = case.inputs.iter().map(|i| angles(i.role, &i.shape)).sum();
+    (inputs + case.outputs.iter().map(cache).sum::<usize>()) as u64
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let llama = Spec { heads: 32, groups: 8, d: 128, e: 128, rotary: 128, ..PLAIN };
@@ -566,66 +651,15 @@ pub(super) fn cases() -> Vec<Case> {
             all.push(Case { model, phase, real: true, storages: vec![Elem::F16], title: keys.into(), ..made });
         }
     }
-    let mut add = |name: &str, spec, storages: &[Elem], skew| {
-        let made = case(name, spec);
-        all.push(Case { phase: "what it can do", storages: storages.to_vec(), skew, ..made });
-    };
-    let (each, one) = ([Elem::F32, Elem::F16, Elem::Bf16], [Elem::F32]);
-    let apart = Spec { packed: false, ..PLAIN };
-    let rms = Spec { norm: "rms", weight: 1, rotary: 64, ..PLAIN };
-    add("split", PLAIN, &each, 0);
-    add("split-skewed", PLAIN, &each, 1);
-    add("apart", Spec { add: true, tokens_place: true, y_tokens: true, ..apart }, &each, 0);
-    add("apart-heads-first", Spec { from_heads: true, rotary: 48, angles: 1, ..apart }, &one, 0);
-    add(
-        "apart-all-at-once",
-        Spec { add: true, rotary: 64, angles: 9, lengths: &[1.0, 4.0], ..Spec { norm: "rms", ..apart } },
-        &each,
-        0,
-    );
-    add("queries-only", Spec { wanted: [true, false, false], norm: "l2", ..apart }, &one, 0);
-    add("keys-and-values-only", Spec { wanted: [false, true, true], norm: "l2", rotary: 64, ..apart }, &one, 0);
-    add("values-only", Spec { wanted: [false, false, true], value_norm: true, ..apart }, &one, 0);
-    add("rms-then-turn", rms, &each, 0);
-    add("rms-offset-by-head", Spec { offset: 1.0, weight: 2, bias: 1, ..rms }, &one, 0);
-    add("turn-then-rms", Spec { before_norm: true, ..rms }, &one, 0);
-    add("layer-by-head", Spec { norm: "layer", weight: 2, bias: 2, add: true, ..rms }, &one, 0);
-    add("l2", Spec { norm: "l2", weight: 0, value_norm: true, ..rms }, &one, 0);
-    let full = Spec { full: true, ..rms };
-    add("full-rms", full, &each, 0);
-    add("full-layer", Spec { norm: "layer", bias: 1, add: true, d: 33, e: 31, rotary: 26, ..full }, &one, 0);
-    add("full-l2-turned-before", Spec { norm: "l2", weight: 0, before_norm: true, rotary: 16, ..full }, &one, 0);
-    add("full-interleaved", Spec { interleaved: true, before_norm: true, d: 12, e: 20, rotary: 10, ..full }, &one, 0);
-    add("full-and-values", Spec { value_norm: true, ..full }, &one, 0);
-    let odd = Spec { d: 33, e: 31, rotary: 26, ..rms };
-    add("odd", odd, &each, 0);
-    add("odd-interleaved", Spec { interleaved: true, ..odd }, &one, 0);
-    add("d1", Spec { d: 1, e: 3, rotary: 0, ..rms }, &one, 0);
-    add("d127", Spec { d: 127, e: 129, rotary: 126, heads: 3, groups: 1, ..rms }, &each, 1);
-    add("d512", Spec { d: 512, e: 8, rotary: 512, interleaved: true, ..rms }, &one, 0);
-    add("d1000", Spec { d: 1000, e: 1000, rotary: 500, heads: 2, groups: 2, ..rms }, &one, 0);
-    add("appended", Spec { angles: 2, lengths: &[0.0, 3.0], ..rms }, &one, 0);
-    add("no-room", Spec { angles: 2, lengths: &[-1.0, 5.0], ..rms }, &one, 0);
-    add("last-start", Spec { start: u32::MAX as usize, ..rms }, &one, 0);
-    add("positions", Spec { angles: 17, ..rms }, &one, 4);
-    let paged = Spec { page: 4, room: 6, table: &[3.0, 5.0, 1.0, 0.0], lengths: &[2.0, 3.0], angles: 2, ..rms };
-    add("paged", paged, &each, 0);
-    add("paged-without-a-page", Spec { table: &[3.0, -1.0, 9.0, 0.0], ..paged }, &one, 0);
-    let ragged =
-        Spec { batch: 1, each: 9, cu: &[0.0, 4.0, 4.0, 5.0, 9.0], lengths: &[1.0, 2.0, 0.0, 3.0], angles: 2, ..rms };
-    add("ragged", ragged, &each, 0);
-    let table: &[f32] = &[3.0, 5.0, 1.0, 0.0, 2.0, -1.0, 4.0, 6.0];
-    add("ragged-paged", Spec { page: 4, room: 7, table, tokens_place: false, ..ragged }, &one, 0);
-    add("ragged-rows-of-tables", Spec { angles: 0, lengths: &[], ..ragged }, &one, 0);
-    for (format, other) in [("q8_0", "q4_0"), ("q4_0", "e4m3"), ("e4m3", "q8_0"), ("q4_0", "dense")] {
-        let spec = Spec { keys: format, values: other, d: 80, e: 33, ..rms };
-        add(&format!("{format}-and-{other}"), spec, &one, 0);
+    for (name, spec, storages, skew) in ABLE {
+        let mut made = case(name, *spec);
+        (made.phase, made.storages, made.skew) = ("what it can do", storages.to_vec(), *skew);
+        all.push(made);
     }
-    add("full-q8_0", Spec { keys: "q8_0", values: "q8_0", ..full }, &one, 0);
     // What 32 bits hold of it is 0.
-    let far = case("start-past-32-bits", rms);
+    let far = case("start-past-32-bits", RMS);
     all.push(Case { attrs: far.attrs.clone().with("start", 2f64.powi(32)), phase: "no room", ..far });
-    let mut counting = case("counted", Spec { batch: 1, each: 33, room: 40, ..rms });
+    let mut counting = case("counted", Spec { batch: 1, each: 33, room: 40, ..RMS });
     counting.inputs.push(counted(COUNTED[0]));
     all.push(Case { phase: "rows that the device counts", ..counting });
     for (name, fill) in [
@@ -633,11 +667,11 @@ pub(super) fn cases() -> Vec<Case> {
         ("values-of-1e4", Fill::Normal { mean: 0.0, deviation: 1e4 }),
         ("zeros", Fill::Constant(0.0)),
     ] {
-        let mut made = case(name, Spec { heads: 4, groups: 4, ..apart_of(rms) });
+        let mut made = case(name, Spec { heads: 4, groups: 4, ..apart_of(RMS) });
         made.inputs.iter_mut().filter(|i| ["q", "k", "v"].contains(&i.role)).for_each(|i| i.fill = fill);
         all.push(Case {
             phase: "values that hurt",
-            storages: if fill == Fill::Special { vec![Elem::F32] } else { each.to_vec() },
+            storages: if fill == Fill::Special { vec![Elem::F32] } else { EACH.to_vec() },
             ..made
         });
     }
@@ -647,4 +681,24 @@ pub(super) fn cases() -> Vec<Case> {
 /// The same by projections that are apart, heads first, so that a row of an input is a row of a head.
 fn apart_of(spec: Spec) -> Spec {
     Spec { packed: false, from_heads: true, ..spec }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_cache_to_which_nothing_is_appended_are_not_moved() {
+        let cases = cases();
+        let bytes = |name: &str| {
+            let case = cases.iter().find(|case| case.name == format!("qkv_prologue/llama3-8b-{name}"));
+            case.map(|case| case.bytes(Elem::F16))
+        };
+        // Queries of 32 heads in and out, keys and values of 8 in; the angles of a token, and its length.
+        let token = |cache: u64| (2 * 32 + 2 * 8) * 128 * 2 + 2 * 8 * cache + 2 * 64 * 4;
+        assert_eq!(bytes("decode"), Some(token(128 * 2) + 4));
+        assert_eq!(bytes("q8_0-decode"), Some(token(4 * 34) + 4));
+        assert_eq!(bytes("prefill"), Some(512 * token(128 * 2) + 4));
+        assert_eq!(bytes("q8_0-prefill"), Some(512 * token(4 * 34) + 4));
+    }
 }
