@@ -136,12 +136,9 @@ impl Dispatcher {
             let rule = "it must be at least 1 and fit 32 bits";
             return Err(Error::Value { op, name: "n", value: n.to_string(), rule });
         }
-        // As many rows as a format may want together, which are but few.
+        // As many rows as most formats may want together, which are but few; else all.
         let rows = 1 << n.trailing_zeros().min(5);
-        let sample = zeros(format, dense, rows, k).map_err(|error| match zeros(format, dense, 32, k) {
-            Ok(_) => shape_error!(op, "N = {n} rows are a multiple of {rows} only, which is not enough ({error})"),
-            Err(other) => other,
-        })?;
+        let sample = zeros(format, dense, rows, k).or_else(|_| zeros(format, dense, n, k))?;
         let laid = Laid::blank(&sample, n, self.binding_bytes())?;
         let value = || format.to_string();
         laid.written().map_err(|rule| Error::Value { op, name: "format", value: value(), rule })?;

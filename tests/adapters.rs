@@ -7,8 +7,9 @@ use std::process::Command;
 
 use gristmill::adapters::{AdapterAttach, AdapterScale, LoadedAdapter, ModelAdapters};
 use gristmill::checkpoint::Checkpoint;
+use gristmill::formats::fp8::Fp8;
 use gristmill::formats::group_ic::GroupIc;
-use gristmill::formats::{Format, Packed, Part};
+use gristmill::formats::{Format, Group, Packed, Part};
 use gristmill::ops::adapter::{AdapterMerge, Kind, Order};
 use gristmill::ops::linear::{Dequantize, Linear};
 use gristmill::proof::Attrs;
@@ -133,6 +134,11 @@ fn a_merge_into_a_format_is_its_encoding_bit_for_bit() {
         Format::parse("mlx.affine", &Attrs::default().with("bits", 3.0).with("group", 32.0)).expect("affine codes"),
         Format::parse("awq", &Attrs::default().with("group", 128.0)).expect("awq"),
         Format::parse("bnb.nf4", &Attrs::default().with("blocksize", 256.0)).expect("nf4"),
+        Format::Q6K,
+        // By slabs of 16 rows, of which the last has half of those that share a scale.
+        Format::GroupIc(GroupIc { bits: 4, group: Group::Of(16) }),
+        Format::Tq2_0,
+        Format::Fp8E4m3(Fp8 { block: Some([16, 96]) }),
     ];
     // Scales of a row that are whole words, and that are not: 7 of a byte or two.
     let (n, short) = (40, &formats[..6]);
@@ -156,13 +162,30 @@ fn a_merge_into_a_format_is_its_encoding_bit_for_bit() {
             let w = gpu.weight_zeros(*format, Elem::F32, [n, k]).expect("a weight");
             gpu.run(AdapterMerge::new(&w0, kind, scale, &y)).expect("numbers");
             gpu.run(AdapterMerge::new(&w0, kind, scale, &w)).unwrap_or_else(|e| panic!("{format}: {e}"));
-            let want = block_on(gpu.encode(&y, *format).expect("encoded").read_words()).expect("words");
+            let host = Packed::encode(*format, n, k, &block_on(y.read()).expect("numbers")).expect("encoded");
+            let want = block_on(gpu.weight(&host).expect("a weight").read_words()).expect("words");
             let got = block_on(w.read_words()).expect("words");
             let wrong = got.iter().zip(&want).filter(|(got, want)| got != want).count();
             assert!(wrong == 0 && got.len() == want.len(), "{kind:?} on {base} into {format}: {wrong} words");
             assert!(want.iter().any(|word| *word != 0), "{kind:?} on {base} into {format}: nothing");
         }
     }
+}
+
+/// The last slab has four rows, three of which share scales, and one more; behind it lies what the slab before has left.
+#[test]
+fn a_group_that_the_last_slab_ends_has_its_own_rows_only() {
+    let (n, k, format) = (52, 64, Format::GroupIc(GroupIc { bits: 4, group: Group::Of(3) }));
+    // What is beside scales takes 16 bytes each.
+    let gpu = gpu().restricted(|caps| caps.storage_binding_bytes = 48 * 22 * 16 + 256);
+    let (a, b) = (tensor(&gpu, &[R, k], 1), tensor(&gpu, &[n, R], 2));
+    let w0 = gpu.weight(&Packed::encode(Format::Dense, n, k, &values(n * k, 0)).expect("a weight")).expect("w0");
+    let (y, w) = (gpu.zeros([n, k], Elem::F32).expect("y"), gpu.weight_zeros(format, Elem::F32, [n, k]).expect("w"));
+    gpu.run(AdapterMerge::new(&w0, Kind::Lora { a: &a, b: &b }, 0.7, &y)).expect("numbers");
+    gpu.run(AdapterMerge::new(&w0, Kind::Lora { a: &a, b: &b }, 0.7, &w)).expect("a weight");
+    let host = Packed::encode(format, n, k, &block_on(y.read()).expect("numbers")).expect("encoded");
+    let want = block_on(gpu.weight(&host).expect("a weight").read_words()).expect("words");
+    assert_eq!(block_on(w.read_words()).expect("words"), want);
 }
 
 #[test]
@@ -195,8 +218,10 @@ fn weights_that_no_merge_writes_are_told() {
     let low = Low::new(&gpu);
     let w0 = weight(&gpu, Format::Dense, &values(N * K, 0));
     let told = |y: &Weight| gpu.run(AdapterMerge::new(&w0, low.lora(), 1.0, y)).expect_err("it is told").to_string();
-    let along_rows = weight(&gpu, Format::GroupIc(GroupIc::default()), &values(N * K, 0));
-    assert_eq!(told(&along_rows), "adapter_merge: y = group_ic, but it is encoded on the host only");
+    let mut one = Packed::encode(Format::Int8, N, K, &values(N * K, 0)).expect("packed").parts().clone();
+    one.insert("weight_scale".into(), Part::new(gristmill::formats::Dtype::F32, &[1], vec![0; 4]));
+    let one = gpu.weight(&Packed::new(Format::Int8, N, K, one).expect("one scale")).expect("a weight");
+    assert_eq!(told(&one), "adapter_merge: y = int8, but one scale serves all of it");
     let other = gpu.weight_zeros(Format::Q8_0, Elem::F32, [N, 32]).expect("a weight");
     assert_eq!(told(&other), "adapter_merge: y is [45, 32], but w0 is [45, 96]");
     let mut parts = Packed::encode(Format::Q8_0, N, K, &values(N * K, 0)).expect("packed").parts().clone();

@@ -2,7 +2,8 @@
 
 #![allow(clippy::panic, reason = "a test fails by it")]
 
-use gristmill::formats::{Dtype, Format, Packed, Part};
+use gristmill::formats::awq::{Awq, AwqVersion};
+use gristmill::formats::{Dtype, Format, Group, Packed, Part};
 use gristmill::ops::linear::{Dequantize, Encode};
 use gristmill::proof::{Attrs, Value};
 use gristmill::{Dispatcher, Elem, Tensor, Weight};
@@ -24,6 +25,12 @@ fn numbers(gpu: &Dispatcher, w: &Weight) -> Vec<f32> {
 
 fn format(name: &str, numbers: &[(&str, f64)]) -> Format {
     let attrs = numbers.iter().fold(Attrs::default(), |attrs, (name, value)| attrs.with(name, *value));
+    Format::parse(name, &attrs).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Floats of 8 bits with a scale for each block of rows and columns.
+fn blocks(name: &str, block: [f64; 2]) -> Format {
+    let attrs = Attrs::default().with("block", Value::List(block.to_vec()));
     Format::parse(name, &attrs).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -72,6 +79,7 @@ fn formats() -> Vec<(Format, usize)> {
         (format("fp8.e4m3", &[]), 1),
         (format("awq", &[("group", 128.0)]), 1),
         (format("awq", &[("group", -1.0)]), 1),
+        (Format::Awq(Awq { version: AwqVersion::GemvTiled, group: Group::Of(64) }), 64),
         (format("gptq", &[("bits", 4.0), ("group", 96.0)]), 8),
         (format("gptq", &[("bits", 2.0), ("group", 32.0)]), 16),
         (format("gptq", &[("bits", 3.0), ("group", 64.0)]), 32),
@@ -80,6 +88,37 @@ fn formats() -> Vec<(Format, usize)> {
     all.extend(
         [2.0, 3.0, 4.0, 5.0, 6.0, 8.0].map(|bits| (format("mlx.affine", &[("bits", bits), ("group", 64.0)]), 64)),
     );
+    all
+}
+
+/// Formats whose scales have numbers that are no neighbours in whole blocks of a row, with their numbers, and what K must be a multiple of.
+fn scattered() -> Vec<(Format, usize)> {
+    let mut all: Vec<(Format, usize)> = [(2.0, 24.0), (3.0, 5.0), (4.0, 32.0), (4.0, -1.0), (8.0, 1.0)]
+        .map(|(bits, group)| (format("group_ic", &[("bits", bits), ("group", group)]), 1))
+        .into();
+    // Whole columns of some rows; columns of half a row; what is neither, and in 3 bits.
+    all.extend(
+        [(1.0, 32.0, 1), (4.0, 64.0, 2), (8.0, 16.0, 1), (3.0, 24.0, 3)]
+            .map(|(bits, group, k)| (format("hqq", &[("bits", bits), ("group", group), ("axis", 0.0)]), k)),
+    );
+    all.extend(
+        [[128.0, 128.0], [2.0, 3.0], [16.0, 40.0], [200.0, 32.0], [7.0, 1.0]].map(|of| (blocks("fp8.e4m3", of), 1)),
+    );
+    all.push((blocks("fp8.e5m2", [48.0, 64.0]), 1));
+    // Groups that are no blocks of 32, or end elsewhere than rows.
+    all.extend([
+        (format("onnx.nbits", &[("bits", 4.0), ("block", 16.0)]), 1),
+        (format("gptq", &[("bits", 4.0), ("group", 48.0)]), 8),
+        (format("awq", &[("group", 12.0)]), 1),
+        (format("lut16", &[("group", 50.0)]), 1),
+        (Format::MlxNvfp4, 16),
+        (format("hqq", &[("bits", 1.0), ("group", 8.0)]), 2),
+        (format("hqq", &[("bits", 3.0), ("group", 20.0)]), 5),
+        (format("hqq", &[("bits", 4.0), ("group", 160.0)]), 160),
+        (format("bnb.nf4", &[]), 1),
+        (format("bnb.fp4", &[("blocksize", 128.0)]), 1),
+        (format("onnx.bnb4", &[("quant_type", 1.0), ("block", 32.0)]), 1),
+    ]);
     all
 }
 
@@ -188,6 +227,16 @@ fn hurting(n: usize, k: usize) -> Vec<f32> {
     all
 }
 
+/// Neighbours of a column share a scale.
+fn along_columns(format: Format) -> bool {
+    matches!(format, Format::GroupIc(_)) || matches!(format, Format::Hqq(hqq) if hqq.axis == 0)
+}
+
+/// The transpose of n rows of k.
+fn turned(values: &[f32], n: usize, k: usize) -> Vec<f32> {
+    (0..n * k).map(|i| values[i % n * k + i / n]).collect()
+}
+
 /// The words that the host lays, and how the numbers of x are stored.
 fn of_host(gpu: &Dispatcher, format: Format, x: Elem, n: usize, k: usize, values: &[f32]) -> Vec<u32> {
     let packed = match (format, x) {
@@ -215,9 +264,9 @@ fn differences(what: &str, got: &[u32], want: &[u32]) -> Option<String> {
 fn codes_and_scales_are_the_hosts_bit_for_bit() {
     let gpu = gpu();
     let mut failures = Vec::new();
-    for (format, multiple) in formats() {
+    for (format, multiple) in formats().into_iter().chain(scattered()) {
         for (n, k) in [(96, 65usize.next_multiple_of(multiple)), (32, 2100usize.next_multiple_of(multiple))] {
-            let values = hurting(n, k);
+            let values = if along_columns(format) { turned(&hurting(k, n), k, n) } else { hurting(n, k) };
             let x = gpu.upload(&values, [n, k], Elem::F32).expect("x");
             let w = gpu.encode(&x, format).unwrap_or_else(|e| panic!("{format}: {e}"));
             let want = of_host(&gpu, format, Elem::F32, n, k, &values);
@@ -275,7 +324,12 @@ fn halves_of_stored_steps_fall_as_on_the_host() {
 #[test]
 fn numbers_of_any_storage_come_from_anywhere() {
     let gpu = gpu();
-    for (format, n, k) in [(Format::Dense, 9, 50), (Format::Q4_0, 33, 96), (Format::Int8, 5, 77)] {
+    for (format, n, k) in [
+        (Format::Dense, 9, 50),
+        (Format::Q4_0, 33, 96),
+        (Format::Int8, 5, 77),
+        (format("group_ic", &[("bits", 3.0), ("group", 4.0)]), 9, 50),
+    ] {
         for elem in [Elem::F16, Elem::Bf16] {
             let values: Vec<f32> =
                 hurting(n, k).iter().map(|v| elem.round(f64::from(v.clamp(-6e4, 6e4))) as f32).collect();
@@ -304,6 +358,9 @@ fn a_weight_in_parts_is_written_part_by_part() {
         (Format::Sparse24, 203, 100),
         (format("bnb.nf4", &[]), 203, 192),
         (format("awq", &[("group", 64.0)]), 200, 256),
+        (format("group_ic", &[("bits", 4.0), ("group", 8.0)]), 203, 50),
+        (blocks("fp8.e4m3", [4.0, 48.0]), 203, 100),
+        (format("gptq", &[("bits", 4.0), ("group", 48.0)]), 200, 96),
     ] {
         let values: Vec<f32> = hurting(n, k).iter().map(|v| v.clamp(-1e4, 1e4)).collect();
         let bytes = whole.weight(&Packed::encode(format, n, k, &values).expect("packed")).expect("whole").bytes();
@@ -357,36 +414,26 @@ fn what_cannot_be_encoded_is_told() {
         "weight_zeros: format = bitnet, but it is encoded on the host only"
     );
     assert_eq!(
-        told(&x(64, 64), format("hqq", &[("bits", 4.0), ("group", 64.0), ("axis", 0.0)])),
-        "weight_zeros: format = hqq, but numbers that share a scale must lie side by side"
-    );
-    assert_eq!(
-        told(&x(4, 320), format("hqq", &[("bits", 4.0), ("group", 160.0)])),
-        "weight_zeros: format = hqq, but numbers that share a scale must be 32, 64, 128 or another power of two from 32 on"
-    );
-    assert_eq!(told(&x(4, 48), Format::MlxNvfp4), "weight_zeros: format = mlx.nvfp4, but K must be a multiple of 32");
-    assert_eq!(
-        told(&x(4, 64), format("onnx.nbits", &[("bits", 4.0), ("block", 16.0)])),
-        "weight_zeros: format = onnx.nbits, but numbers that share a scale must be a multiple of 32, or a row"
-    );
-    assert_eq!(
-        told(&x(4, 96), format("bnb.nf4", &[])),
-        "weight_zeros: format = bnb.nf4, but K must be a multiple of its block, whose scales would run on over the ends of rows"
-    );
-    let blocks = Attrs::default().with("block", Value::List(vec![128.0, 128.0]));
-    assert_eq!(
-        told(&x(4, 256), Format::parse("fp8.e4m3", &blocks).expect("a format")),
-        "weight_zeros: format = fp8.e4m3, but its scales serve several rows"
-    );
-    assert_eq!(
-        told(&x(32, 96), format("gptq", &[("bits", 4.0), ("group", 48.0)])),
-        "weight_zeros: format = gptq, but numbers that share a scale must be a multiple of 32, or a row"
+        told(&x(32, 64), format("bcq", &[("bits", 3.0), ("group", 32.0)])),
+        "weight_zeros: format = bcq, but it is encoded on the host only"
     );
     assert_eq!(told(&x(3, 40), Format::Q8_0), "gguf.q8_0: K = 40 is not a multiple of 32");
+    assert_eq!(told(&x(20, 64), format("awq", &[("group", 32.0)])), "awq: N = 20 is not a multiple of 8");
+    // Rows that share a scale, and do not fit a binding, or lie in several parts.
+    let hqq = format("hqq", &[("bits", 8.0), ("group", 64.0), ("axis", 0.0)]);
+    let small = |bytes| gpu.restricted(|caps| caps.storage_binding_bytes = bytes);
+    let told_by = |gpu: &Dispatcher, n, k, format| {
+        let x = gpu.zeros([n, k], Elem::F16).expect("x");
+        gpu.encode(&x, format).expect_err("it is told").to_string()
+    };
     assert_eq!(
-        told(&x(20, 64), format("awq", &[("group", 32.0)])),
-        "weight_zeros: N = 20 rows are a multiple of 4 only, which is not enough (awq: N = 4 is not a multiple of 8)"
+        told_by(&small(24 << 10), 128, 128, hqq),
+        "encode: needs 32768 of storage_binding_bytes, but the device has 24576"
     );
+    let parts = "it is in several parts, and rows of more than one share a scale";
+    assert_eq!(told_by(&small(8 << 10), 128, 128, hqq), format!("weight_zeros: format = hqq, but {parts}"));
+    let nf4 = format("bnb.nf4", &[]);
+    assert_eq!(told_by(&small(8 << 10), 256, 100, nf4), format!("weight_zeros: format = bnb.nf4, but {parts}"));
     assert_eq!(told(&x(0, 64), Format::Q8_0), "weight_zeros: n = 0, but it must be at least 1 and fit 32 bits");
     assert_eq!(
         told(&gpu.zeros([64], Elem::F32).expect("x"), Format::Q8_0),
@@ -397,7 +444,12 @@ fn what_cannot_be_encoded_is_told() {
     assert_eq!(told(&x(4, 32), &w), "encode: x has shape [4, 32], but w is [4, 64]");
     let codes = gpu.zeros([4, 64], Elem::I8).expect("codes");
     assert_eq!(told(&codes, &w), "encode: x is stored as i8, but must be f32, f16 or bf16");
-    // A checkpoint's weight in the same format, but with a side list.
+    // A checkpoint's weight with one scale, which no encoder makes.
+    let mut parts = Packed::encode(Format::Int8, 4, 64, &[1.0; 256]).expect("packed").parts().clone();
+    parts.insert("weight_scale".into(), Part::new(Dtype::F32, &[1], vec![0; 4]));
+    let one = gpu.weight(&Packed::new(Format::Int8, 4, 64, parts).expect("one scale")).expect("a weight");
+    assert_eq!(told(&x(4, 64), &one), "encode: w = int8, but one scale serves all of it");
+    // And one in the same format, but with a side list.
     let mut parts = Packed::encode(Format::Q8_0, 4, 64, &[1.0; 256]).expect("packed").parts().clone();
     for name in ["sparse.row", "sparse.col"] {
         parts.insert(name.into(), Part::new(Dtype::I32, &[1], vec![0; 4]));

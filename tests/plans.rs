@@ -181,7 +181,7 @@ fn titled() -> Vec<(String, Asked)> {
         let w = sweep::weight(format, Elem::F32, 4096);
         told(format!("dequantize, {n} by 4096 of {format}"), sweep::numbers(&w, n, Elem::F32))
     });
-    let weights = [("q4_0", Elem::F16), ("int8", Elem::F32)].map(|(format, x)| {
+    let weights = [("q4_0", Elem::F16), ("int8", Elem::F32), ("group_ic", Elem::F16)].map(|(format, x)| {
         let w = sweep::weight(format, Elem::F32, 4096);
         told(format!("encode, 4096 by 4096 of {} into {format}", x.name()), sweep::encoded(&w, 4096, x))
     });
@@ -373,8 +373,12 @@ fn work(step: &Step) -> Work {
         // In the place of y stands the weight, of which each part is bound whole.
         let p = encoding(step);
         let [fold, from, to, scales] = [p.fold, p.n0, p.n1, p.scales].map(u64::from);
-        let len = if step.key.kernel == "encode/dense" { p.w.blocks.into() } else { scales };
-        return Work { fold, rows: to - from, len, slices: 1, y0: 0, row0: (0, 1) };
+        let (rows, len) = match step.key.kernel {
+            "encode/dense" => (to - from, p.w.blocks.into()),
+            "encode/scales" => (1, p.runs.count.into()),
+            _ => (to - from, scales),
+        };
+        return Work { fold, rows, len, slices: 1, y0: 0, row0: (0, 1) };
     }
     match step.key.kernel {
         "adapter/factors" => {
@@ -568,7 +572,8 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "linear/dequantize" => (rows * len.div_ceil(32), 64, 64),
         // Scales, each of LANES lanes.
         "encode/dense" => (rows * len, 256, 64),
-        "encode/blocks" => (rows * len, 64 / constant("LANES"), 64),
+        "encode/blocks" | "encode/scales" => (rows * len, 64 / constant("LANES"), 64),
+        "encode/codes" | "encode/sparse" => (rows * len, 64, 64),
         "depth/route_softmax" | "depth/select_one" => (rows, 1, 256),
         "depth/combine" => (rows * len.div_ceil(4), 256, 256),
         "depth/take" => (rows * len, 256, 256),
@@ -767,12 +772,25 @@ fn check_layer(who: &str, asked: &Asked, plan: &Plan) {
 
 /// Steps that encode write the rows of a weight one after the other, from the same rows of x, each part of it as a whole.
 fn check_encode(who: &str, asked: &Asked, plan: &Plan) {
-    let mut row = 0;
+    let (mut row, mut found, mut scales) = (0, None, 0);
     for step in &plan.steps {
         let who = format!("{who}, step {}", step.key);
         let p = encoding(step);
         let [n0, n1, k, row0] = [p.n0, p.n1, p.w.k, p.w.row0].map(u64::from);
         assert_eq!((n0, p.first), (row, p.n0), "{who}: the rows before end at {row}");
+        let runs = step.key.kernel == "encode/scales";
+        let leaves = step.binds.iter().find(|b| b.binding == 3).map(|b| (b.access, b.source, b.size_bytes));
+        if runs {
+            found = leaves.map(|(_, source, bytes)| (p.n0, p.n1, source, bytes));
+            check_runs(&who, &p);
+            scales = if n0 == row0 { 0 } else { scales };
+            assert_eq!(p.runs.scale0, scales, "{who}: the scales before");
+            scales += p.runs.count;
+            assert!(leaves.is_some_and(|(_, _, bytes)| bytes >= u64::from(p.runs.count) * 16), "{who}: {leaves:?}");
+        } else if step.key.kernel == "encode/codes" {
+            let before = leaves.map(|(_, source, bytes)| (p.n0, p.n1, source, bytes));
+            assert!(before.is_some() && before == found, "{who}: the scales of these rows are not found before");
+        }
         assert!(n0 < n1 && (n0 - row0) % 16 == 0, "{who}: rows {n0} to {n1} of a part that begins at {row0}");
         assert_eq!(begins(asked, step, 1, p.x0), Some(n0 * k), "{who}: x");
         let into = step.binds.iter().find(|b| b.binding == 2).unwrap_or_else(|| panic!("{who}: no weight"));
@@ -784,11 +802,14 @@ fn check_encode(who: &str, asked: &Asked, plan: &Plan) {
             Some((into.offset_bytes, into.offset_bytes + into.size_bytes)),
             "{who}: a part of the weight"
         );
+        if runs {
+            continue;
+        }
         row = n1;
         if step.key.kernel == "encode/dense" {
             continue;
         }
-        let lanes = number(&step.key, "LANES").unwrap_or_default();
+        let lanes = number(&step.key, "LANES").unwrap_or(1);
         let reach = u64::from(p.turns) * lanes;
         assert!(reach >= p.blocks.into() && reach < u64::from(p.blocks) + lanes, "{who}: {reach} blocks in reach");
         let blocks = u64::from(p.blocks) * u64::from(p.scales);
@@ -799,6 +820,24 @@ fn check_encode(who: &str, asked: &Asked, plan: &Plan) {
     let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
     let k = plan.steps.last().map_or(0, |s| u64::from(encoding(s).w.k));
     assert_eq!(row * k, (x.end - x.first) / x.size, "{who}: numbers written, and numbers of x");
+}
+
+/// Scales have every number of a dispatch once.
+fn check_runs(who: &str, p: &EncodeParams) {
+    let r = p.runs;
+    let all = (p.n1 - p.n0) * p.w.k;
+    let mut seen = vec![false; all as usize];
+    for scale in 0..r.count {
+        let before = scale % r.per * r.minor;
+        let at = scale / r.per * r.major + before;
+        let (len, runs) = (r.minor.min(r.width - before), r.runs.min((all - at).div_ceil(r.apart)));
+        for (run, i) in (0..runs).flat_map(|run| (0..len).map(move |i| (run, i))) {
+            let place = (at + run * r.apart + i) as usize;
+            assert!(!seen[place], "{who}: number {place} has two scales");
+            seen[place] = true;
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen), "{who}: a number has no scale");
 }
 
 /// The steps of a merge into a weight write each of its rows once, in order; what is encoded was merged right before, into scratch that
@@ -831,6 +870,10 @@ fn check_merge_into(who: &str, plan: &Plan) {
             }
             kernel if kernel.starts_with("encode/") => {
                 let p = encoding(step);
+                if kernel == "encode/scales" {
+                    check_runs(&who, &p);
+                    continue;
+                }
                 written = rows(written, [p.n0, p.n1]);
                 assert_eq!(written, merged, "{who}: what is written has been merged");
                 assert!(

@@ -24,7 +24,7 @@ use gristmill::ops::attention::prologue::PrologueParams;
 use gristmill::ops::attention::rope::RopeParams;
 use gristmill::ops::counted::{GridsParams, GridsStep};
 use gristmill::ops::depth::{CombineParams, RouteParams, SelectParams, SoftmaxParams, TakeParams};
-use gristmill::ops::linear::{DequantizeParams, DownParams, EncodeParams, LinearParams};
+use gristmill::ops::linear::{DequantizeParams, DownParams, EncodeParams, EncodeRuns, LinearParams};
 use gristmill::ops::little::{GatherParams, GatherPart};
 use gristmill::ops::norm::{HypersphereParams, NormParams};
 use gristmill::ops::params::Params;
@@ -56,6 +56,7 @@ const PARAMS: &[Layout] = &[
     ("linear_Params", LinearParams::FIELDS, size_of::<LinearParams>()),
     ("dequantize_Params", DequantizeParams::FIELDS, size_of::<DequantizeParams>()),
     ("encode_Params", EncodeParams::FIELDS, size_of::<EncodeParams>()),
+    ("encode_Runs", EncodeRuns::FIELDS, size_of::<EncodeRuns>()),
     ("weight_At", WeightAt::FIELDS, size_of::<WeightAt>()),
     ("norm_Params", NormParams::FIELDS, size_of::<NormParams>()),
     ("hypersphere_Params", HypersphereParams::FIELDS, size_of::<HypersphereParams>()),

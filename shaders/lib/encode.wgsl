@@ -1,4 +1,4 @@
-// What the kernels that write weights share: params, which lane has which block of 32 numbers, and where scales go.
+// What the kernels that write weights share: params, which lane has which block of 32 numbers, how it gets there, and where scales go.
 //
 // LANES lanes share a scale: adjacent ones, each with a block of 32 numbers of it, and where it is of more, with one in each of several turns.
 // Or they share what scales of few bits are multiplied with (into_SUPER_BITS), and each has scales of its own.
@@ -7,6 +7,17 @@
 // The kernel has the slot `into`, which is the weight.
 #import weight
 #import block
+// Which numbers a scale has, told by where they are among those of a dispatch: runs of neighbours. Scales stand in rows.
+struct encode_Runs {
+    scale0: u32, // the first scale of this dispatch, among those of the part
+    count: u32,  // its scales
+    per: u32,    // scales of a row of them
+    major: u32,  // numbers from the first of a scale to the first of that in the next row
+    minor: u32,  // and to that of its neighbour: the numbers of a run
+    width: u32,  // numbers of a row of scales: its last may have fewer
+    runs: u32,   // of a scale; the last scales may have fewer
+    apart: u32,  // numbers from a run to the next
+}
 struct encode_Params {
     w: weight_At,
     fold: u32,   // the grid's x
@@ -17,12 +28,17 @@ struct encode_Params {
     scales: u32, // scales of a row, or super-scales
     blocks: u32, // blocks of each
     turns: u32,  // of the lanes that share it
+    runs: encode_Runs, // where scales are found before codes
 }
 @group(0) @binding(0) var<uniform> encode_params: encode_Params;
 #const LANES = 1u // a power of two
 #const LANE_COUNT = 64u // lanes of a workgroup
 const encode_TEAMS = LANE_COUNT / LANES;
+#slot x @binding(1)    // [N, K]
 #slot into @binding(2) // [N, K]
+#const FLAT = false // rows are of whole blocks, and LANES lanes have all blocks of a scale in one turn
+const encode_TILE_QUADS = 9u; // of a block in the tile
+var<workgroup> encode_tile: array<vec4<u32>, 576>; // numbers as bits; then codes where their numbers were
 const encode_ALIKE = select(LANES, 1u, into_SUPER_BITS > 0u); // lanes whose scales are the same
 var<workgroup> encode_tile_scales: array<vec2<u32>, LANE_COUNT / encode_ALIKE>;
 var<workgroup> encode_tile_supers: array<u32, encode_TEAMS>;
@@ -52,36 +68,71 @@ fn encode_place(extent: encode_Extent, first: u32, lane: u32, turn: u32) -> enco
     return encode_Place(row, block, row < extent.n1 && in_scale < extent.blocks && block < extent.all);
 }
 
-// Stores the codes of a block.
-fn encode_store32(at: weight_At, place: encode_Place, v: array<vec4<f32>, 8>, grid: into_Grid) {
-    if (place.live) { into_store32(at, place.row - at.row0, place.block, v, grid); }
+// Brings the blocks of a turn into the tile; zeros where there are no numbers, which change no scale. All lanes call it.
+fn encode_stage(extent: encode_Extent, first: u32, lane: u32, turn: u32) {
+    let p = encode_params;
+    let k = p.w.k;
+    var quads = array<vec4<f32>, 8>();
+    #unroll
+    for (var i = 0u; i < 8u; i++) {
+        let at = i * LANE_COUNT + lane;
+        if (FLAT) {
+            let quad = min(first * LANES * 8u + at, (p.n1 - p.n0) * extent.all * 8u - 1u);
+            quads[i] = x_load4(p.x0 + (p.n0 - p.first) * k + quad * 4u, 4u);
+        } else {
+            let place = encode_place(extent, first, at / 8u, turn);
+            let col = place.block * 32u + at % 8u * 4u;
+            let there = min(col, (k - 1u) / 4u * 4u);
+            let v = x_load4(p.x0 + (min(place.row, p.n1 - 1u) - p.first) * k + there, min(k - there, 4u));
+            quads[i] = select(vec4<f32>(), v, vec4<bool>(place.live && col < k));
+        }
+    }
+    #unroll
+    for (var i = 0u; i < 8u; i++) {
+        let at = i * LANE_COUNT + lane;
+        encode_tile[at / 8u * encode_TILE_QUADS + at % 8u] = bitcast<vec4<u32>>(quads[i]);
+    }
+    workgroupBarrier();
 }
 
-// Stores the scales of a workgroup, and its super-scales. All lanes call it; those that share a scale have the same. The words of a workgroup
-// are its own: rows of a dispatch begin at a multiple of 16.
-fn encode_keep(at: weight_At, extent: encode_Extent, first: u32, lane: u32, range: vec2<u32>, grid: into_Grid) {
+// Quad i of the numbers of a lane that were brought into the tile.
+fn encode_number4(lane: u32, i: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(encode_tile[lane * encode_TILE_QUADS + i]);
+}
+
+// All of them.
+fn encode_numbers32(lane: u32) -> array<vec4<f32>, 8> {
+    var v: array<vec4<f32>, 8>;
+    #unroll
+    for (var i = 0u; i < 8u; i++) { v[i] = encode_number4(lane, i); }
+    return v;
+}
+
+// Stores the scales of a workgroup, and its super-scales: from number `first` on of the `count` of a dispatch, which begin at number `scale0` of
+// the part. All lanes call it; those that share a scale have the same. The words of a workgroup are its own: rows of a dispatch begin at a
+// multiple of 16.
+fn encode_keep(at: weight_At, scale0: u32, first: u32, count: u32, lane: u32, range: vec2<u32>, grid: into_Grid) {
     if (into_BITS == 0u) { return; }
     const PER = LANES / encode_ALIKE; // scales of a team
-    let count = (extent.n1 - extent.n0) * extent.scales * PER;
     if (lane % encode_ALIKE == 0u) {
-        let there = first * PER + lane / encode_ALIKE < count;
+        let there = first * PER + lane / encode_ALIKE < count * PER;
         encode_tile_scales[lane / encode_ALIKE] = select(vec2<u32>(), into_scale(grid), there);
     }
     if (into_SUPER_BITS > 0u && lane % LANES == 0u) {
-        encode_tile_supers[lane / LANES] = select(0u, into_super(range), first + lane / LANES < count / PER);
+        encode_tile_supers[lane / LANES] = select(0u, into_super(range), first + lane / LANES < count);
     }
     workgroupBarrier();
     let each = max(32u / max(into_BITS, 1u), 1u); // scales to a word
     let words = max(into_BITS / 32u, 1u);         // words to a scale
-    let before = (extent.n0 - at.row0) * extent.scales + first;
+    let before = scale0 + first;
     for (var i = lane; i < encode_TEAMS * PER * words / each; i += LANE_COUNT) {
         var word = encode_tile_scales[i * each / words][i % words];
         for (var s = 1u; s < each; s++) { word |= encode_tile_scales[i * each + s].x << (s * into_BITS % 32u); }
-        if (first * PER + i * each / words < count) { into_put(at.scales + before * PER * words / each + i, word); }
+        if (first * PER + i * each / words < count * PER) { into_put(at.scales + before * PER * words / each + i, word); }
     }
     if (into_SUPER_BITS == 0u) { return; }
     const OVER = 32u / max(into_SUPER_BITS, 1u); // super-scales to a word
-    if (lane < encode_TEAMS / OVER && (first + lane * OVER) * PER < count) {
+    if (lane < encode_TEAMS / OVER && first + lane * OVER < count) {
         var word = encode_tile_supers[lane * OVER];
         if (OVER == 2u) { word |= encode_tile_supers[lane * OVER + 1u] << 16u; }
         into_put(at.supers + before / OVER + lane, word);

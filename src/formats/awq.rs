@@ -117,7 +117,7 @@ impl Codec for Awq {
     }
 
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
-        (self.version != AwqVersion::GemvTiled).then_some(Nearest::Affine { most: 15, least: 0, half: true })
+        Some(Nearest::Affine { most: 15, least: 0, half: true, biased: self.version == AwqVersion::GemvTiled })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

@@ -32,6 +32,11 @@ pub(crate) trait Codec {
         None
     }
 
+    /// The form of a weight of `n` rows and `k` columns, of which one of fewer rows has this form.
+    fn grown(&self, form: Form, _n: usize, _k: usize) -> Form {
+        form
+    }
+
     /// How a device rounds numbers into it, if it can.
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
         None

@@ -82,7 +82,12 @@ impl Codec for Gptq {
     }
 
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
-        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: self.zero_less_one.into(), half: true })
+        Some(Nearest::Affine {
+            most: (1 << self.bits) - 1,
+            least: self.zero_less_one.into(),
+            half: true,
+            biased: false,
+        })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

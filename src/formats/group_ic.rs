@@ -16,6 +16,7 @@
 use super::bits::{field, put_field};
 use super::codec::{Check, Codec, F32_F16, Group, Numbers, WORDS, among};
 use super::form::{Form, Place, Scale};
+use super::nearest::Nearest;
 use super::packed::{Packed, Part};
 use super::round::{Affine, Rule, as_f16, f16s, put_apart, words};
 use crate::error::Result;
@@ -59,6 +60,14 @@ impl Codec for GroupIc {
             let rows = self.group.size(w.n()) as u32;
             Form::scaled(self.bits, Scale::of(&[dtype, dtype]), Place::Block { rows, cols: 1 })
         })
+    }
+
+    fn grown(&self, form: Form, n: usize, _k: usize) -> Form {
+        Form { place: Place::Block { rows: self.group.size(n) as u32, cols: 1 }, ..form }
+    }
+
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: 0, half: true, biased: false })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

@@ -91,6 +91,13 @@ impl Codec for Hqq {
         })
     }
 
+    fn grown(&self, form: Form, n: usize, k: usize) -> Form {
+        match form.place {
+            Place::Wrapped(_) => Form { place: Place::Wrapped(self.view(n, k).1 as u32), ..form },
+            _ => form,
+        }
+    }
+
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
         Some(Nearest::Floating((1 << self.bits) - 1))
     }

@@ -22,7 +22,7 @@ use half::{bf16, f16};
 
 use super::codec::Codec;
 use super::form::{Form, Level, Place, Rule, Scale};
-use super::nearest::Nearest;
+use super::nearest::{Nearest, Spread};
 use super::packed::Packed;
 use super::{Dtype, Format};
 use crate::error::{Error, Result};
@@ -299,7 +299,11 @@ impl Laid {
     /// # Errors
     /// As [`Laid::new`].
     pub fn blank(sample: &Packed<'_>, n: usize, binding_bytes: u64) -> Result<Self> {
-        let mut laid = Self::like(sample, n, binding_bytes)?;
+        let mut laid = Self { n: n as u32, chunks: Vec::new(), ..Self::new(sample, u64::MAX)? };
+        if let Body::Form(form) = &mut laid.body {
+            *form = sample.codec().grown(*form, n, laid.k as usize);
+        }
+        let mut laid = laid.chunked(binding_bytes, None)?;
         if laid.judged_by_codes() {
             laid.integers = Integers::Run;
         }
@@ -314,11 +318,11 @@ impl Laid {
         }
     }
 
-    /// The columns that are coded together by a kernel that writes the weight ([`Nearest::cols`]).
+    /// How kernels that write the weight find its scales ([`Nearest::spread`]).
     ///
     /// # Errors
     /// No kernel can: the rule that the weight breaks.
-    pub(crate) fn written(&self) -> std::result::Result<u32, &'static str> {
+    pub(crate) fn written(&self) -> std::result::Result<Spread, &'static str> {
         if self.side {
             return Err("to some of its rows a side list is added");
         }
@@ -326,10 +330,58 @@ impl Laid {
             return Err("its rows are summed as integers, as its codes allow, and others might not");
         }
         match (self.body, self.nearest) {
-            (Body::Dense(_) | Body::Sparse24(_), _) => Ok(32),
-            (Body::Form(form), Some(nearest)) => nearest.cols(form, self.n, self.k),
+            (Body::Dense(_) | Body::Sparse24(_), _) => Ok(Spread::Row(32)),
+            (Body::Form(form), Some(nearest)) => match nearest.spread(form, self.n, self.k)? {
+                Spread::Runs if self.chunks.len() > 1 && !self.parts_are_whole(form) => {
+                    Err("it is in several parts, and rows of more than one share a scale")
+                }
+                spread => Ok(spread),
+            },
             _ => Err("it is encoded on the host only"),
         }
+    }
+
+    /// Fills the slot of which scale a number has: its name, and those of its constants.
+    pub(crate) fn fill_place(
+        &self,
+        place: Place,
+        step: &mut Builder,
+        [slot, of_rows, of_cols, size]: [&'static str; 4],
+    ) {
+        match place {
+            Place::Block { rows, cols } => {
+                step.fill(slot, "slot/place/block");
+                step.set(of_rows, Const::U32(if rows >= self.n { u32::MAX } else { rows }));
+                step.set(of_cols, Const::U32(if cols >= self.k { u32::MAX } else { cols }));
+            }
+            Place::Flat(numbers) => {
+                step.fill(slot, "slot/place/flat");
+                step.set(size, Const::U32(numbers));
+            }
+            Place::Ordered => step.fill(slot, "slot/place/ordered"),
+            Place::Wrapped(cols) => {
+                step.fill(slot, "slot/place/wrapped");
+                step.set(of_cols, Const::U32(cols));
+            }
+        }
+    }
+
+    /// Every part has scales of its own.
+    fn parts_are_whole(&self, form: Form) -> bool {
+        matches!(form.place, Place::Block { rows, .. } if rows < self.n)
+    }
+
+    /// Which scale a number has, where there are scales.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match self.body {
+            Body::Form(form) => Some(form.place),
+            _ => None,
+        }
+    }
+
+    /// Neighbours along K have one scale, by fours.
+    pub(crate) fn by_fours(&self) -> bool {
+        self.place().is_some_and(|place| run(place, self.k) > 1)
     }
 
     /// The bits of the scales of numbers that are coded together, and of what stands beside them: none where there are no scales, and
@@ -352,6 +404,11 @@ impl Laid {
         (self.bytes() * 8).div_ceil((u64::from(self.n) * u64::from(self.k)).max(1))
     }
 
+    /// Two of every four numbers are stored.
+    pub(crate) fn sparse(&self) -> bool {
+        matches!(self.body, Body::Sparse24(_))
+    }
+
     /// How numbers are stored, where they are as they are and nothing is added.
     pub(crate) fn plain(&self) -> Option<Elem> {
         match self.body {
@@ -360,10 +417,10 @@ impl Laid {
         }
     }
 
-    /// Fills the slot of a weight that is written.
-    pub(crate) fn fill_into(&self, step: &mut Builder) {
+    /// Fills the slot of a weight that is written; `alone` where each scale is found by itself.
+    pub(crate) fn fill_into(&self, step: &mut Builder, alone: bool) {
         match (self.body, self.nearest) {
-            (Body::Form(form), Some(nearest)) => nearest.fill(step, form),
+            (Body::Form(form), Some(nearest)) => nearest.fill(step, form, alone),
             (Body::Dense(elem) | Body::Sparse24(elem), _) => {
                 step.fill("into", "slot/into/dense");
                 if let Body::Sparse24(_) = self.body {
@@ -859,22 +916,13 @@ impl Laid {
                 if form.zero != 0 {
                     step.set(named!(slot, "_ZERO"), Const::U32(form.zero));
                 }
-                match form.place {
-                    Place::Block { rows, cols } => {
-                        step.fill(named!(slot, "_place"), "slot/place/block");
-                        step.set(named!(slot, "_place_ROWS"), Const::U32(if rows >= self.n { u32::MAX } else { rows }));
-                        step.set(named!(slot, "_place_COLS"), Const::U32(if cols >= self.k { u32::MAX } else { cols }));
-                    }
-                    Place::Flat(size) => {
-                        step.fill(named!(slot, "_place"), "slot/place/flat");
-                        step.set(named!(slot, "_place_SIZE"), Const::U32(size));
-                    }
-                    Place::Ordered => step.fill(named!(slot, "_place"), "slot/place/ordered"),
-                    Place::Wrapped(cols) => {
-                        step.fill(named!(slot, "_place"), "slot/place/wrapped");
-                        step.set(named!(slot, "_place_COLS"), Const::U32(cols));
-                    }
-                }
+                let names = [
+                    named!(slot, "_place"),
+                    named!(slot, "_place_ROWS"),
+                    named!(slot, "_place_COLS"),
+                    named!(slot, "_place_SIZE"),
+                ];
+                self.fill_place(form.place, step, names);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How a device rounds numbers into a format: what the encoders of a format's file do, as data for `shaders/slot/nearest/`.
 //!
-//! A format says this of itself where its codes and scales follow from neighbours in a row: from the numbers that share a scale, or whose scales
-//! share one. What is encoded by tables that are learnt, or across rows, is encoded on the host.
+//! A format says this of itself where its codes and scales follow from the range of the numbers that share a scale, or whose scales share one. What is
+//! encoded by means or by tables that are learnt, is encoded on the host.
 
 use super::form::{Form, Level, Place, Scale};
 use crate::ops::step::Builder;
@@ -27,6 +27,8 @@ pub(crate) enum Nearest {
         least: u32,
         /// The scale is an f16, and not an f32.
         half: bool,
+        /// In the place of the zero stands a bias.
+        biased: bool,
     },
     /// The affine rule with a zero that need be no whole number, codes up to this.
     Floating(u32),
@@ -71,8 +73,8 @@ pub(crate) enum Nearest {
 }
 
 impl Nearest {
-    /// Fills the slot of a weight that is written, whose form this is.
-    pub fn fill(self, step: &mut Builder, form: Form) {
+    /// Fills the slot of a weight that is written, whose form this is; `alone` where each scale is found by itself.
+    pub fn fill(self, step: &mut Builder, form: Form, alone: bool) {
         let number = |name, value| (name, Const::U32(value));
         let even = |even| ("into_nearest_EVEN", Const::Bool(even));
         let most = |most| number("into_nearest_MOST", most);
@@ -80,9 +82,10 @@ impl Nearest {
             Self::Signed { even: e } => ("slot/nearest/signed", vec![even(e)]),
             Self::About(half) => ("slot/nearest/about", vec![number("into_nearest_HALF", half)]),
             Self::Ranged(m) => ("slot/nearest/ranged", vec![most(m)]),
-            Self::Affine { most: m, least, half } => {
+            Self::Affine { most: m, least, half, biased } => {
                 let half = ("into_nearest_F16", Const::Bool(half));
-                ("slot/nearest/affine", vec![most(m), number("into_nearest_LEAST", least), half])
+                let biased = ("into_nearest_BIASED", Const::Bool(biased));
+                ("slot/nearest/affine", vec![most(m), number("into_nearest_LEAST", least), half, biased])
             }
             Self::Floating(m) => ("slot/nearest/floating", vec![most(m)]),
             Self::Edge(m) => ("slot/nearest/edge", vec![most(m)]),
@@ -117,7 +120,7 @@ impl Nearest {
         let parts = match form.scale {
             // Of 256 numbers there are so many scales.
             Scale::Super(of) | Scale::SuperPair(of) | Scale::SuperNibbles(of) => of / 8,
-            Scale::E4m3 => 2,
+            Scale::E4m3 if !alone => 2,
             _ => 1,
         };
         if parts > 1 {
@@ -156,34 +159,37 @@ impl Nearest {
         }
     }
 
-    /// The columns that are coded together, or the rule that a weight of `n` rows and `k` columns in this form breaks: they share a scale, or
-    /// what their scales are multiplied with, or are two halves of 32.
-    pub fn cols(self, form: Form, n: u32, k: u32) -> Result<u32, &'static str> {
+    /// How kernels find the scales of a weight of `n` rows and `k` columns in this form, or the rule that it breaks.
+    pub fn spread(self, form: Form, n: u32, k: u32) -> Result<Spread, &'static str> {
         if !self.stores(form.scale) {
             return Err("its scales are stored in another way than its encoder stores them");
         }
+        let whole = |cols: u32| k.is_multiple_of(cols) && cols.is_multiple_of(32) && cols.is_power_of_two();
         match (form.place, form.scale) {
             (Place::Block { rows: 1, cols }, Scale::Super(of) | Scale::SuperPair(of) | Scale::SuperNibbles(of)) => {
-                Ok(cols * of)
+                Ok(Spread::Row(cols * of))
             }
-            (Place::Block { rows: 1, cols: 16 }, Scale::E4m3) if k.is_multiple_of(32) => Ok(32),
-            (Place::Block { rows: 1, cols: 16 }, Scale::E4m3) => Err("K must be a multiple of 32"),
-            (Place::Block { rows, cols }, _) if rows == 1 || n == 1 => {
-                if cols < k && !cols.is_multiple_of(32) {
-                    return Err("numbers that share a scale must be a multiple of 32, or a row");
-                }
+            (Place::Block { rows: 1, cols: 16 }, Scale::E4m3) if k.is_multiple_of(32) => Ok(Spread::Row(32)),
+            (_, Scale::E4m3) => Ok(Spread::Runs),
+            (Place::Block { rows, cols }, _) if rows == 1 || n == 1 => match self {
                 // Lanes without numbers have zeros, which need not be between those of others.
-                let filled = k.is_multiple_of(cols) && cols.is_multiple_of(32) && cols.is_power_of_two();
-                if matches!(self, Self::Floating(_)) && !filled {
-                    return Err("numbers that share a scale must be 32, 64, 128 or another power of two from 32 on");
-                }
-                Ok(cols.min(k))
-            }
-            (Place::Block { .. }, _) => Err("its scales serve several rows"),
-            (Place::Flat(_), _) => {
-                Err("K must be a multiple of its block, whose scales would run on over the ends of rows")
-            }
-            (Place::Ordered | Place::Wrapped(_), _) => Err("numbers that share a scale must lie side by side"),
+                Self::Floating(_) if !whole(cols) => Ok(Spread::Runs),
+                _ if cols < k && !cols.is_multiple_of(32) => Ok(Spread::Runs),
+                _ => Ok(Spread::Row(cols.min(k))),
+            },
+            (Place::TENSOR, _) => Err("one scale serves all of it"),
+            (Place::Block { .. } | Place::Flat(_) | Place::Wrapped(_), _) => Ok(Spread::Runs),
+            (Place::Ordered, _) => Err("a list says which of its columns share a scale"),
         }
     }
+}
+
+/// Where the numbers are that share a scale, as kernels find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Spread {
+    /// So many neighbours of a row are coded together, in whole blocks of 32 or as a row: they share a scale, or what their scales are multiplied
+    /// with, or are two halves of 32. One dispatch finds scales and codes.
+    Row(u32),
+    /// Anywhere, in runs of neighbours: one dispatch finds the scales, the next the codes.
+    Runs,
 }

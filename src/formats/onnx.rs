@@ -78,7 +78,7 @@ impl Codec for OnnxNbits {
     }
 
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
-        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: 0, half: false })
+        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: 0, half: false, biased: false })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

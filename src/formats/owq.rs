@@ -81,7 +81,7 @@ impl Codec for Owq {
     }
 
     fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
-        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: 0, half: true })
+        Some(Nearest::Affine { most: (1 << self.bits) - 1, least: 0, half: true, biased: false })
     }
 
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {

@@ -42,17 +42,42 @@ fn slot_super(range: vec2<u32>) -> u32 {
     return 0u;
 }
 
-// Stores numbers 32·block … 32·block + 31 of a row of this part of the weight.
-fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: slot_Grid) {
-    var values = v;
-    var grids = grid;
-    var quads: array<u32, 8>;
+// All that makes codes, for who finds scales in one dispatch and codes in the next.
+fn slot_words(grid: slot_Grid) -> vec4<u32> {
+    let all = grid[0];
+    return vec4<u32>(all.scale, all.beside, bitcast<u32>(all.factor.by), bitcast<u32>(all.factor.times));
+}
+
+fn slot_from(words: vec4<u32>) -> slot_Grid {
+    var grid = slot_Grid();
+    grid[0] = block_Grid(words.x, words.y, block_Factor(bitcast<i32>(words.z), bitcast<f32>(words.w)));
+    return grid;
+}
+
+// The codes of quad i of 32 numbers.
+fn slot_codes4(v: vec4<f32>, grid: slot_Grid, i: u32) -> vec4<u32> {
+    var one = grid[0];
+    if (i >= 4u) { one = grid[slot_PARTS - 1u]; }
+    return slot_nearest_codes4(v, one);
+}
+
+// Stores the codes of numbers 32·block … 32·block + 31 of a row of this part of the weight, four bytes to a word.
+fn slot_store_codes32(at: weight_At, row: u32, block: u32, codes: array<u32, 8>) {
+    var quads = codes;
     #unroll
     for (var i = 0u; i < 8u; i++) {
         let k = block * 32u + i * 4u;
         let there = min(max(at.k, k) - k, 4u);
-        let inside = select((1u << (there * 8u % 32u)) - 1u, 0xffffffffu, there == 4u);
-        quads[i] = block_quad(slot_nearest_codes4(values[i], grids[i * slot_PARTS / 8u])) & inside;
+        quads[i] &= select((1u << (there * 8u % 32u)) - 1u, 0xffffffffu, there == 4u);
     }
     slot_pack_store32(at, row, block, quads);
+}
+
+// Stores those numbers.
+fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: slot_Grid) {
+    var values = v;
+    var quads: array<u32, 8>;
+    #unroll
+    for (var i = 0u; i < 8u; i++) { quads[i] = block_quad(slot_codes4(values[i], grid, i)); }
+    slot_store_codes32(at, row, block, quads);
 }

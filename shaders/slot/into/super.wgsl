@@ -36,12 +36,23 @@ fn slot_super(range: vec2<u32>) -> u32 {
     return slot_nearest_super(range);
 }
 
-// Stores numbers 32·block … 32·block + 31 of a row of this part of the weight.
+// The codes of quad i of 32 numbers.
+fn slot_codes4(v: vec4<f32>, grid: slot_Grid, i: u32) -> vec4<u32> {
+    var one = grid[0];
+    if (i >= 4u) { one = grid[slot_PARTS - 1u]; }
+    return slot_nearest_codes4(v, one);
+}
+
+// Stores the codes of numbers 32·block … 32·block + 31 of a row of this part of the weight, four bytes to a word.
+fn slot_store_codes32(at: weight_At, row: u32, block: u32, codes: array<u32, 8>) {
+    slot_pack_store32(at, row, block, codes);
+}
+
+// Stores those numbers.
 fn slot_store32(at: weight_At, row: u32, block: u32, v: array<vec4<f32>, 8>, grid: slot_Grid) {
     var values = v;
-    var grids = grid;
     var quads: array<u32, 8>;
     #unroll
-    for (var i = 0u; i < 8u; i++) { quads[i] = block_quad(slot_nearest_codes4(values[i], grids[i * slot_PARTS / 8u])); }
+    for (var i = 0u; i < 8u; i++) { quads[i] = block_quad(slot_codes4(values[i], grid, i)); }
     slot_pack_store32(at, row, block, quads);
 }

@@ -6,7 +6,8 @@ use super::{Adapted, Delta, Kind, Order};
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
 use crate::formats::laid::{Decode, Laid, Slot, WeightAt};
-use crate::ops::linear::encode::{ROWS, rounded};
+use crate::formats::nearest::Spread;
+use crate::ops::linear::encode::Target;
 use crate::ops::linear::weight;
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Means, Part, grid, read_filling, rows_at_once, words_first, write_filling};
@@ -217,8 +218,7 @@ pub struct AdapterMergeProblem {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Written {
     Numbers(Layout),
-    /// A weight of which so many columns are coded together.
-    Weight(Arc<Laid>, u32),
+    Weight(Arc<Laid>, Spread),
 }
 
 impl Op for AdapterMerge<'_> {
@@ -240,9 +240,9 @@ impl Op for AdapterMerge<'_> {
                     return Err(shape_error!(OP, "y is [{}, {}], but w0 is [{n}, {k}]", y.n(), y.k()));
                 }
                 let value = || y.format().to_string();
-                let cols =
+                let spread =
                     y.laid().written().map_err(|rule| Error::Value { op: OP, name: "y", value: value(), rule })?;
-                Written::Weight(Arc::clone(y.laid()), cols)
+                Written::Weight(Arc::clone(y.laid()), spread)
             }
         };
         Ok(AdapterMergeProblem { w: Arc::clone(self.w0.laid()), adapted, y })
@@ -375,11 +375,12 @@ impl Problem for AdapterMergeProblem {
             }
             match (&self.y, lanes) {
                 (Written::Numbers(y), _) => self.merge(caps, &mut making, &delta, (of_rows, of_cols), *y)?,
-                (Written::Weight(y, cols), Some(lanes)) => {
-                    self.encode(caps, &mut making, &delta, (of_rows, of_cols), (y, *cols, lanes))?;
+                (Written::Weight(y, _), Some((cols, lanes))) => {
+                    self.encode(caps, &mut making, &delta, (of_rows, of_cols), (y, cols, lanes))?;
                 }
-                (Written::Weight(y, cols), None) => {
-                    self.slabs(caps, &mut making, &delta, (of_rows, of_cols), (y, *cols))?
+                (Written::Weight(y, spread), None) => {
+                    let target = Target { w: y, spread: *spread };
+                    self.slabs(caps, &mut making, &delta, (of_rows, of_cols), target)?;
                 }
             }
             let Making { steps, scratch_bytes, .. } = making;
@@ -407,18 +408,18 @@ impl AdapterMergeProblem {
             || tensors.iter().copied().chain(row).chain(col).chain(y).any(|layout| layout.elem == Elem::F16)
     }
 
-    /// The lanes whose numbers are coded together, where a tile has all of these, and the words of their scales whole.
-    fn lanes(&self) -> Option<u64> {
-        let Written::Weight(y, cols) = &self.y else { return None };
+    /// The columns that are coded together and their lanes, where a tile has all of these, and the words of their scales whole.
+    fn lanes(&self) -> Option<(u32, u64)> {
+        let Written::Weight(y, Spread::Row(cols)) = &self.y else { return None };
         let (bits, over) = y.scale_bits(*cols);
-        let cols = u64::from(*cols);
+        let (together, cols) = (*cols, u64::from(*cols));
         let (blocks, scales) = (cols.div_ceil(32), self.k().div_ceil(cols));
         let lanes = blocks.next_power_of_two();
         let within = lanes <= 8 && (blocks == lanes || scales == 1);
         let whole = |of_tile: u64, of_row: u64| of_tile.is_multiple_of(32) && of_row.is_multiple_of(32);
         let over = u64::from(over);
         let words = whole(8 / lanes * bits, scales * bits) && whole(8 / lanes * over, scales * over);
-        (within && words).then_some(lanes)
+        (within && words).then_some((together, lanes))
     }
 
     /// Rows of a lane: two, where registers allow it.
@@ -680,7 +681,7 @@ impl AdapterMergeProblem {
             let (mut step, mut params) = self.tile("adapter/encode", delta, factors, (chunk, n0, n1), making.any());
             params.into = bytemuck::cast(part.at);
             params.scales = (self.k() as u32).div_ceil(cols);
-            y.fill_into(&mut step);
+            y.fill_into(&mut step, false);
             let operand = self.w_operand() + self.w.chunks().len() + into;
             step.bind(5, Part::whole(operand, Layout::dense(Elem::U32, part.words)), Access::Write);
             Means::BASELINE.reduce(&mut step);
@@ -697,12 +698,12 @@ impl AdapterMergeProblem {
         making: &mut Making,
         delta: &[Origin],
         factors: (Option<Factors>, Option<Factors>),
-        (y, cols): (&Laid, u32),
+        target: Target<'_>,
     ) -> Result<()> {
-        let k = self.k();
-        let fit = rows_at_once(OP, caps, self.n().next_multiple_of(ROWS), ROWS, k * 4)?;
-        let most = (SLAB_NUMBERS / k / ROWS * ROWS).clamp(ROWS, fit);
+        let (k, y) = (self.k(), target.w);
+        let most = target.rows_at_once(OP, caps, 4, SLAB_NUMBERS / k)?;
         let (slab, bytes) = making.scratch(caps, most.min(self.n()) * k)?;
+        let grids = target.grids(most, &mut making.scratch_bytes);
         let loads = Loads { quads: k.is_multiple_of(4), native_f16: false };
         for (into, part) in y.chunks().iter().enumerate() {
             let (from, to) = (u64::from(part.rows.0), u64::from(part.rows.1));
@@ -720,13 +721,13 @@ impl AdapterMergeProblem {
                     step.scratch(5, slab, bytes, Access::Write);
                     making.steps.push(self.grown(caps, step, params)?);
                 }
-                let read = |step: &mut Builder| {
+                let read = |step: &mut Builder, loads| {
                     step.fill("x", read_filling(Elem::F32, loads));
                     step.scratch(1, slab, bytes, Access::Read);
                     0
                 };
                 let operand = self.w_operand() + self.w.chunks().len() + into;
-                making.steps.push(rounded(caps, (y, cols), (into, operand), (first, last), loads, read)?);
+                making.steps.extend(target.rounded(caps, (into, operand), (first, last), grids, loads, &read)?);
             }
         }
         Ok(())

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::WeightAt;
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
+use crate::formats::form::Place;
 use crate::formats::laid::Laid;
+use crate::formats::nearest::Spread;
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Means, Part, grid, rows_at_once, words_first};
 use crate::ops::{Op, Operand, Problem};
@@ -17,9 +19,10 @@ use crate::weight::Weight;
 /// [`Packed::encode`](crate::formats::Packed::encode) makes of the numbers that x stores. What w held before is gone.
 /// [`Dispatcher::encode`](crate::Dispatcher::encode) makes the weight and runs this.
 ///
-/// Formats whose codes and scales follow from neighbours in a row: all but `bitnet` and `bcq`, `group_ic` and `hqq` along its axis 0, scales of
-/// `fp8` for blocks of rows, the layout `gemv_fast` of `awq`, and `leanquant`, which has no rule. The numbers that share a scale are a row,
-/// a multiple of 32 of a row, or the 16 of the K formats and of NVFP4; of `hqq` 32, 64, 128 or another power of two from there on.
+/// Formats whose codes and scales follow from the range of the numbers that share a scale: all but `bitnet` (a mean of the tensor) and `bcq`
+/// (means of what is left), and `leanquant`, which has no rule. Where those are neighbours in a row (a row, a multiple of 32 of it, the 16 of the K
+/// formats and of NVFP4), one dispatch moves the numbers once; where they are not (`group_ic`, `hqq` along its axis 0, blocks of rows of `fp8`, groups
+/// of 8 or 48, runs that go on over the ends of rows), a second one does so again.
 ///
 /// It is round to nearest: the K and IQ4 formats lose more by it than by the search of llama.cpp, which tries many steps for each block. A
 /// weight that came from such a search keeps what it won where an adapter is attached to it live, and loses it where one is merged into it.
@@ -32,7 +35,8 @@ use crate::weight::Weight;
 /// twice.
 ///
 /// # Errors
-/// x is not `[N,K]` in a floating storage, or no kernel writes such a weight: its format, the place of its scales, or a side list.
+/// x is not `[N,K]` in a floating storage, or no kernel writes such a weight: its format, the place of its scales, or a side list. Rows that share a
+/// scale, or that runs go on over, do not fit a binding of the device, or lie in several parts of w.
 #[derive(Clone, Copy, Debug)]
 pub struct Encode<'a> {
     /// F32, f16 or bf16, `[N,K]`.
@@ -62,6 +66,75 @@ params! {
         blocks: u32,
         /// Turns of the lanes that share it.
         turns: u32,
+        /// Which numbers a scale has, where scales are found before codes.
+        runs: EncodeRuns,
+    }
+}
+
+params! {
+    /// Which numbers a scale has, told by where they are among those of a dispatch. `struct encode_Runs` of `shaders/lib/encode.wgsl`.
+    EncodeRuns {
+        /// The first scale of this dispatch.
+        scale0: u32,
+        /// Its scales.
+        count: u32,
+        /// Scales of a row of them.
+        per: u32,
+        /// Numbers from the first of a scale to the first of that in the next row.
+        major: u32,
+        /// And to that of its neighbour: the numbers of a run.
+        minor: u32,
+        /// Numbers of a row of scales.
+        width: u32,
+        /// Runs of a scale.
+        runs: u32,
+        /// Numbers from a run to the next.
+        apart: u32,
+    }
+}
+
+impl EncodeRuns {
+    /// Those of the scales of rows `n0 … n1` of a matrix of width `k`; their part begins at row `row0`. The rows are whole units
+    /// ([`unit`]), or the last.
+    fn of(place: Place, k: u64, row0: u64, (n0, n1): (u64, u64)) -> Self {
+        let numbers = (n1 - n0) * k;
+        let of = |scale0: u64, count: u64, per: u64, [major, minor, width]: [u64; 3], runs: u64, apart: u64| {
+            let [scale0, count, per, major] = [scale0, count, per, major].map(|v| v as u32);
+            let [minor, width, runs, apart] = [minor, width, runs, apart].map(|v| v as u32);
+            Self { scale0, count, per, major, minor, width, runs, apart }
+        };
+        match place {
+            Place::Block { rows, cols } => {
+                let (rows, cols) = (u64::from(rows), u64::from(cols).min(k));
+                let per = k.div_ceil(cols);
+                let scales = |of: u64| of.div_ceil(rows) * per;
+                let runs = rows.min(n1 - n0);
+                of(scales(n0 - row0), scales(n1 - n0), per, [runs * k, cols, k], runs, k)
+            }
+            Place::Flat(size) => {
+                let size = u64::from(size);
+                let count = numbers.div_ceil(size);
+                of(n0 * k / size, count, count, [0, size, numbers], 1, numbers)
+            }
+            Place::Wrapped(cols) => {
+                let cols = u64::from(cols);
+                of(0, cols, cols, [0, 1, cols], numbers / cols, cols)
+            }
+            Place::Ordered => Self::default(),
+        }
+    }
+}
+
+/// The rows of a matrix of `n` by `k` whose scales serve no other rows.
+fn unit(place: Place, n: u64, k: u64) -> u64 {
+    fn divisor(a: u64, b: u64) -> u64 {
+        if b == 0 { a } else { divisor(b, a % b) }
+    }
+    match place {
+        Place::Block { rows, .. } => u64::from(rows).min(n),
+        Place::Flat(size) => (u64::from(size) / divisor(size.into(), k)).min(n),
+        Place::Wrapped(_) => n,
+        Place::Ordered => 1,
     }
 }
 
@@ -70,8 +143,7 @@ params! {
 pub struct EncodeProblem {
     x: Layout,
     w: Arc<Laid>,
-    /// Columns that are coded together.
-    cols: u32,
+    spread: Spread,
 }
 
 const OP: &str = "encode";
@@ -84,7 +156,7 @@ const DENSE_QUADS: u64 = 256;
 
 /// Rows of a dispatch begin at a multiple of so many rows of its part of the weight, so that scales of a byte begin at whole words, whatever
 /// the scales of a row are.
-pub(crate) const ROWS: u64 = 16;
+const ROWS: u64 = 16;
 
 impl Op for Encode<'_> {
     type Problem = EncodeProblem;
@@ -96,8 +168,9 @@ impl Op for Encode<'_> {
             return Err(shape_error!(OP, "x has shape {}, but w is [{n}, {k}]", self.x.shape()));
         }
         let value = || self.w.format().to_string();
-        let cols = self.w.laid().written().map_err(|rule| Error::Value { op: OP, name: "w", value: value(), rule })?;
-        Ok(EncodeProblem { x: self.x.layout(), w: Arc::clone(self.w.laid()), cols })
+        let spread =
+            self.w.laid().written().map_err(|rule| Error::Value { op: OP, name: "w", value: value(), rule })?;
+        Ok(EncodeProblem { x: self.x.layout(), w: Arc::clone(self.w.laid()), spread })
     }
 
     fn operands(&self) -> Vec<Operand<'_>> {
@@ -113,74 +186,159 @@ impl Problem for EncodeProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        let (n, k, size) = (self.w.n() as u64, self.w.k() as u64, self.x.elem.bytes() as u64);
-        let most = rows_at_once(OP, caps, n.next_multiple_of(ROWS), ROWS, k * size)?;
+        let (k, size) = (self.w.k() as u64, self.x.elem.bytes() as u64);
+        let target = Target { w: &self.w, spread: self.spread };
+        let most = target.rows_at_once(OP, caps, size, u64::MAX)?;
         let quads = k.is_multiple_of(4) && (self.x.offset_bytes / size).is_multiple_of(4);
-        let dense = self.w.plain().is_some();
-        let (kernel, why) = match dense {
-            true => ("dense", "neighbouring lanes for neighbouring quads"),
-            false => ("blocks", "a lane for a block of 32, neighbouring lanes for a scale"),
+        let (kernel, why) = match (self.w.plain(), self.spread) {
+            (Some(_), _) => ("dense", "neighbouring lanes for neighbouring quads"),
+            _ if self.w.sparse() => ("sparse", "a lane for a block of 32"),
+            (_, Spread::Row(_)) => ("blocks", "a lane for a block of 32, neighbouring lanes for a scale"),
+            (_, Spread::Runs) => {
+                ("runs", "a dispatch that finds the scales, wherever their numbers lie, then a lane for a block of 32")
+            }
         };
         let mut plans = Vec::new();
         for means in Means::without_sums(caps, self.x.elem == Elem::F16) {
-            let mut steps = Vec::new();
+            let (mut steps, mut scratch) = (Vec::new(), Vec::new());
+            let grids = target.grids(most, &mut scratch);
             for (i, chunk) in self.w.chunks().iter().enumerate() {
                 let (from, to) = (u64::from(chunk.rows.0), u64::from(chunk.rows.1));
                 for n0 in (from..to).step_by(most as usize) {
                     let rows = most.min(to - n0);
                     let part = Part { operand: 0, layout: self.x, start: n0 * k, elements: rows * k };
-                    let read = |step: &mut Builder| step.read("x", 1, Some(part), "slot/read/zero");
+                    let read = |step: &mut Builder, loads| step.read_as("x", 1, Some(part), "slot/read/zero", loads);
                     let loads = Loads { quads, native_f16: means.native_f16 };
-                    steps.push(rounded(caps, (&self.w, self.cols), (i, 1 + i), (n0, n0 + rows), loads, read)?);
+                    steps.extend(target.rounded(caps, (i, 1 + i), (n0, n0 + rows), grids, loads, &read)?);
                 }
             }
             let name = format!("{kernel}{}", means.f16());
-            plans.push(Plan::new(OP, name, why, steps, Vec::new()));
+            plans.push(Plan::new(OP, name, why, steps, scratch));
         }
         words_first(caps, &mut plans);
         Ok(plans)
     }
 }
 
-/// The step that rounds rows `n0 … n1` into a part of a weight, of which so many columns are coded together; n0 is a multiple of [`ROWS`] rows
-/// of the part, whose number and operand are given. `read` fills the slot of the numbers, of which row n0 is the first.
-pub(crate) fn rounded(
-    caps: &Caps,
-    (w, cols): (&Laid, u32),
-    (part, operand): (usize, usize),
-    (n0, n1): (u64, u64),
-    loads: Loads,
-    read: impl FnOnce(&mut Builder) -> u32,
-) -> Result<Step> {
-    let chunk = &w.chunks()[part];
-    let blocks = cols.div_ceil(32);
-    let lanes = blocks.next_power_of_two().min(LANES);
-    let scales = (w.k() as u32).div_ceil(cols);
-    let dense = w.plain().is_some();
-    let mut step = Builder::new(if dense { "encode/dense" } else { "encode/blocks" }, loads);
-    let mut params = EncodeParams {
-        w: bytemuck::cast(chunk.at),
-        n0: n0 as u32,
-        n1: n1 as u32,
-        first: n0 as u32,
-        scales,
-        blocks,
-        turns: blocks.div_ceil(lanes),
-        ..Default::default()
-    };
-    params.x0 = read(&mut step);
-    w.fill_into(&mut step);
-    step.bind(2, Part::whole(operand, Layout::dense(Elem::U32, chunk.words)), Access::Write);
-    let groups = if dense {
-        ((n1 - n0) * (w.k() as u64).div_ceil(4)).div_ceil(DENSE_QUADS)
-    } else {
-        Means::BASELINE.reduce(&mut step);
-        step.set("LANES", Const::U32(lanes));
-        let whole = w.k().is_multiple_of(32) && u64::from(scales * blocks * 32) == w.k() as u64;
-        step.set("FLAT", Const::Bool(whole && lanes == blocks));
-        ((n1 - n0) * u64::from(scales)).div_ceil(u64::from(LANES / lanes))
-    };
-    let grid = grid(OP, caps, groups)?;
-    params.fold = grid[0];
-    Ok(step.step(&params, grid))
+/// A weight that steps write.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub w: &'a Laid,
+    pub spread: Spread,
 }
+
+impl Target<'_> {
+    /// Which scale a number has, where scales are found before codes.
+    fn place(self) -> Option<Place> {
+        self.w.place().filter(|_| self.spread == Spread::Runs)
+    }
+
+    /// The rows of one dispatch, whose numbers have so many bytes: whole units, so that no binding passes the device's limit, and about `want`.
+    pub fn rows_at_once(self, op: &'static str, caps: &Caps, number_bytes: u64, want: u64) -> Result<u64> {
+        let (n, k) = (self.w.n() as u64, self.w.k() as u64);
+        let (unit, scales) = match self.place() {
+            Some(place) => {
+                let unit = unit(place, n, k);
+                // As many as are whole words of scales too, but not where all rows are one unit.
+                let unit = if unit < n {
+                    unit / (unit & unit.wrapping_neg()).min(ROWS) * ROWS
+                } else {
+                    n.next_multiple_of(ROWS)
+                };
+                (unit, u64::from(EncodeRuns::of(place, k, 0, (0, unit.min(n))).count).div_ceil(unit))
+            }
+            None => (ROWS, 0),
+        };
+        let all = n.next_multiple_of(unit);
+        let fit = rows_at_once(op, caps, all, unit, (k * number_bytes).max(scales * GRID_BYTES))?;
+        Ok((want / unit * unit).clamp(unit, fit))
+    }
+
+    /// Scratch for what makes codes of the scales of so many rows: its number and bytes, where there is need of it.
+    pub fn grids(self, rows: u64, scratch: &mut Vec<u64>) -> Option<(usize, u64)> {
+        let (n, k) = (self.w.n() as u64, self.w.k() as u64);
+        let place = self.place()?;
+        let bytes = u64::from(EncodeRuns::of(place, k, 0, (0, rows.min(n))).count) * GRID_BYTES;
+        scratch.push(bytes);
+        Some((scratch.len() - 1, bytes))
+    }
+
+    /// The steps that round rows `n0 … n1` into a part of the weight, whose number and operand are given; n0 is a multiple of
+    /// [`Target::rows_at_once`] rows of it. `read` fills the slot of the numbers, of which row n0 is the first.
+    pub fn rounded(
+        self,
+        caps: &Caps,
+        (part, operand): (usize, usize),
+        (n0, n1): (u64, u64),
+        grids: Option<(usize, u64)>,
+        loads: Loads,
+        read: &dyn Fn(&mut Builder, Loads) -> u32,
+    ) -> Result<Vec<Step>> {
+        let w = self.w;
+        let chunk = &w.chunks()[part];
+        let (k, rows) = (w.k() as u64, n1 - n0);
+        let params = EncodeParams {
+            w: bytemuck::cast(chunk.at),
+            n0: n0 as u32,
+            n1: n1 as u32,
+            first: n0 as u32,
+            ..Default::default()
+        };
+        let begin = |kernel, loads, alone| {
+            let mut step = Builder::new(kernel, loads);
+            let x0 = read(&mut step, loads);
+            w.fill_into(&mut step, alone);
+            step.bind(2, Part::whole(operand, Layout::dense(Elem::U32, chunk.words)), Access::Write);
+            (step, x0)
+        };
+        let end = |step: Builder, params: EncodeParams, x0, groups| -> Result<Step> {
+            let grid = grid(OP, caps, groups)?;
+            Ok(step.step(&EncodeParams { fold: grid[0], x0, ..params }, grid))
+        };
+        if w.plain().is_some() {
+            let (step, x0) = begin("encode/dense", loads, false);
+            return Ok(vec![end(step, params, x0, (rows * k.div_ceil(4)).div_ceil(DENSE_QUADS))?]);
+        }
+        let of_row = k.div_ceil(32);
+        let each = EncodeParams { scales: of_row as u32, blocks: 1, turns: 1, ..params };
+        if w.sparse() {
+            let (mut step, x0) = begin("encode/sparse", loads, false);
+            step.set("FLAT", Const::Bool(k.is_multiple_of(32)));
+            return Ok(vec![end(step, each, x0, (rows * of_row).div_ceil(u64::from(LANES)))?]);
+        }
+        if let Spread::Row(cols) = self.spread {
+            let blocks = cols.div_ceil(32);
+            let lanes = blocks.next_power_of_two().min(LANES);
+            let scales = (k as u32).div_ceil(cols);
+            let (mut step, x0) = begin("encode/blocks", loads, false);
+            Means::BASELINE.reduce(&mut step);
+            step.set("LANES", Const::U32(lanes));
+            let whole = k.is_multiple_of(32) && u64::from(scales * blocks * 32) == k;
+            step.set("FLAT", Const::Bool(whole && lanes == blocks));
+            let params = EncodeParams { scales, blocks, turns: blocks.div_ceil(lanes), ..params };
+            let groups = (rows * u64::from(scales)).div_ceil(u64::from(LANES / lanes));
+            return Ok(vec![end(step, params, x0, groups)?]);
+        }
+        let (Some(place), Some((scratch, bytes))) = (self.place(), grids) else { return Ok(Vec::new()) };
+        let runs = EncodeRuns::of(place, k, chunk.rows.0.into(), (n0, n1));
+        let (mut step, x0) = begin("encode/scales", Loads { quads: false, ..loads }, true);
+        step.scratch(3, scratch, bytes, Access::Write);
+        Means::BASELINE.reduce(&mut step);
+        // Scales of a byte are put together in words by a workgroup.
+        let lanes = runs.minor.next_power_of_two().min(if w.scale_bits(1).0 < 32 { 16 } else { LANES });
+        step.set("LANES", Const::U32(lanes));
+        let groups = u64::from(runs.count).div_ceil(u64::from(LANES / lanes));
+        let scales = end(step, EncodeParams { runs, ..params }, x0, groups)?;
+
+        let (mut step, x0) = begin("encode/codes", loads, true);
+        w.fill_place(place, &mut step, ["place", "place_ROWS", "place_COLS", "place_SIZE"]);
+        step.set("EACH", Const::Bool(!w.by_fours()));
+        step.set("FLAT", Const::Bool(k.is_multiple_of(32)));
+        step.scratch(3, scratch, bytes, Access::Read);
+        let codes = end(step, EncodeParams { runs, ..each }, x0, (rows * of_row).div_ceil(u64::from(LANES)))?;
+        Ok(vec![scales, codes])
+    }
+}
+
+/// What a dispatch that finds scales leaves beside each for the next.
+const GRID_BYTES: u64 = 16;

@@ -33,7 +33,7 @@ pub(crate) mod encode;
 mod live;
 
 pub use dequantize::{Dequantize, DequantizeParams, DequantizeProblem};
-pub use encode::{Encode, EncodeParams, EncodeProblem};
+pub use encode::{Encode, EncodeParams, EncodeProblem, EncodeRuns};
 pub use live::DownParams;
 
 /// What is done to a sum.

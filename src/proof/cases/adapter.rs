@@ -266,6 +266,32 @@ impl Make {
     }
 }
 
+/// Shapes that hurt: kind, N, K and rank. Ranks around the 8 that lie in workgroup memory together, tiles that are not whole, blocks around 32
+/// columns, and one along both.
+const ODD: &[(&str, usize, usize, usize)] = &[
+    ("lora", 1, 1, 1),
+    ("lora", 33, 31, 3),
+    ("lora", 129, 33, 8),
+    ("lora", 31, 127, 9),
+    ("lora", 3, 513, 17),
+    ("lora", 70, 256, 64),
+    ("loha", 33, 31, 3),
+    ("loha", 31, 127, 9),
+    ("loha", 70, 256, 64),
+    ("miss", 33, 31, 3),
+    ("miss", 31, 127, 9),
+    ("miss", 70, 256, 64),
+    ("dora", 33, 31, 3),
+    ("dora", 129, 300, 16),
+    ("dora", 5, 8230, 4),
+    ("bat", 6, 9, 3),
+    ("bat", 64, 96, 32),
+    ("bat", 48, 144, 48),
+    ("bat", 100, 50, 50),
+    ("bat", 7, 40, 1),
+    ("miss_mini", 66, 100, 7),
+];
+
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let dense = Format::Dense;
@@ -283,7 +309,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     // Of factors that are all the same the delta is exact, and of magnitudes of 0 nothing is left, so that one rounding tells all codes.
     let constant = Fill::Constant(0.125);
-    for into in ["q4_0", "q8_0", "q4_k", "q6_k", "nf4", "mxfp4", "int8"] {
+    for into in ["q4_0", "q8_0", "q4_k", "q6_k", "nf4", "mxfp4", "int8", "e4m3-block", "group_ic"] {
         for kind in ["lora", "dora"].into_iter().take(if into == "q4_0" || into == "int8" { 2 } else { 1 }) {
             let name = format!("llama3-8b-q-{kind}-r16-f16-into-{into}");
             let made = Make::new(&name, kind, [4096, 4096], 16, dense).dense(Elem::F16).into(format(into));
@@ -292,7 +318,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     // Deltas of one number, and of one product of f16, in tiles and slabs: scales of 1, 2, 4 and 8 lanes, of a row, of words that two rows
-    // share, with super-scales of a word and of half a one; bases of numbers and in few bits.
+    // share, with super-scales of a word and of half a one, of numbers anywhere; bases of numbers and in few bits.
     for (into, n, k) in [
         ("q4_0", 35, 256),
         ("q8_0", 33, 608),
@@ -310,6 +336,12 @@ pub(super) fn cases() -> Vec<Case> {
         ("mlx-nvfp4", 7, 96),
         ("tq2_0", 19, 512),
         ("sparse24", 19, 300),
+        ("group_ic", 70, 97),
+        ("hqq4-axis0", 64, 66),
+        ("e4m3-block", 130, 200),
+        ("awq-gemv_fast", 32, 128),
+        ("onnx2", 19, 100),
+        ("nf4", 35, 97),
         ("int8", 35, 97),
         ("int8", 19, 250),
         ("int8", 19, 300),
@@ -326,20 +358,12 @@ pub(super) fn cases() -> Vec<Case> {
         let made = Make::new(&format!("lora-{base}-into-{into}"), "lora", [34, 512], 1, format(base));
         all.push(made.stored(Elem::F16).into(format(into)).hurts("from few bits into few bits"));
     }
-    // Ranks around the 8 that lie in workgroup memory together, and tiles that are not whole.
-    for (n, k, rank) in [(1, 1, 1), (33, 31, 3), (129, 33, 8), (31, 127, 9), (3, 513, 17), (70, 256, 64)] {
-        let made = Make::new(&format!("lora-{n}x{k}-r{rank}"), "lora", [n, k], rank, dense);
-        all.push(made.storages(FLOATS).hurts("odd shapes"));
-    }
-    for (n, k, rank) in [(33, 31, 3), (31, 127, 9), (70, 256, 64)] {
-        for kind in ["loha", "miss"] {
-            let made = Make::new(&format!("{kind}-{n}x{k}-r{rank}"), kind, [n, k], rank, dense);
-            all.push(made.hurts("odd shapes"));
+    for (kind, n, k, rank) in ODD {
+        let mut made = Make::new(&format!("{kind}-{n}x{k}-r{rank}"), kind, [*n, *k], *rank, dense);
+        if matches!(*kind, "lora" | "dora") {
+            made = made.storages(FLOATS);
         }
-    }
-    for (n, k, rank) in [(33, 31, 3), (129, 300, 16), (5, 8230, 4)] {
-        let made = Make::new(&format!("dora-{n}x{k}-r{rank}"), "dora", [n, k], rank, dense);
-        all.push(made.storages(FLOATS).hurts("odd shapes"));
+        all.push(made.hurts("odd shapes"));
     }
     for order in [Order::RowCol, Order::ColRow] {
         for (n, k) in [(33, 31), (700, 264)] {
@@ -347,11 +371,6 @@ pub(super) fn cases() -> Vec<Case> {
             all.push(made.storages(FLOATS).hurts("both orders"));
         }
     }
-    for (n, k, rank) in [(6, 9, 3), (64, 96, 32), (48, 144, 48), (100, 50, 50), (7, 40, 1)] {
-        let made = Make::new(&format!("bat-{n}x{k}-r{rank}"), "bat", [n, k], rank, dense);
-        all.push(made.hurts("blocks around 32 columns"));
-    }
-    all.push(Make::new("miss_mini-66x100-r7", "miss_mini", [66, 100], 7, dense).hurts("a block along both"));
     for (name, cores) in [
         ("mpo-1", &[[1, 33, 35, 1]][..]),
         ("mpo-2", &[[1, 5, 7, 4], [4, 6, 11, 1]]),

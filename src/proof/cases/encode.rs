@@ -6,7 +6,6 @@
 use super::{Arrays, Case, Fill, Input, Stored, User, WeightInput, linear};
 use crate::error::Result;
 use crate::formats::Format;
-use crate::formats::hqq::Hqq;
 use crate::formats::laid::Laid;
 use crate::ops::linear::Encode;
 use crate::proof::{Attrs, Expected, Roles};
@@ -55,7 +54,7 @@ fn make(name: &str, [n, k]: [usize; 2], rows: usize, format: Format) -> Case {
 }
 
 /// The formats, by their names among those of linear layers.
-const ENCODED: [&str; 33] = [
+const ENCODED: [&str; 41] = [
     "dense",
     "int8",
     "q4_0",
@@ -78,31 +77,95 @@ const ENCODED: [&str; 33] = [
     "mlx-mxfp8",
     "awq-gemm",
     "awq-gemv",
+    "awq-gemv_fast",
     "gptq2",
+    "gptq3",
     "gptq4",
     "gptq8",
     "mlx3",
     "mlx4",
     "mlx6",
+    "hqq3",
     "hqq4",
+    "onnx2",
     "onnx4",
     "e4m3",
+    "e4m3-block",
     "e5m2",
     "sparse24",
+    "group_ic",
+    "hqq4-axis0",
+    "lut16",
 ];
 
 /// Those that are timed.
-const TIMED: [&str; 11] =
-    ["dense", "int8", "q4_0", "q8_0", "q5_1", "q4_k", "q6_k", "mxfp4", "awq-gemm", "mlx4", "e4m3"];
+const TIMED: [&str; 14] = [
+    "dense",
+    "int8",
+    "q4_0",
+    "q8_0",
+    "q5_1",
+    "q4_k",
+    "q6_k",
+    "mxfp4",
+    "awq-gemm",
+    "mlx4",
+    "e4m3",
+    "e4m3-block",
+    "group_ic",
+    "nf4",
+];
+
+/// Shapes that hurt: format, N, K, what begins before x in elements, and why.
+const HURTS: &[(&str, usize, usize, usize, &str)] = &[
+    ("nf4", 38, 192, 0, "blocks that end with the rows"),
+    ("fp4", 38, 192, 0, "blocks that end with the rows"),
+    ("onnx-bnb4", 38, 96, 0, "blocks that end with the rows"),
+    ("onnx8", 38, 256, 0, "blocks that end with the rows"),
+    ("mlx-nvfp4", 38, 96, 0, "blocks that end with the rows"),
+    ("owq", 38, 96, 0, "blocks that end with the rows"),
+    ("nf4", 37, 101, 0, "scales anywhere"),
+    ("onnx-bnb4", 37, 101, 0, "scales anywhere"),
+    ("mlx-nvfp4", 37, 48, 0, "scales anywhere"),
+    ("hqq1", 40, 24, 0, "scales anywhere"),
+    ("e4m3-block", 300, 200, 1, "scales anywhere"),
+    ("group_ic", 129, 33, 1, "scales anywhere"),
+    ("hqq4-axis0", 96, 34, 1, "scales anywhere"),
+    ("q4_0", 1, 32, 0, "words that hold scales of two rows"),
+    ("q4_0", 3, 32, 0, "words that hold scales of two rows"),
+    ("q4_0", 31, 96, 0, "words that hold scales of two rows"),
+    ("q4_0", 33, 32, 0, "words that hold scales of two rows"),
+    ("q4_0", 127, 160, 0, "words that hold scales of two rows"),
+    ("q4_0", 129, 32, 0, "words that hold scales of two rows"),
+    ("q4_k", 1, 256, 0, "words that hold scales of two rows"),
+    ("q6_k", 3, 256, 0, "words that hold scales of two rows"),
+    ("iq4_xs", 31, 512, 0, "words that hold scales of two rows"),
+    ("q4_k", 33, 256, 0, "words that hold scales of two rows"),
+    ("q6_k", 127, 768, 0, "words that hold scales of two rows"),
+    ("iq4_xs", 1, 256, 0, "words that hold scales of two rows"),
+    ("int8", 1, 1, 0, "rows of any length"),
+    ("int8", 3, 31, 0, "rows of any length"),
+    ("int8", 2, 33, 0, "rows of any length"),
+    ("int8", 5, 127, 0, "rows of any length"),
+    ("int8", 3, 129, 0, "rows of any length"),
+    ("int8", 2, 4099, 0, "rows of any length"),
+    ("dense", 7, 1, 0, "rows of any length"),
+    ("dense", 7, 3, 0, "rows of any length"),
+    ("dense", 7, 131, 0, "rows of any length"),
+    ("q8_0", 9, 96, 1, "numbers that begin anywhere"),
+    ("int8", 9, 77, 3, "numbers that begin anywhere"),
+    ("mxfp4", 9, 64, 4, "numbers that begin anywhere"),
+    ("dense", 9, 70, 5, "numbers that begin anywhere"),
+];
 
 pub(super) fn cases() -> Vec<Case> {
     let formats = linear::formats();
     let find =
         |name: &str| formats.iter().find(|(of, ..)| *of == name).map_or((Format::Dense, 1, 1), |f| (f.1, f.2, f.3));
     let mut all = Vec::new();
-    for (name, format) in TIMED.map(|name| (name, find(name).0)).into_iter().chain([("nf4", find("nf4").0)]) {
+    for name in TIMED {
         for (layer, shape) in [("q", [4096, 4096]), ("kv", [1024, 4096])] {
-            let case = make(&format!("llama3-8b-{layer}-{name}"), shape, 128, format);
+            let case = make(&format!("llama3-8b-{layer}-{name}"), shape, 128, find(name).0);
             all.push(Case { model: "Llama-3-8B", phase: "weights", real: true, storages: vec![Elem::F16], ..case });
         }
     }
@@ -111,37 +174,19 @@ pub(super) fn cases() -> Vec<Case> {
         let shape = [37usize.next_multiple_of(n), 101usize.next_multiple_of(k)];
         all.push(make(name, shape, shape[0], format));
     }
-    // Blocks that end with the rows, and scales of halves of 32.
-    for (name, k) in [("nf4", 192), ("fp4", 192), ("onnx-bnb4", 96), ("onnx8", 256), ("mlx-nvfp4", 96), ("owq", 96)] {
-        all.push(make(name, [38, k], 38, find(name).0));
-    }
-    all.push(make("hqq1", [40, 128], 40, Format::Hqq(Hqq { bits: 1, ..Hqq::default() })));
-    let hurts = |name: &str, shape: [usize; 2], format: &str, why| {
-        let case = make(&format!("{format}-{name}"), shape, shape[0], find(format).0);
-        Case { phase: why, ..case }
-    };
-    for (n, k) in [(1, 32), (3, 32), (31, 96), (33, 32), (127, 160), (129, 32)] {
-        all.push(hurts(&format!("{n}x{k}"), [n, k], "q4_0", "words that hold scales of two rows"));
-    }
-    for (n, k) in [(1, 256), (3, 256), (31, 512), (33, 256), (127, 768)] {
-        for name in ["q4_k", "q6_k", "iq4_xs"] {
-            all.push(hurts(&format!("{n}x{k}"), [n, k], name, "words that hold scales of two rows"));
+    for (name, n, k, skew, why) in HURTS {
+        let mut case = make(&format!("{name}-{n}x{k}"), [*n, *k], *n, find(name).0);
+        (case.phase, case.skew) = (why, *skew);
+        if *skew > 0 {
+            case.storages = FLOATS.to_vec();
         }
-    }
-    for (n, k) in [(1, 1), (3, 31), (2, 33), (5, 127), (3, 129), (2, 4099)] {
-        all.push(hurts(&format!("{n}x{k}"), [n, k], "int8", "rows of any length"));
-    }
-    for k in [1, 3, 131] {
-        all.push(hurts(&format!("7x{k}"), [7, k], "dense", "rows of any length"));
-    }
-    for (name, k, skew) in [("q8_0", 96, 1), ("int8", 77, 3), ("mxfp4", 64, 4), ("dense", 70, 5)] {
-        let case = hurts("skew", [9, k], name, "numbers that begin anywhere");
-        all.push(Case { skew, storages: FLOATS.to_vec(), ..case });
+        all.push(case);
     }
     for dense in FLOATS {
-        let mut case = hurts(&format!("as-{}", dense.name()), [9, 50], "dense", "numbers stored in another way");
+        let mut case = make(&format!("dense-as-{}", dense.name()), [9, 50], 9, Format::Dense);
+        (case.phase, case.storages) = ("numbers stored in another way", FLOATS.to_vec());
         case.weights[0].dense = *dense;
-        all.push(Case { storages: FLOATS.to_vec(), ..case });
+        all.push(case);
     }
     all
 }
