@@ -462,6 +462,12 @@ fn bad_input_is_an_error_and_records_nothing() {
     says(of(Rule::Power { magnitude: &u, power: f32::INFINITY, least: 1e-4 }).to_string(), &["power = inf"]);
     let rule = Rule::Affine { variance: &u, mean: None, weight: None, bias: None, eps: -1.0 };
     assert!(matches!(of(rule), Error::Value { name: "eps", .. }));
+    // A bias would fit, but not the matrix by columns.
+    let small = Bench(bench.0.restricted(|caps| caps.storage_binding_bytes = 8 << 10));
+    let [w, into] = [small.zeros(&[64, 64]), small.zeros(&[64, 64])];
+    let [bias, into_bias] = [small.zeros(&[64]), small.zeros(&[64])];
+    let (from, to) = (layer(&w, Some(&bias)), layer(&into, Some(&into_bias)));
+    says(small.error(|r| prepare::recentre(r, from, Along::Columns, to)), &["storage_binding_bytes"]);
     // Nothing was written.
     assert!(read(&y).iter().all(|v| v.is_nan()));
 }

@@ -99,13 +99,15 @@ fn judge(rule: Rule<'_>, count: usize) -> Result<()> {
 /// # Errors
 /// v and y are not matrices of one shape; the gains are not `[N]`.
 pub fn weight_norm<E: Encoder>(rec: &mut Recorder<E>, v: &Tensor, gain: Option<&Tensor>, y: &Tensor) -> Result<()> {
-    // A gain is judged as the vector that it becomes.
-    Rescale { row: gain, ..Rescale::new(v, y) }.problem()?;
-    let [n, _] = sizes("weight_norm", v)?;
-    let of = stats(rec, v, Along::Rows)?;
-    let rule = Rule::Unit { mean: &of.mean, squares: &of.squares, length: gain, count: of.count };
-    let [scale, _] = factors(rec, rule, n)?;
-    rec.run(Rescale { row: Some(&scale), ..Rescale::new(v, y) })
+    rec.together(|rec| {
+        // A gain is judged as the vector that it becomes.
+        Rescale { row: gain, ..Rescale::new(v, y) }.problem()?;
+        let [n, _] = sizes("weight_norm", v)?;
+        let of = stats(rec, v, Along::Rows)?;
+        let rule = Rule::Unit { mean: &of.mean, squares: &of.squares, length: gain, count: of.count };
+        let [scale, _] = factors(rec, rule, n)?;
+        rec.run(Rescale { row: Some(&scale), ..Rescale::new(v, y) })
+    })
 }
 
 /// `y = gain·factor·(w − mean)/deviation`, of each row; a row without a deviation becomes 0.
@@ -120,14 +122,16 @@ pub fn standardise<E: Encoder>(
     gain: Option<&Tensor>,
     y: &Tensor,
 ) -> Result<()> {
-    Rescale { row: gain, ..Rescale::new(w, y) }.problem()?;
-    let [n, k] = sizes("standardise", w)?;
-    let any = Tensor::outline([n], Elem::F32)?;
-    judge(Rule::Standard { mean: &any, squares: &any, gain, count: k as u32, by, factor }, n)?;
-    let of = stats(rec, w, Along::Rows)?;
-    let rule = Rule::Standard { mean: &of.mean, squares: &of.squares, gain, count: of.count, by, factor };
-    let [scale, mean] = factors(rec, rule, n)?;
-    rec.run(Rescale { row_shift: Some(&mean), row: Some(&scale), ..Rescale::new(w, y) })
+    rec.together(|rec| {
+        Rescale { row: gain, ..Rescale::new(w, y) }.problem()?;
+        let [n, k] = sizes("standardise", w)?;
+        let any = Tensor::outline([n], Elem::F32)?;
+        judge(Rule::Standard { mean: &any, squares: &any, gain, count: k as u32, by, factor }, n)?;
+        let of = stats(rec, w, Along::Rows)?;
+        let rule = Rule::Standard { mean: &of.mean, squares: &of.squares, gain, count: of.count, by, factor };
+        let [scale, mean] = factors(rec, rule, n)?;
+        rec.run(Rescale { row_shift: Some(&mean), row: Some(&scale), ..Rescale::new(w, y) })
+    })
 }
 
 /// `w·x` or `wᵀ·x`.
@@ -175,15 +179,17 @@ pub fn spectral_norm<E: Encoder>(
     steps: u32,
     y: &Tensor,
 ) -> Result<Tensor> {
-    Rescale { row_shift: Some(u), col: Some(v), ..Rescale::new(w, y) }.problem()?;
-    let (mut u, mut v) = (u.clone(), v.clone());
-    for _ in 0..steps {
-        let along = product(rec, w, Along::Columns, &u)?;
-        v = unit(rec, &along)?;
-        let along = product(rec, w, Along::Rows, &v)?;
-        u = unit(rec, &along)?;
-    }
-    over_sigma(rec, w, [&u, &v], None, y)
+    rec.together(|rec| {
+        Rescale { row_shift: Some(u), col: Some(v), ..Rescale::new(w, y) }.problem()?;
+        let (mut u, mut v) = (u.clone(), v.clone());
+        for _ in 0..steps {
+            let along = product(rec, w, Along::Columns, &u)?;
+            v = unit(rec, &along)?;
+            let along = product(rec, w, Along::Rows, &v)?;
+            u = unit(rec, &along)?;
+        }
+        over_sigma(rec, w, [&u, &v], None, y)
+    })
 }
 
 /// `y = γ·w/σ`, with σ by one step from the stored u: `v = w·u/‖w·u‖`, `u' = wᵀ·v/‖wᵀ·v‖`, `σ = vᵀ·w·u'`. The step belongs to the
@@ -200,15 +206,17 @@ pub fn sigma_reparam<E: Encoder>(
     gamma: &Tensor,
     y: &Tensor,
 ) -> Result<Tensor> {
-    Rescale { col: Some(u), ..Rescale::new(w, y) }.problem()?;
-    if gamma.shape().dims() != [1] {
-        return Err(shape_error!("sigma_reparam", "gamma has shape {}, but must be one number", gamma.shape()));
-    }
-    let along = product(rec, w, Along::Rows, u)?;
-    let v = unit(rec, &along)?;
-    let along = product(rec, w, Along::Columns, &v)?;
-    let u = unit(rec, &along)?;
-    over_sigma(rec, w, [&v, &u], Some(gamma), y)
+    rec.together(|rec| {
+        Rescale { col: Some(u), ..Rescale::new(w, y) }.problem()?;
+        if gamma.shape().dims() != [1] {
+            return Err(shape_error!("sigma_reparam", "gamma has shape {}, but must be one number", gamma.shape()));
+        }
+        let along = product(rec, w, Along::Rows, u)?;
+        let v = unit(rec, &along)?;
+        let along = product(rec, w, Along::Columns, &v)?;
+        let u = unit(rec, &along)?;
+        over_sigma(rec, w, [&v, &u], Some(gamma), y)
+    })
 }
 
 /// A norm whose statistics are kept, as `x·scale + shift` for each channel: `scale = weight/sqrt(variance + eps)`, `shift = bias −
@@ -254,17 +262,19 @@ pub fn fold_before<E: Encoder>(
     shift: Option<&Tensor>,
     into: Layer<'_>,
 ) -> Result<()> {
-    whole("fold_before", from, into, shift.is_some())?;
-    let scaled = Rescale { col: scale, ..Rescale::new(from.w, into.w) };
-    scaled.problem()?;
-    match (into.bias, shift) {
-        (Some(y), Some(shift)) => {
-            rec.run(MatrixVector { bias: from.bias, ..MatrixVector::new(from.w, shift, y) })?;
+    rec.together(|rec| {
+        whole("fold_before", from, into, shift.is_some())?;
+        let scaled = Rescale { col: scale, ..Rescale::new(from.w, into.w) };
+        scaled.problem()?;
+        match (into.bias, shift) {
+            (Some(y), Some(shift)) => {
+                rec.run(MatrixVector { bias: from.bias, ..MatrixVector::new(from.w, shift, y) })?;
+            }
+            (Some(y), None) => copy(rec, from.bias, y)?,
+            (None, _) => {}
         }
-        (Some(y), None) => copy(rec, from.bias, y)?,
-        (None, _) => {}
-    }
-    rec.run(scaled)
+        rec.run(scaled)
+    })
 }
 
 /// A bias as it is, or zeros.
@@ -284,16 +294,18 @@ pub fn fold_after<E: Encoder>(
     shift: Option<&Tensor>,
     into: Layer<'_>,
 ) -> Result<()> {
-    whole("fold_after", from, into, shift.is_some())?;
-    let scaled = Rescale { row: Some(scale), ..Rescale::new(from.w, into.w) };
-    // The shift is a vector of the same length.
-    Rescale { add: shift, ..scaled }.problem()?;
-    if let Some(y) = into.bias {
-        let zeros = numbers(rec.dispatcher(), y.elements())?;
-        let bias = column(from.bias.unwrap_or(&zeros))?;
-        rec.run(Rescale { row: Some(scale), add: shift, ..Rescale::new(&bias, &column(y)?) })?;
-    }
-    rec.run(scaled)
+    rec.together(|rec| {
+        whole("fold_after", from, into, shift.is_some())?;
+        let scaled = Rescale { row: Some(scale), ..Rescale::new(from.w, into.w) };
+        // The shift is a vector of the same length.
+        Rescale { add: shift, ..scaled }.problem()?;
+        if let Some(y) = into.bias {
+            let zeros = numbers(rec.dispatcher(), y.elements())?;
+            let bias = column(from.bias.unwrap_or(&zeros))?;
+            rec.run(Rescale { row: Some(scale), add: shift, ..Rescale::new(&bias, &column(y)?) })?;
+        }
+        rec.run(scaled)
+    })
 }
 
 /// Outputs whose mean over features is 0: what a LayerNorm would take away. Along columns, of a layer that writes to the residual stream:
@@ -307,28 +319,30 @@ pub fn fold_after<E: Encoder>(
 /// Matrices that are not of one shape; biases that are not `[N]`, or a bias without one to write it to; a bias along rows; a
 /// matrix that does not fit one binding, along columns.
 pub fn recentre<E: Encoder>(rec: &mut Recorder<E>, from: Layer<'_>, along: Along, into: Layer<'_>) -> Result<()> {
-    let op = "recentre";
-    whole(op, from, into, false)?;
-    if along == Along::Rows && into.bias.is_some() {
-        return Err(shape_error!(op, "rows that are outputs themselves have no bias"));
-    }
-    Rescale::new(from.w, into.w).problem()?;
-    if let Some(y) = into.bias {
-        match from.bias {
-            None => copy(rec, None, y)?,
-            Some(bias) => {
-                let (bias, y) = (row(bias)?, row(y)?);
-                Rescale::new(&bias, &y).problem()?;
-                let of = stats(rec, &bias, Along::Rows)?;
-                rec.run(Rescale { row_shift: Some(&of.mean), ..Rescale::new(&bias, &y) })?;
+    rec.together(|rec| {
+        let op = "recentre";
+        whole(op, from, into, false)?;
+        if along == Along::Rows && into.bias.is_some() {
+            return Err(shape_error!(op, "rows that are outputs themselves have no bias"));
+        }
+        Rescale::new(from.w, into.w).problem()?;
+        if let Some(y) = into.bias {
+            match from.bias {
+                None => copy(rec, None, y)?,
+                Some(bias) => {
+                    let (bias, y) = (row(bias)?, row(y)?);
+                    Rescale::new(&bias, &y).problem()?;
+                    let of = stats(rec, &bias, Along::Rows)?;
+                    rec.run(Rescale { row_shift: Some(&of.mean), ..Rescale::new(&bias, &y) })?;
+                }
             }
         }
-    }
-    let of = stats(rec, from.w, along)?;
-    let plain = Rescale::new(from.w, into.w);
-    rec.run(match along {
-        Along::Rows => Rescale { row_shift: Some(&of.mean), ..plain },
-        Along::Columns => Rescale { col_shift: Some(&of.mean), ..plain },
+        let of = stats(rec, from.w, along)?;
+        let plain = Rescale::new(from.w, into.w);
+        rec.run(match along {
+            Along::Rows => Rescale { row_shift: Some(&of.mean), ..plain },
+            Along::Columns => Rescale { col_shift: Some(&of.mean), ..plain },
+        })
     })
 }
 
@@ -338,17 +352,19 @@ pub fn recentre<E: Encoder>(rec: &mut Recorder<E>, from: Layer<'_>, along: Along
 /// # Errors
 /// w is not `[N,K]` of finite floats, K at least 2; y is not `[N,K−1]`.
 pub fn without_last<E: Encoder>(rec: &mut Recorder<E>, w: &Tensor, y: &Tensor) -> Result<()> {
-    let op = "without_last";
-    let [n, k] = sizes(op, w)?;
-    if k < 2 || y.shape().dims() != [n, k - 1] {
-        return Err(shape_error!(op, "y has shape {}, but w without a column of {}", y.shape(), w.shape()));
-    }
-    Rescale::new(w, y).problem()?;
-    let mut one = vec![0.0; k];
-    one[k - 1] = 1.0;
-    let one = rec.dispatcher().upload(&one, [k], Elem::F32)?;
-    let last = product(rec, w, Along::Rows, &one)?;
-    rec.run(Rescale { row_shift: Some(&last), ..Rescale::new(w, y) })
+    rec.together(|rec| {
+        let op = "without_last";
+        let [n, k] = sizes(op, w)?;
+        if k < 2 || y.shape().dims() != [n, k - 1] {
+            return Err(shape_error!(op, "y has shape {}, but w without a column of {}", y.shape(), w.shape()));
+        }
+        Rescale::new(w, y).problem()?;
+        let mut one = vec![0.0; k];
+        one[k - 1] = 1.0;
+        let one = rec.dispatcher().upload(&one, [k], Elem::F32)?;
+        let last = product(rec, w, Along::Rows, &one)?;
+        rec.run(Rescale { row_shift: Some(&last), ..Rescale::new(w, y) })
+    })
 }
 
 /// Two layers with `relu`, or nothing else than multiples pass through, between them, with the ranges of each channel alike:
@@ -367,21 +383,23 @@ pub fn equalise<E: Encoder>(
     least: f32,
     into: (Layer<'_>, &Tensor),
 ) -> Result<()> {
-    let op = "equalise";
-    let ([channels, _], [_, k]) = (sizes(op, first.w)?, sizes(op, second)?);
-    if channels != k {
-        return Err(shape_error!(op, "the first has {channels} outputs, but the second {k} inputs"));
-    }
-    whole(op, first, into.0, false)?;
-    Rescale::new(first.w, into.0.w).problem()?;
-    Rescale::new(second, into.1).problem()?;
-    let any = Tensor::outline([k], Elem::F32)?;
-    judge(Rule::Equal { before: &any, after: &any, least }, k)?;
-    let (before, after) = (stats(rec, first.w, Along::Rows)?, stats(rec, second, Along::Columns)?);
-    let rule = Rule::Equal { before: &before.largest, after: &after.largest, least };
-    let [less, more] = factors(rec, rule, k)?;
-    fold_after(rec, first, &less, None, into.0)?;
-    rec.run(Rescale { col: Some(&more), ..Rescale::new(second, into.1) })
+    rec.together(|rec| {
+        let op = "equalise";
+        let ([channels, _], [_, k]) = (sizes(op, first.w)?, sizes(op, second)?);
+        if channels != k {
+            return Err(shape_error!(op, "the first has {channels} outputs, but the second {k} inputs"));
+        }
+        whole(op, first, into.0, false)?;
+        Rescale::new(first.w, into.0.w).problem()?;
+        Rescale::new(second, into.1).problem()?;
+        let any = Tensor::outline([k], Elem::F32)?;
+        judge(Rule::Equal { before: &any, after: &any, least }, k)?;
+        let (before, after) = (stats(rec, first.w, Along::Rows)?, stats(rec, second, Along::Columns)?);
+        let rule = Rule::Equal { before: &before.largest, after: &after.largest, least };
+        let [less, more] = factors(rec, rule, k)?;
+        fold_after(rec, first, &less, None, into.0)?;
+        rec.run(Rescale { col: Some(&more), ..Rescale::new(second, into.1) })
+    })
 }
 
 /// `y = bias − (quantised − w)·mean`: what a quantised weight does to the mean of the outputs is taken out of the bias, where `mean` is that
@@ -409,10 +427,12 @@ pub fn correct_bias<E: Encoder>(
 /// # Errors
 /// x is not `[M,K]`; numbers as [`Rule::Power`].
 pub fn input_scale<E: Encoder>(rec: &mut Recorder<E>, x: &Tensor, power: f32, least: f32) -> Result<[Tensor; 2]> {
-    let [_, k] = sizes("input_scale", x)?;
-    judge(Rule::Power { magnitude: &Tensor::outline([k], Elem::F32)?, power, least }, k)?;
-    let of = stats(rec, x, Along::Columns)?;
-    factors(rec, Rule::Power { magnitude: &of.magnitude, power, least }, k)
+    rec.together(|rec| {
+        let [_, k] = sizes("input_scale", x)?;
+        judge(Rule::Power { magnitude: &Tensor::outline([k], Elem::F32)?, power, least }, k)?;
+        let of = stats(rec, x, Along::Columns)?;
+        factors(rec, Rule::Power { magnitude: &of.magnitude, power, least }, k)
+    })
 }
 
 /// [`Prune`] with the norms of a layer's inputs `x[M,K]` over its tokens: Wanda. A mean over tokens would rank the same.
@@ -426,16 +446,18 @@ pub fn wanda<E: Encoder>(
     [drop, of]: [u32; 2],
     y: &Tensor,
 ) -> Result<()> {
-    let plain = Prune { w, norm: None, drop, of, y };
-    plain.problem()?;
-    let ([_, k], [_, inputs]) = (sizes("wanda", w)?, sizes("wanda", x)?);
-    if inputs != k {
-        return Err(shape_error!("wanda", "x has K = {inputs}, but w has K = {k}"));
-    }
-    let columns = stats(rec, x, Along::Columns)?;
-    let rule = Rule::Norm { mean: &columns.mean, squares: &columns.squares, count: columns.count };
-    let [norm, _] = factors(rec, rule, k)?;
-    rec.run(Prune { norm: Some(&norm), ..plain })
+    rec.together(|rec| {
+        let plain = Prune { w, norm: None, drop, of, y };
+        plain.problem()?;
+        let ([_, k], [_, inputs]) = (sizes("wanda", w)?, sizes("wanda", x)?);
+        if inputs != k {
+            return Err(shape_error!("wanda", "x has K = {inputs}, but w has K = {k}"));
+        }
+        let columns = stats(rec, x, Along::Columns)?;
+        let rule = Rule::Norm { mean: &columns.mean, squares: &columns.squares, count: columns.count };
+        let [norm, _] = factors(rec, rule, k)?;
+        rec.run(Prune { norm: Some(&norm), ..plain })
+    })
 }
 
 /// `y = w`, but no number further from 0 than the mean magnitude of its row and so many deviations of magnitudes: what is done before
@@ -446,15 +468,17 @@ pub fn wanda<E: Encoder>(
 /// # Errors
 /// w and y are not matrices of one shape; deviations are negative.
 pub fn clip_rows<E: Encoder>(rec: &mut Recorder<E>, w: &Tensor, deviations: f32, y: &Tensor) -> Result<()> {
-    Rescale::new(w, y).problem()?;
-    let [n, k] = sizes("clip_rows", w)?;
-    let any = &Tensor::outline([n], Elem::F32)?;
-    judge(Rule::Limit { mean: any, squares: any, magnitude: any, count: k as u32, deviations }, n)?;
-    let of = stats(rec, w, Along::Rows)?;
-    let (mean, squares, magnitude) = (&of.mean, &of.squares, &of.magnitude);
-    let rule = Rule::Limit { mean, squares, magnitude, count: of.count, deviations };
-    let [limit, _] = factors(rec, rule, n)?;
-    rec.run(Rescale { limit: Some(&limit), ..Rescale::new(w, y) })
+    rec.together(|rec| {
+        Rescale::new(w, y).problem()?;
+        let [n, k] = sizes("clip_rows", w)?;
+        let any = &Tensor::outline([n], Elem::F32)?;
+        judge(Rule::Limit { mean: any, squares: any, magnitude: any, count: k as u32, deviations }, n)?;
+        let of = stats(rec, w, Along::Rows)?;
+        let (mean, squares, magnitude) = (&of.mean, &of.squares, &of.magnitude);
+        let rule = Rule::Limit { mean, squares, magnitude, count: of.count, deviations };
+        let [limit, _] = factors(rec, rule, n)?;
+        rec.run(Rescale { limit: Some(&limit), ..Rescale::new(w, y) })
+    })
 }
 
 /// What is missing of some numbers of w in `kept`, or the numbers themselves: f32, `[P]`, the values of a sparse side list beside a weight in

@@ -103,14 +103,14 @@ impl<E: Encoder> Recorder<E> {
     }
 
     /// Records all that `record` does, or where it fails nothing.
-    pub(crate) fn together(&mut self, record: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+    pub(crate) fn together<T>(&mut self, record: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let (before, dispatches) = (self.kept.replace(Vec::new()), self.dispatches);
         let result = record(self);
         let list = std::mem::replace(&mut self.kept, before).unwrap_or_default();
         self.dispatches = dispatches;
-        result?;
+        let made = result?;
         list.into_iter().for_each(|dispatch| self.put(dispatch));
-        Ok(())
+        Ok(made)
     }
 
     fn record(&mut self, ready: &Ready, operands: &[Operand<'_>]) -> Result<()> {
