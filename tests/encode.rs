@@ -6,7 +6,7 @@ use gristmill::formats::awq::{Awq, AwqVersion};
 use gristmill::formats::{Dtype, Format, Group, Packed, Part};
 use gristmill::ops::linear::{Dequantize, Encode};
 use gristmill::proof::{Attrs, Value};
-use gristmill::{Dispatcher, Elem, Tensor, Weight};
+use gristmill::{Dispatcher, Elem, Error, Tensor, Weight};
 use pollster::block_on;
 
 mod device;
@@ -371,6 +371,45 @@ fn a_weight_in_parts_is_written_part_by_part() {
         let want = of_host(&gpu, format, Elem::F32, n, k, &values);
         assert_eq!(differences(&format!("{format} in parts"), &words(&w), &want), None);
     }
+}
+
+/// Any number of rows, on devices whose bindings hold some of them: the weight is that of the host, or it is told why there is none.
+#[test]
+fn any_rows_by_any_bindings_are_the_hosts() {
+    let whole = gpu();
+    let mut random = Random(9_091);
+    let (mut right, mut told, mut failures) = (0, 0, Vec::new());
+    for (format, multiple) in formats().into_iter().chain(scattered()) {
+        let k = 65usize.next_multiple_of(multiple);
+        for _ in 0..2 {
+            // Some formats want rows by eights or so.
+            let rows = 1 + random.below(100) as usize;
+            let fits = |n: &usize| Packed::encode(format, *n, k, &vec![0.0; n * k]).is_ok();
+            let Some(n) = [rows, rows.next_multiple_of(32)].into_iter().find(fits) else {
+                panic!("{format}: neither {rows} rows nor a multiple of 32");
+            };
+            let values: Vec<f32> = hurting(n, k).iter().map(|v| v.clamp(-1e4, 1e4)).collect();
+            let want = of_host(&whole, format, Elem::F32, n, k, &values);
+            let most = (n * k * 4).max(want.len() * 4) as f32;
+            let bytes = (most * (0.2 + random.below(100) / 100.0)) as u64 + 256;
+            let gpu = whole.restricted(|caps| caps.storage_binding_bytes = bytes);
+            let Ok(x) = gpu.upload(&values, [n, k], Elem::F32) else { panic!("no memory") };
+            let want = match gpu.weight(&Packed::encode(format, n, k, &values).expect("packed")) {
+                Ok(w) => words(&w),
+                Err(_) => want,
+            };
+            match gpu.encode(&x, format) {
+                Ok(w) => {
+                    right += 1;
+                    failures.extend(differences(&format!("{format:?} [{n}, {k}] by {bytes}"), &words(&w), &want));
+                }
+                Err(Error::Limit { .. } | Error::Value { name: "format", .. }) => told += 1,
+                Err(other) => panic!("{format} [{n}, {k}] by {bytes}: {other}"),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.concat());
+    assert!(right > 2 * told && told > 5, "{right} encoded, {told} told");
 }
 
 #[test]
