@@ -20,14 +20,13 @@
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let p = encode_params;
-    let extent = encode_Extent(p.n0, p.n1, p.scales, p.blocks, (p.w.k + 31u) / 32u);
     let first = (group.x + group.y * p.fold) * encode_TEAMS;
     let count = (p.n1 - p.n0) * p.scales;
     if (first >= count) { return; }
     var v: array<vec4<f32>, 8>;
     var range = vec2<u32>();
     for (var turn = 0u; turn < p.turns; turn++) {
-        encode_stage(extent, first, lane, turn);
+        encode_stage(first, lane, turn);
         v = encode_numbers32(lane);
         range = max(range, into_range(v));
         if (p.turns > 1u) { workgroupBarrier(); } // the tile is free again
@@ -37,8 +36,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let grid = into_grid(range, v);
     encode_keep(p.w, (p.n0 - p.w.row0) * p.scales, first, count, lane, range, grid);
     for (var turn = 0u; turn < p.turns; turn++) {
-        if (p.turns > 1u) { encode_stage(extent, first, lane, turn); }
-        let place = encode_place(extent, first, lane, turn);
+        if (p.turns > 1u) { encode_stage(first, lane, turn); }
+        let place = encode_place(first, lane, turn);
         if (place.live) {
             for (var i = 0u; i < 8u; i++) { recoded_put4(lane, i, into_codes4(encode_number4(lane, i), grid, i)); }
             recoded_store32(p.w, place, lane);

@@ -18,12 +18,7 @@ fn grid_of(row: u32, k: u32) -> into_Grid {
 
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let p = encode_params;
-    let extent = encode_Extent(p.n0, p.n1, p.scales, p.blocks, p.scales);
-    let first = (group.x + group.y * p.fold) * LANE_COUNT;
-    if (first >= (p.n1 - p.n0) * p.scales) { return; }
-    encode_stage(extent, first, lane, 0u);
-    let place = encode_place(extent, first, lane, 0u);
+    let place = encode_own(group, lane);
     if (!place.live) { return; }
     for (var i = 0u; i < 8u; i++) {
         let v = encode_number4(lane, i);
@@ -37,5 +32,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         recoded_put4(lane, i, codes);
     }
-    recoded_store32(p.w, place, lane);
+    recoded_store32(encode_params.w, place, lane);
 }

@@ -8,12 +8,8 @@
 
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let p = encode_params;
-    let extent = encode_Extent(p.n0, p.n1, p.scales, p.blocks, p.scales);
-    let first = (group.x + group.y * p.fold) * LANE_COUNT;
-    if (first >= (p.n1 - p.n0) * p.scales) { return; }
-    encode_stage(extent, first, lane, 0u);
-    let place = encode_place(extent, first, lane, 0u);
+    let at = encode_params.w;
+    let place = encode_own(group, lane);
     let v = encode_numbers32(lane);
-    if (place.live) { into_store32(p.w, place.row - p.w.row0, place.block, v, into_grid(vec2<u32>(), v)); }
+    if (place.live) { into_store32(at, place.row - at.row0, place.block, v, into_grid(vec2<u32>(), v)); }
 }

@@ -43,15 +43,6 @@ const encode_ALIKE = select(LANES, 1u, into_SUPER_BITS > 0u); // lanes whose sca
 var<workgroup> encode_tile_scales: array<vec2<u32>, LANE_COUNT / encode_ALIKE>;
 var<workgroup> encode_tile_supers: array<u32, encode_TEAMS>;
 
-// The blocks of a dispatch.
-struct encode_Extent {
-    n0: u32,     // the first row
-    n1: u32,     // the one after the last
-    scales: u32, // scales of a row, or super-scales
-    blocks: u32, // blocks of each
-    all: u32,    // blocks of a row
-}
-
 // A block, where there is one.
 struct encode_Place {
     row: u32,
@@ -59,17 +50,23 @@ struct encode_Place {
     live: bool,
 }
 
+// Blocks of a row.
+fn encode_of_row() -> u32 {
+    return (encode_params.w.k + 31u) / 32u;
+}
+
 // The block of a lane in a turn, in a workgroup whose first scale is `first`.
-fn encode_place(extent: encode_Extent, first: u32, lane: u32, turn: u32) -> encode_Place {
+fn encode_place(first: u32, lane: u32, turn: u32) -> encode_Place {
+    let p = encode_params;
     let scale = first + lane / LANES;
-    let row = extent.n0 + scale / extent.scales;
+    let row = p.n0 + scale / p.scales;
     let in_scale = turn * LANES + lane % LANES;
-    let block = scale % extent.scales * extent.blocks + in_scale;
-    return encode_Place(row, block, row < extent.n1 && in_scale < extent.blocks && block < extent.all);
+    let block = scale % p.scales * p.blocks + in_scale;
+    return encode_Place(row, block, row < p.n1 && in_scale < p.blocks && block < encode_of_row());
 }
 
 // Brings the blocks of a turn into the tile; zeros where there are no numbers, which change no scale. All lanes call it.
-fn encode_stage(extent: encode_Extent, first: u32, lane: u32, turn: u32) {
+fn encode_stage(first: u32, lane: u32, turn: u32) {
     let p = encode_params;
     let k = p.w.k;
     var quads = array<vec4<f32>, 8>();
@@ -77,10 +74,10 @@ fn encode_stage(extent: encode_Extent, first: u32, lane: u32, turn: u32) {
     for (var i = 0u; i < 8u; i++) {
         let at = i * LANE_COUNT + lane;
         if (FLAT) {
-            let quad = min(first * LANES * 8u + at, (p.n1 - p.n0) * extent.all * 8u - 1u);
+            let quad = min(first * LANES * 8u + at, (p.n1 - p.n0) * encode_of_row() * 8u - 1u);
             quads[i] = x_load4(p.x0 + (p.n0 - p.first) * k + quad * 4u, 4u);
         } else {
-            let place = encode_place(extent, first, at / 8u, turn);
+            let place = encode_place(first, at / 8u, turn);
             let col = place.block * 32u + at % 8u * 4u;
             let there = min(col, (k - 1u) / 4u * 4u);
             let v = x_load4(p.x0 + (min(place.row, p.n1 - 1u) - p.first) * k + there, min(k - there, 4u));
@@ -93,6 +90,13 @@ fn encode_stage(extent: encode_Extent, first: u32, lane: u32, turn: u32) {
         encode_tile[at / 8u * encode_TILE_QUADS + at % 8u] = bitcast<vec4<u32>>(quads[i]);
     }
     workgroupBarrier();
+}
+
+// The block of a lane where each has one of its own, brought into the tile. All lanes call it.
+fn encode_own(group: vec3<u32>, lane: u32) -> encode_Place {
+    let first = (group.x + group.y * encode_params.fold) * LANE_COUNT;
+    encode_stage(first, lane, 0u);
+    return encode_place(first, lane, 0u);
 }
 
 // Quad i of the numbers of a lane that were brought into the tile.

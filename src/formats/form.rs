@@ -233,6 +233,11 @@ impl Form {
     }
 }
 
+/// The greatest number that divides both.
+pub(crate) fn greatest_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_divisor(b, a % b) }
+}
+
 /// Where a scale of runs of the flat matrix stands: by row and number where the runs end with the rows, else by number.
 pub(crate) fn flat_at(w: &Packed<'_>, form: Option<Form>, row: usize, g: usize) -> usize {
     match form.map(|form| form.place) {

@@ -21,7 +21,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 
 use super::codec::Codec;
-use super::form::{Form, Level, Place, Rule, Scale};
+use super::form::{Form, Level, Place, Rule, Scale, greatest_divisor};
 use super::nearest::{Nearest, Spread};
 use super::packed::Packed;
 use super::{Dtype, Format};
@@ -188,13 +188,10 @@ fn scale_bits(scale: Scale) -> u64 {
 
 /// Neighbours along K that have one scale, as far as a block of 32 has whole runs of them; at least 4, or 1.
 fn run(place: Place, k: u32) -> u32 {
-    fn divisor(a: u32, b: u32) -> u32 {
-        if b == 0 { a } else { divisor(b, a % b) }
-    }
     let run = match place {
         Place::Block { cols, .. } if cols >= k => 32,
-        Place::Block { cols, .. } => divisor(cols, 32),
-        Place::Flat(size) => divisor(divisor(size, 32), k),
+        Place::Block { cols, .. } => greatest_divisor(cols, 32),
+        Place::Flat(size) => greatest_divisor(greatest_divisor(size, 32), k),
         Place::Ordered | Place::Wrapped(_) => 1,
     };
     if run < 4 { 1 } else { run }

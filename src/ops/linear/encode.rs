@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::WeightAt;
 use crate::caps::Caps;
 use crate::error::{Error, Result, shape_error};
-use crate::formats::form::Place;
+use crate::formats::form::{Place, greatest_divisor};
 use crate::formats::laid::Laid;
 use crate::formats::nearest::Spread;
 use crate::ops::params::params;
@@ -127,12 +127,9 @@ impl EncodeRuns {
 
 /// The rows of a matrix of `n` by `k` whose scales serve no other rows.
 fn unit(place: Place, n: u64, k: u64) -> u64 {
-    fn divisor(a: u64, b: u64) -> u64 {
-        if b == 0 { a } else { divisor(b, a % b) }
-    }
     match place {
         Place::Block { rows, .. } => u64::from(rows).min(n),
-        Place::Flat(size) => (u64::from(size) / divisor(size.into(), k)).min(n),
+        Place::Flat(size) => u64::from(size / greatest_divisor(size, k as u32)).min(n),
         Place::Wrapped(_) => n,
         Place::Ordered => 1,
     }
@@ -241,7 +238,7 @@ impl Target<'_> {
                 let unit = unit(place, n, k);
                 // As many as are whole words of scales too, but not where all rows are one unit.
                 let unit = if unit < n {
-                    unit / (unit & unit.wrapping_neg()).min(ROWS) * ROWS
+                    unit / u64::from(greatest_divisor(unit as u32, ROWS as u32)) * ROWS
                 } else {
                     n.next_multiple_of(ROWS)
                 };

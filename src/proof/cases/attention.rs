@@ -2,7 +2,7 @@
 
 use super::cover::pairs;
 use super::making::Making;
-use super::{Arrays, Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, codes_named};
 use crate::error::{Error, Result};
 use crate::kv::{KvFormat, KvRows, Place};
 use crate::ops::attention::{Attention, HeadMix, Order};
@@ -31,8 +31,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
     let number = |name| a.number(name, -1.0);
     let rows = |role: &'static str| {
         let (tensor, name) = (r.need(role)?, a.text(role, "dense")?);
-        let coded = KvFormat::ALL.into_iter().find(|f| f.name() == name && f.elem().is_none());
-        let Some(format) = coded else { return KvRows::of(tensor) };
+        let Some(format) = codes_named(name) else { return KvRows::of(tensor) };
         let width = r.need(if role == "k" { "q" } else { "y" })?.shape().dims().last().copied().unwrap_or(1);
         KvRows::over(tensor, format, tensor.bytes() as usize / format.row_bytes(width).max(1), width)
     };

@@ -40,6 +40,11 @@ struct Family {
     expected: fn(&Case, &Arrays, Elem) -> Result<Vec<Expected>>,
 }
 
+/// How keys and values are stored as codes, by its name.
+fn codes_named(name: &str) -> Option<KvFormat> {
+    KvFormat::ALL.into_iter().find(|f| f.name() == name && f.elem().is_none())
+}
+
 type Arrays = BTreeMap<&'static str, Array>;
 
 const NORM: Family = Family { ops: norm::OPS, cases: norm::cases, build: norm::build, expected: norm::expected };

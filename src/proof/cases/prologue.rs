@@ -1,8 +1,8 @@
 //! The QKV prologue: heads of real models, and everything that it can do, in sizes that hurt.
 
-use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, counted};
+use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, codes_named, counted, rope};
 use crate::error::{Error, Result};
-use crate::kv::{KvFormat, KvRows, Place};
+use crate::kv::{KvRows, Place};
 use crate::ops::attention::Order;
 use crate::ops::attention::prologue::{Angles, NormAxis, NormKind, Projection, Prologue, QkNorm, Start, Turn};
 use crate::proof::{Attrs, Expected, Roles};
@@ -17,8 +17,7 @@ fn wrong(op: &'static str, name: &'static str, value: &str, rule: &'static str) 
 
 /// Rows over an output of a case.
 fn rows(tensor: &Tensor, format: &str, width: usize) -> Result<KvRows> {
-    let coded = KvFormat::ALL.into_iter().find(|f| f.name() == format && f.elem().is_none());
-    match coded {
+    match codes_named(format) {
         None => KvRows::of(tensor),
         Some(f) => KvRows::over(tensor, f, tensor.bytes() as usize / f.row_bytes(width).max(1), width),
     }
@@ -499,8 +498,7 @@ fn case(name: &str, s: Spec) -> Case {
     }
     let rows = if s.page > 0 { s.room * s.page } else { s.room * sequences } * s.groups;
     for (role, wanted, width, format) in [("keys", s.wanted[1], s.d, s.keys), ("values", s.wanted[2], s.e, s.values)] {
-        let coded = KvFormat::ALL.into_iter().find(|f| f.name() == format && f.elem().is_none());
-        let (shape, stored) = match coded {
+        let (shape, stored) = match codes_named(format) {
             None => (vec![rows, width], Stored::Activation),
             Some(f) => (vec![f.bytes(rows, width) / 4], Stored::Always(Elem::U32)),
         };
@@ -610,12 +608,8 @@ pub(super) fn unmoved_bytes(case: &Case, storage: Elem) -> u64 {
     let tokens: usize = lead.iter().product();
     let a = case.attrs.reader(case.op);
     let number = |name| a.number(name, 0.0).map_or(0, |n| n as usize);
-    let format = |name| a.text(name, "dense").ok().and_then(|of| KvFormat::ALL.into_iter().find(|f| f.name() == of));
+    let format = |name| a.text(name, "dense").ok().and_then(codes_named);
     let elem = storage.bytes();
-    let angles = |role: &str, shape: &[usize]| match (role, shape) {
-        ("cos" | "sin", [rows, width]) => rows.saturating_sub(tokens) * width * 4,
-        _ => 0,
-    };
     let rows = tokens * number("groups");
     let cache = |output: &Output| {
         let (width, of) = match output.role {
@@ -626,8 +620,7 @@ pub(super) fn unmoved_bytes(case: &Case, storage: Elem) -> u64 {
         let written = of.map_or(rows * width * elem, |of| of.bytes(rows, width));
         (output.stored.elements(&output.shape) * output.stored.elem(storage).bytes()).saturating_sub(written)
     };
-    let inputs: usize = case.inputs.iter().map(|i| angles(i.role, &i.shape)).sum();
-    (inputs + case.outputs.iter().map(cache).sum::<usize>()) as u64
+    (rope::unread_angles(case, tokens) + case.outputs.iter().map(cache).sum::<usize>()) as u64
 }
 
 pub(super) fn cases() -> Vec<Case> {

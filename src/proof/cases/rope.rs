@@ -50,11 +50,20 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
     Ok(vec![Expected::new("y", want, bound)])
 }
 
-/// The bytes of tables of angles that are more than one row for each token, where positions choose from them.
+/// The shape of an input.
+fn shape_of<'a>(case: &'a Case, role: &str) -> Option<&'a [usize]> {
+    case.inputs.iter().find(|i| i.role == role).map(|i| i.shape.as_slice())
+}
+
+/// The bytes of both tables of angles that are more than one row for each of so many tokens.
+pub(super) fn unread_angles(case: &Case, tokens: usize) -> usize {
+    let Some([rows, width]) = shape_of(case, "cos") else { return 0 };
+    2 * rows.saturating_sub(tokens) * width * 4
+}
+
+/// Those of a case whose positions choose from its tables.
 pub(super) fn unread_bytes(case: &Case) -> u64 {
-    let of = |role| case.inputs.iter().find(|i| i.role == role).map(|i| i.shape.as_slice());
-    let (Some([rows, width]), Some(positions)) = (of("cos"), of("positions")) else { return 0 };
-    (2 * rows.saturating_sub(positions.iter().product()) * width * 4) as u64
+    shape_of(case, "positions").map_or(0, |positions| unread_angles(case, positions.iter().product()) as u64)
 }
 
 /// What tells one case from another.
