@@ -7,6 +7,7 @@ use std::process::Command;
 
 use gristmill::adapters::{AdapterAttach, AdapterScale, LoadedAdapter, ModelAdapters};
 use gristmill::checkpoint::Checkpoint;
+use gristmill::formats::bitnet::Bitnet;
 use gristmill::formats::fp8::Fp8;
 use gristmill::formats::group_ic::GroupIc;
 use gristmill::formats::{Format, Group, Packed, Part};
@@ -169,6 +170,33 @@ fn a_merge_into_a_format_is_its_encoding_bit_for_bit() {
             assert!(wrong == 0 && got.len() == want.len(), "{kind:?} on {base} into {format}: {wrong} words");
             assert!(want.iter().any(|word| *word != 0), "{kind:?} on {base} into {format}: nothing");
         }
+    }
+}
+
+/// Weights whose scales are means: of all numbers, of which there is one slab, and of what is left of groups, by slabs.
+#[test]
+fn means_of_a_merge_are_those_of_the_host() {
+    let attrs = |group: f64, cols: f64| Attrs::default().with("bits", 3.0).with("group", group).with("cols", cols);
+    let bcq = |group, cols| Format::parse("bcq", &attrs(group, cols)).expect("bcq");
+    let (n, k) = (96, 120);
+    let whole = gpu();
+    let small = whole.restricted(|caps| caps.storage_binding_bytes = 48 * k as u64 * 4 + 256);
+    for (gpu, format) in [
+        (&whole, Format::Bitnet(Bitnet::default())),
+        (&whole, bcq(-1.0, 8.0)),
+        (&small, bcq(16.0, 8.0)),
+        (&small, bcq(48.0, 3.0)),
+    ] {
+        let (a, b) = (tensor(gpu, &[R, k], 1), tensor(gpu, &[n, R], 2));
+        let w0 = gpu.weight(&Packed::encode(Format::Dense, n, k, &values(n * k, 0)).expect("a weight")).expect("w0");
+        let (y, w) =
+            (gpu.zeros([n, k], Elem::F32).expect("y"), gpu.weight_zeros(format, Elem::F32, [n, k]).expect("w"));
+        gpu.run(AdapterMerge::new(&w0, Kind::Lora { a: &a, b: &b }, 0.7, &y)).expect("numbers");
+        gpu.run(AdapterMerge::new(&w0, Kind::Lora { a: &a, b: &b }, 0.7, &w))
+            .unwrap_or_else(|e| panic!("{format}: {e}"));
+        let host = Packed::encode(format, n, k, &block_on(y.read()).expect("numbers")).expect("encoded");
+        let want = block_on(gpu.weight(&host).expect("a weight").read_words()).expect("words");
+        assert_eq!(block_on(w.read_words()).expect("words"), want, "{format}");
     }
 }
 

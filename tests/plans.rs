@@ -181,7 +181,9 @@ fn titled() -> Vec<(String, Asked)> {
         let w = sweep::weight(format, Elem::F32, 4096);
         told(format!("dequantize, {n} by 4096 of {format}"), sweep::numbers(&w, n, Elem::F32))
     });
-    let weights = [("q4_0", Elem::F16), ("int8", Elem::F32), ("group_ic", Elem::F16)].map(|(format, x)| {
+    let formats =
+        [("q4_0", Elem::F16), ("int8", Elem::F32), ("group_ic", Elem::F16), ("bitnet", Elem::F16), ("bcq", Elem::F16)];
+    let weights = formats.map(|(format, x)| {
         let w = sweep::weight(format, Elem::F32, 4096);
         told(format!("encode, 4096 by 4096 of {} into {format}", x.name()), sweep::encoded(&w, 4096, x))
     });
@@ -375,7 +377,9 @@ fn work(step: &Step) -> Work {
         let [fold, from, to, scales] = [p.fold, p.n0, p.n1, p.scales].map(u64::from);
         let (rows, len) = match step.key.kernel {
             "encode/dense" => (to - from, p.w.blocks.into()),
-            "encode/scales" => (1, p.runs.count.into()),
+            "encode/scales" | "encode/signs" => (1, p.runs.count.into()),
+            "encode/magnitudes" => (1, p.blocks.into()),
+            "encode/mean" => (1, 1),
             _ => (to - from, scales),
         };
         return Work { fold, rows, len, slices: 1, y0: 0, row0: (0, 1) };
@@ -574,6 +578,9 @@ fn groups(step: &Step) -> (u64, u64, u64) {
         "encode/dense" => (rows * len, 256, 64),
         "encode/blocks" | "encode/scales" => (rows * len, 64 / constant("LANES"), 64),
         "encode/codes" | "encode/sparse" => (rows * len, 64, 64),
+        // A workgroup for the numbers of a scale, or for a share of all.
+        "encode/signs" => (rows * len, 1, constant("LANE_COUNT")),
+        "encode/magnitudes" | "encode/mean" => (rows * len, 1, 64),
         "depth/route_softmax" | "depth/select_one" => (rows, 1, 256),
         "depth/combine" => (rows * len.div_ceil(4), 256, 256),
         "depth/take" => (rows * len, 256, 256),
@@ -778,22 +785,30 @@ fn check_encode(who: &str, asked: &Asked, plan: &Plan) {
         let p = encoding(step);
         let [n0, n1, k, row0] = [p.n0, p.n1, p.w.k, p.w.row0].map(u64::from);
         assert_eq!((n0, p.first), (row, p.n0), "{who}: the rows before end at {row}");
-        let runs = step.key.kernel == "encode/scales";
+        let runs = finds_scales(step);
         let leaves = step.binds.iter().find(|b| b.binding == 3).map(|b| (b.access, b.source, b.size_bytes));
         if runs {
             found = leaves.map(|(_, source, bytes)| (p.n0, p.n1, source, bytes));
-            check_runs(&who, &p);
-            scales = if n0 == row0 { 0 } else { scales };
-            assert_eq!(p.runs.scale0, scales, "{who}: the scales before");
-            scales += p.runs.count;
-            assert!(leaves.is_some_and(|(_, _, bytes)| bytes >= u64::from(p.runs.count) * 16), "{who}: {leaves:?}");
+            check_scales(&who, step);
+            if p.runs.count > 0 {
+                scales = if n0 == row0 { 0 } else { scales };
+                assert_eq!(p.runs.scale0, scales, "{who}: the scales before");
+                scales += p.runs.count;
+            }
         } else if step.key.kernel == "encode/codes" {
             let before = leaves.map(|(_, source, bytes)| (p.n0, p.n1, source, bytes));
             assert!(before.is_some() && before == found, "{who}: the scales of these rows are not found before");
         }
         assert!(n0 < n1 && (n0 - row0) % 16 == 0, "{who}: rows {n0} to {n1} of a part that begins at {row0}");
-        assert_eq!(begins(asked, step, 1, p.x0), Some(n0 * k), "{who}: x");
-        let into = step.binds.iter().find(|b| b.binding == 2).unwrap_or_else(|| panic!("{who}: no weight"));
+        if step.key.kernel != "encode/mean" {
+            assert_eq!(begins(asked, step, 1, p.x0), Some(n0 * k), "{who}: x");
+        }
+        let into = step.binds.iter().find(|b| b.binding == 2);
+        if step.key.kernel == "encode/magnitudes" {
+            assert!(into.is_none(), "{who}: it writes no weight");
+            continue;
+        }
+        let into = into.unwrap_or_else(|| panic!("{who}: no weight"));
         assert_eq!(into.access, Access::Write, "{who}: the weight is not written");
         let Source::Operand(part) = into.source else { panic!("{who}: the weight is scratch") };
         let whole = asked.operands[part].map(|e| (e.first, e.end));
@@ -820,6 +835,33 @@ fn check_encode(who: &str, asked: &Asked, plan: &Plan) {
     let x = asked.operands[0].unwrap_or_else(|| panic!("{who}: no x"));
     let k = plan.steps.last().map_or(0, |s| u64::from(encoding(s).w.k));
     assert_eq!(row * k, (x.end - x.first) / x.size, "{who}: numbers written, and numbers of x");
+}
+
+/// The kernel finds scales, and makes no codes.
+fn finds_scales(step: &Step) -> bool {
+    ["encode/scales", "encode/signs", "encode/magnitudes", "encode/mean"].contains(&step.key.kernel)
+}
+
+/// A step that finds scales has every number of a dispatch once, and room for what it leaves.
+fn check_scales(who: &str, step: &Step) {
+    let p = encoding(step);
+    let left = match step.key.kernel {
+        "encode/magnitudes" | "encode/mean" => {
+            let shares = u64::from(p.blocks);
+            assert!((1..=256).contains(&shares), "{who}: {shares} shares");
+            // A turn of them all is 8 quads of each of their lanes.
+            let (quads, turn) = ((u64::from(p.n1 - p.n0) * u64::from(p.w.k)).div_ceil(4), shares * 64 * 8);
+            let turns = u64::from(p.turns);
+            assert!(turns * turn >= quads && (turns - 1) * turn < quads, "{who}: {turns} turns for {quads} quads");
+            16 + 12 * shares
+        }
+        _ => {
+            check_runs(who, &p);
+            16 * u64::from(p.runs.count)
+        }
+    };
+    let scratch = step.binds.iter().find(|b| b.binding == 3).map_or(0, |b| b.size_bytes);
+    assert!(scratch >= left, "{who}: {scratch} bytes for {left}");
 }
 
 /// Scales have every number of a dispatch once.
@@ -870,8 +912,8 @@ fn check_merge_into(who: &str, plan: &Plan) {
             }
             kernel if kernel.starts_with("encode/") => {
                 let p = encoding(step);
-                if kernel == "encode/scales" {
-                    check_runs(&who, &p);
+                if finds_scales(step) {
+                    check_scales(&who, step);
                     continue;
                 }
                 written = rows(written, [p.n0, p.n1]);

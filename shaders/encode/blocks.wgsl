@@ -14,6 +14,7 @@
 // RDNA3, and 144 to 240 registers, for most formats.
 // Barriers: 1 and those of one or two reductions where lanes share a scale; where there are several turns 4 more of each.
 #import encode
+#import keep
 #import recoded
 #slot reduce
 
@@ -34,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     range = vec2<u32>(reduce_max(range.x, lane), reduce_max(range.y, lane));
     // Where lanes have scales of their own there is one turn, so that v is all that a lane has.
     let grid = into_grid(range, v);
-    encode_keep(p.w, (p.n0 - p.w.row0) * p.scales, first, count, lane, range, grid);
+    keep_scales(p.w, (p.n0 - p.w.row0) * p.scales, first, count, lane, range, grid);
     for (var turn = 0u; turn < p.turns; turn++) {
         if (p.turns > 1u) { encode_stage(first, lane, turn); }
         let place = encode_place(first, lane, turn);

@@ -8,6 +8,7 @@
 // encode/codes. Barriers: those of two reductions, one. Tried on paper: a workgroup that finds a block's scale and codes it, which loads as much
 // and wants another kernel for every way that numbers lie.
 #import encode
+#import keep
 #slot reduce
 @group(0) @binding(3) var<storage, read_write> grids: array<vec4<u32>>; // [scales of this dispatch]
 
@@ -18,25 +19,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = (group.x + group.y * p.fold) * encode_TEAMS;
     if (first >= r.count) { return; }
     let scale = min(first + lane / LANES, r.count - 1u);
-    let before = scale % r.per * r.minor;
-    let at = scale / r.per * r.major + before; // among the numbers of this dispatch
-    let len = min(r.minor, r.width - before);
-    let runs = min(r.runs, ((p.n1 - p.n0) * p.w.k - at + r.apart - 1u) / r.apart);
-    let x0 = p.x0 + (p.n0 - p.first) * p.w.k + at;
+    let numbers = encode_numbers(scale);
     var v = array<vec4<f32>, 8>();
     var range = vec2<u32>();
-    for (var run = 0u; run < runs; run += 4u) {
-        for (var i = lane % LANES; i < len; i += LANES) {
+    for (var run = 0u; run < numbers.runs; run += 4u) {
+        for (var i = lane % LANES; i < numbers.len; i += LANES) {
             // Of runs that there are not, the last again: that changes no range.
-            let four = min(vec4<u32>(run) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(runs - 1u)) * r.apart + x0 + i;
-            let numbers = vec4<f32>(x_load1(four.x), x_load1(four.y), x_load1(four.z), x_load1(four.w));
+            let four = min(vec4<u32>(run) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(numbers.runs - 1u)) * r.apart + numbers.x0 + i;
+            let loaded = vec4<f32>(x_load1(four.x), x_load1(four.y), x_load1(four.z), x_load1(four.w));
             #unroll
-            for (var j = 0u; j < 8u; j++) { v[j] = numbers; }
+            for (var j = 0u; j < 8u; j++) { v[j] = loaded; }
             range = max(range, into_range(v));
         }
     }
     range = vec2<u32>(reduce_max(range.x, lane), reduce_max(range.y, lane));
     let grid = into_grid(range, v);
     if (lane % LANES == 0u && first + lane / LANES < r.count) { grids[scale] = into_words(grid); }
-    encode_keep(p.w, r.scale0, first, r.count, lane, range, grid);
+    keep_scales(p.w, r.scale0, first, r.count, lane, range, grid);
 }

@@ -112,6 +112,18 @@ fn block_quad(q: vec4<u32>) -> u32 {
     return q.x | (q.y << 8u) | (q.z << 16u) | (q.w << 24u);
 }
 
+// Quads of a block of a row of k codes, without those past the end of the row.
+fn block_there(codes: array<u32, 8>, block: u32, k: u32) -> array<u32, 8> {
+    var quads = codes;
+    #unroll
+    for (var i = 0u; i < 8u; i++) {
+        let first = block * 32u + i * 4u;
+        let there = min(max(k, first) - first, 4u);
+        quads[i] &= select((1u << (there * 8u % 32u)) - 1u, 0xffffffffu, there == 4u);
+    }
+    return quads;
+}
+
 // Bits that order like numbers.
 fn block_key(v: vec4<f32>) -> vec4<u32> {
     let bits = bitcast<vec4<u32>>(v);

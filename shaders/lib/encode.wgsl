@@ -1,9 +1,8 @@
-// What the kernels that write weights share: params, which lane has which block of 32 numbers, how it gets there, and where scales go.
+// What the kernels that write weights share: params, which lane has which block of 32 numbers, and how it gets there.
 //
 // LANES lanes share a scale: adjacent ones, each with a block of 32 numbers of it, and where it is of more, with one in each of several turns.
 // Or they share what scales of few bits are multiplied with (into_SUPER_BITS), and each has scales of its own.
-// Every code is stored by the lane of its block, whose codes are whole words. Scales of 8 and 16 bits are put together in workgroup
-// memory, so that every word is stored by one lane.
+// Every code is stored by the lane of its block, whose codes are whole words; scales by lib/keep.
 // The kernel has the slot `into`, which is the weight.
 #import weight
 #import block
@@ -26,7 +25,7 @@ struct encode_Params {
     first: u32,  // the row at which the binding of x begins
     x0: u32,     // its first element there
     scales: u32, // scales of a row, or super-scales
-    blocks: u32, // blocks of each
+    blocks: u32, // blocks of each; or the workgroups that share all numbers
     turns: u32,  // of the lanes that share it
     runs: encode_Runs, // where scales are found before codes
 }
@@ -39,9 +38,22 @@ const encode_TEAMS = LANE_COUNT / LANES;
 #const FLAT = false // rows are of whole blocks, and LANES lanes have all blocks of a scale in one turn
 const encode_TILE_QUADS = 9u; // of a block in the tile
 var<workgroup> encode_tile: array<vec4<u32>, 576>; // numbers as bits; then codes where their numbers were
-const encode_ALIKE = select(LANES, 1u, into_SUPER_BITS > 0u); // lanes whose scales are the same
-var<workgroup> encode_tile_scales: array<vec2<u32>, LANE_COUNT / encode_ALIKE>;
-var<workgroup> encode_tile_supers: array<u32, encode_TEAMS>;
+
+// The numbers of a scale of this dispatch: where the first is, how many are neighbours, and how many such runs there are.
+struct encode_Numbers {
+    x0: u32,
+    len: u32,
+    runs: u32,
+}
+
+fn encode_numbers(scale: u32) -> encode_Numbers {
+    let p = encode_params;
+    let r = p.runs;
+    let before = scale % r.per * r.minor;
+    let at = scale / r.per * r.major + before;
+    let runs = min(r.runs, ((p.n1 - p.n0) * p.w.k - at + r.apart - 1u) / r.apart);
+    return encode_Numbers(p.x0 + (p.n0 - p.first) * p.w.k + at, min(r.minor, r.width - before), runs);
+}
 
 // A block, where there is one.
 struct encode_Place {
@@ -110,35 +122,4 @@ fn encode_numbers32(lane: u32) -> array<vec4<f32>, 8> {
     #unroll
     for (var i = 0u; i < 8u; i++) { v[i] = encode_number4(lane, i); }
     return v;
-}
-
-// Stores the scales of a workgroup, and its super-scales: from number `first` on of the `count` of a dispatch, which begin at number `scale0` of
-// the part. All lanes call it; those that share a scale have the same. The words of a workgroup are its own: rows of a dispatch begin at a
-// multiple of 16.
-fn encode_keep(at: weight_At, scale0: u32, first: u32, count: u32, lane: u32, range: vec2<u32>, grid: into_Grid) {
-    if (into_BITS == 0u) { return; }
-    const PER = LANES / encode_ALIKE; // scales of a team
-    if (lane % encode_ALIKE == 0u) {
-        let there = first * PER + lane / encode_ALIKE < count * PER;
-        encode_tile_scales[lane / encode_ALIKE] = select(vec2<u32>(), into_scale(grid), there);
-    }
-    if (into_SUPER_BITS > 0u && lane % LANES == 0u) {
-        encode_tile_supers[lane / LANES] = select(0u, into_super(range), first + lane / LANES < count);
-    }
-    workgroupBarrier();
-    let each = max(32u / max(into_BITS, 1u), 1u); // scales to a word
-    let words = max(into_BITS / 32u, 1u);         // words to a scale
-    let before = scale0 + first;
-    for (var i = lane; i < encode_TEAMS * PER * words / each; i += LANE_COUNT) {
-        var word = encode_tile_scales[i * each / words][i % words];
-        for (var s = 1u; s < each; s++) { word |= encode_tile_scales[i * each + s].x << (s * into_BITS % 32u); }
-        if (first * PER + i * each / words < count * PER) { into_put(at.scales + before * PER * words / each + i, word); }
-    }
-    if (into_SUPER_BITS == 0u) { return; }
-    const OVER = 32u / max(into_SUPER_BITS, 1u); // super-scales to a word
-    if (lane < encode_TEAMS / OVER && first + lane * OVER < count) {
-        var word = encode_tile_supers[lane * OVER];
-        if (OVER == 2u) { word |= encode_tile_supers[lane * OVER + 1u] << 16u; }
-        into_put(at.supers + before / OVER + lane, word);
-    }
 }

@@ -11,11 +11,13 @@
 //! Source: You et al., "ShiftAddLLM" (arXiv 2406.05981) and the authors' packer.
 //!
 //! Encoding is greedy, one scale after the other: with the residual r of a group of `cols` by G numbers, at first the values, `alpha =
-//! Σ|r|/count`, summed in f64; the sign is + where `r ≥ 0`; and `±alpha` is taken from r. The scales are not fitted again together.
+//! Σ|r|/count`; the sign is + where `r ≥ 0`; and `±alpha` is taken from r. All in whole steps of the group (`mean.rs`), of which alpha loses what is
+//! behind the point. The scales are not fitted again together.
 //!
 //! Source of the encoding: Guo et al., "Network Sketching" (arXiv 1706.02021), the approximation without refinement.
 
 use super::codec::{Check, Codec, Group, Numbers, WORDS, value_error};
+use super::mean::{Unit, mean};
 use super::packed::{Dtype, Packed, Part};
 use super::round::words;
 use crate::error::Result;
@@ -86,25 +88,43 @@ impl Codec for Bcq {
         if !n.is_multiple_of(32) || !n.is_multiple_of(size) || !k.is_multiple_of(cols) {
             return Vec::new(); // The check says which.
         }
-        let (tiles, groups, count) = (k / cols, n / size, (cols * size) as f64);
-        let mut left = values.to_vec();
+        let (tiles, groups, count) = (k / cols, n / size, cols * size);
+        let mut largest = vec![0.0f32; tiles * groups];
+        for (at, row) in values.chunks_exact(k).enumerate() {
+            for (tile, values) in row.chunks_exact(cols).enumerate() {
+                let largest = &mut largest[tile * groups + at / size];
+                *largest = values.iter().fold(*largest, |largest, v| v.abs().max(largest));
+            }
+        }
+        let units: Vec<Unit> = largest.into_iter().map(Unit::of).collect();
+        let mut left = vec![0i32; n * k];
+        for (at, (row, left)) in values.chunks_exact(k).zip(left.chunks_exact_mut(k)).enumerate() {
+            for (tile, (values, left)) in row.chunks_exact(cols).zip(left.chunks_exact_mut(cols)).enumerate() {
+                let unit = units[tile * groups + at / size];
+                left.iter_mut().zip(values).for_each(|(r, v)| *r = unit.whole(*v));
+            }
+        }
         let (mut signs, mut alpha) = (vec![0u32; k * (n / 32) * bits], vec![0.0; tiles * groups * bits]);
         for b in 0..bits {
-            let mut sums = vec![0.0f64; tiles * groups];
-            for (n, row) in left.chunks_exact(k).enumerate() {
-                for (c, tile) in row.chunks_exact(cols).enumerate() {
-                    sums[c * groups + n / size] += tile.iter().map(|r| f64::from(r.abs())).sum::<f64>();
+            let mut sums = vec![0u64; tiles * groups];
+            for (at, row) in left.chunks_exact(k).enumerate() {
+                for (tile, left) in row.chunks_exact(cols).enumerate() {
+                    sums[tile * groups + at / size] += left.iter().map(|r| u64::from(r.unsigned_abs())).sum::<u64>();
                 }
             }
-            for (alpha, sum) in alpha[b..].iter_mut().step_by(bits).zip(&sums) {
-                *alpha = (sum / count) as f32;
+            let steps: Vec<i32> = sums.into_iter().map(|sum| mean(sum, count) as i32).collect();
+            for ((alpha, steps), unit) in alpha[b..].iter_mut().step_by(bits).zip(&steps).zip(&units) {
+                *alpha = unit.number(*steps as f32);
             }
-            for (row_at, row) in left.chunks_exact_mut(k).enumerate() {
-                for (k, r) in row.iter_mut().enumerate() {
-                    let alpha = alpha[(k / cols * groups + row_at / size) * bits + b];
-                    let plus = *r >= 0.0;
-                    *r -= if plus { alpha } else { -alpha };
-                    signs[(k * (n / 32) + row_at / 32) * bits + b] |= u32::from(plus) << (row_at % 32);
+            for (at, row) in left.chunks_exact_mut(k).enumerate() {
+                for (tile, left) in row.chunks_exact_mut(cols).enumerate() {
+                    let steps = steps[tile * groups + at / size];
+                    for (i, r) in left.iter_mut().enumerate() {
+                        let plus = *r >= 0;
+                        *r -= if plus { steps } else { -steps };
+                        let word = ((tile * cols + i) * (n / 32) + at / 32) * bits + b;
+                        signs[word] |= u32::from(plus) << (at % 32);
+                    }
                 }
             }
         }

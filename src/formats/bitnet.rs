@@ -11,13 +11,14 @@
 //!
 //! Sources: Ma et al., "The Era of 1-bit LLMs" (arXiv 2402.17764); the layout is that of transformers' `unpack_weights`.
 //!
-//! Encoding (the absmean of the paper, without its ε): `γ = Σ|v|/NK`, summed in f64, 1 where all are 0; `f − 1 = clamp(round(v/γ), −1, 1)`, to
-//! even; the scale is `1/γ`, or `γ` where it multiplies.
+//! Encoding (the absmean of the paper, without its ε): `γ = Σ|v|/NK`, the mean of `mean.rs`, 1 where that is 0; the scale is `1/γ`, or `γ` where
+//! it multiplies; `f − 1 = clamp(round(v/γ), −1, 1)`, halves to 0, by the γ that the scale as stored gives.
 
 use super::codec::{BYTES, Check, Codec, Numbers};
 use super::form::{Form, Place, Scale};
+use super::mean::{Unit, mean};
+use super::nearest::Nearest;
 use super::packed::{Dtype, Packed, Part};
-use super::round::whole;
 use crate::error::Result;
 
 /// The numbers.
@@ -49,6 +50,10 @@ impl Codec for Bitnet {
         Some(Form::scaled(2, Scale::F32, Place::TENSOR).about(1))
     }
 
+    fn nearest(&self, _w: &Packed<'_>) -> Option<Nearest> {
+        Some(Nearest::Mean { inverse: self.scale_is_inverse })
+    }
+
     fn codes(&self, w: &Packed<'_>, n: usize, out: &mut [u8]) {
         let (k, rows) = (out.len(), w.n() / 4);
         let codes = &w.get("weight").bytes[n % rows * k..][..k];
@@ -71,16 +76,19 @@ impl Codec for Bitnet {
         if !n.is_multiple_of(4) {
             return Vec::new(); // The check says so.
         }
-        let mean = values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / values.len() as f64;
+        let unit = Unit::of(values.iter().fold(0.0, |largest, v| v.abs().max(largest)));
+        let sum: u64 = values.iter().map(|v| u64::from(unit.whole(*v).unsigned_abs())).sum();
+        let mean = unit.number(mean(sum, values.len()));
         let mean = if mean > 0.0 { mean } else { 1.0 };
         // Finite, and not 0, for the smallest and the largest numbers of f32 too.
-        let scale = if self.scale_is_inverse { 1.0 / mean } else { mean } as f32;
+        let scale = if self.scale_is_inverse { 1.0 / mean } else { mean };
         let scale = scale.clamp(f32::MIN_POSITIVE, f32::MAX);
         let step = if self.scale_is_inverse { 1.0 / scale } else { scale };
         let (rows, mut codes) = (n / 4, vec![0u8; n / 4 * k]);
         for (n, row) in values.chunks_exact(k).enumerate() {
             for (v, code) in row.iter().zip(&mut codes[n % rows * k..]) {
-                *code |= ((whole((v / step).clamp(-1.0, 1.0)) + 1.0) as u8) << (2 * (n / rows));
+                let far = i8::from(2.0 * v.abs() > step);
+                *code |= ((1 + if *v < 0.0 { -far } else { far }) as u8) << (2 * (n / rows));
             }
         }
         vec![("weight", Part::new(Dtype::U8, &[rows, k], codes)), ("weight_scale", Part::f32s(&[1], &[scale]))]

@@ -22,7 +22,7 @@ use half::{bf16, f16};
 
 use super::codec::Codec;
 use super::form::{Form, Level, Place, Rule, Scale, greatest_divisor};
-use super::nearest::{Nearest, Spread};
+use super::nearest::{Nearest, Spread, fill_pack};
 use super::packed::Packed;
 use super::{Dtype, Format};
 use crate::error::{Error, Result};
@@ -297,8 +297,10 @@ impl Laid {
     /// As [`Laid::new`].
     pub fn blank(sample: &Packed<'_>, n: usize, binding_bytes: u64) -> Result<Self> {
         let mut laid = Self { n: n as u32, chunks: Vec::new(), ..Self::new(sample, u64::MAX)? };
-        if let Body::Form(form) = &mut laid.body {
-            *form = sample.codec().grown(*form, n, laid.k as usize);
+        match (&mut laid.body, sample.format()) {
+            (Body::Form(form), _) => *form = sample.codec().grown(*form, n, laid.k as usize),
+            (Body::Signs { group, .. }, Format::Bcq(bcq)) => *group = bcq.group.size(n) as u32,
+            _ => {}
         }
         let mut laid = laid.chunked(binding_bytes, None)?;
         if laid.judged_by_codes() {
@@ -326,16 +328,16 @@ impl Laid {
         if self.judged_by_codes() {
             return Err("its rows are summed as integers, as its codes allow, and others might not");
         }
-        match (self.body, self.nearest) {
-            (Body::Dense(_) | Body::Sparse24(_), _) => Ok(Spread::Row(32)),
-            (Body::Form(form), Some(nearest)) => match nearest.spread(form, self.n, self.k)? {
-                Spread::Runs if self.chunks.len() > 1 && !self.parts_are_whole(form) => {
-                    Err("it is in several parts, and rows of more than one share a scale")
-                }
-                spread => Ok(spread),
-            },
-            _ => Err("it is encoded on the host only"),
+        let spread = match (self.body, self.nearest) {
+            (Body::Dense(_) | Body::Sparse24(_), _) => Spread::Row(32),
+            (Body::Form(form), Some(nearest)) => nearest.spread(form, self.n, self.k)?,
+            (Body::Signs { .. }, _) => Spread::Runs,
+            _ => return Err("it is encoded on the host only"),
+        };
+        if spread == Spread::Runs && self.chunks.len() > 1 && !self.parts_are_whole() {
+            return Err("it is in several parts, and rows of more than one share a scale");
         }
+        Ok(spread)
     }
 
     /// Fills the slot of which scale a number has: its name, and those of its constants.
@@ -363,17 +365,31 @@ impl Laid {
         }
     }
 
-    /// Every part has scales of its own.
-    fn parts_are_whole(&self, form: Form) -> bool {
-        matches!(form.place, Place::Block { rows, .. } if rows < self.n)
+    /// Every part has scales of its own, and no others.
+    fn parts_are_whole(&self) -> bool {
+        matches!(self.body, Body::Form(Form { place: Place::Block { rows, .. }, .. }) if rows < self.n)
     }
 
     /// Which scale a number has, where there are scales.
     pub(crate) fn place(&self) -> Option<Place> {
         match self.body {
             Body::Form(form) => Some(form.place),
+            Body::Signs { group, cols, .. } => Some(Place::Block { rows: group, cols }),
             _ => None,
         }
+    }
+
+    /// How many signed scales a number is the sum of, if it is that.
+    pub(crate) fn signs(&self) -> Option<u32> {
+        match self.body {
+            Body::Signs { bits, .. } => Some(bits),
+            _ => None,
+        }
+    }
+
+    /// Its scale is the mean of all magnitudes.
+    pub(crate) fn by_mean(&self) -> bool {
+        matches!(self.nearest, Some(Nearest::Mean { .. }))
     }
 
     /// Neighbours along K have one scale, by fours.
@@ -418,6 +434,11 @@ impl Laid {
     pub(crate) fn fill_into(&self, step: &mut Builder, alone: bool) {
         match (self.body, self.nearest) {
             (Body::Form(form), Some(nearest)) => nearest.fill(step, form, alone),
+            (Body::Signs { bits, .. }, _) => {
+                step.fill("into", "slot/into/signs");
+                step.set("into_PLANES", Const::U32(bits));
+                fill_pack(step, bits);
+            }
             (Body::Dense(elem) | Body::Sparse24(elem), _) => {
                 step.fill("into", "slot/into/dense");
                 if let Body::Sparse24(_) = self.body {

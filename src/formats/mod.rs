@@ -46,6 +46,7 @@ pub mod int8;
 pub(crate) mod laid;
 pub mod leanquant;
 pub mod lut16;
+mod mean;
 pub mod mlx_affine;
 pub mod mlx_float;
 pub(crate) mod nearest;

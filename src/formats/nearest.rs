@@ -1,7 +1,8 @@
 //! How a device rounds numbers into a format: what the encoders of a format's file do, as data for `shaders/slot/nearest/`.
 //!
-//! A format says this of itself where its codes and scales follow from the range of the numbers that share a scale, or whose scales share one. What is
-//! encoded by means or by tables that are learnt, is encoded on the host.
+//! A format says this of itself where its codes and scales follow from the range of the numbers that share a scale, or whose scales share one, or from
+//! the mean of all. Sums of signed scales have no rule for one scale: `laid.rs` fills their slot. What is encoded by tables that are learnt is
+//! encoded on the host.
 
 use super::form::{Form, Level, Place, Scale};
 use crate::ops::step::Builder;
@@ -56,6 +57,11 @@ pub(crate) enum Nearest {
     Iq4,
     /// −1, 0 and 1 by the largest magnitude.
     Ternary,
+    /// The same by the mean of all magnitudes.
+    Mean {
+        /// The scale divides.
+        inverse: bool,
+    },
     /// From the least number on, codes up to `most`, by steps and least numbers up to `limit`.
     SuperRanged {
         /// The greatest code.
@@ -96,6 +102,7 @@ impl Nearest {
             Self::Fp4 => ("slot/nearest/fp4", Vec::new()),
             Self::Iq4 => ("slot/nearest/iq4", Vec::new()),
             Self::Ternary => ("slot/nearest/ternary", Vec::new()),
+            Self::Mean { inverse } => ("slot/nearest/mean", vec![("into_nearest_INVERSE", Const::Bool(inverse))]),
             Self::SuperRanged { most: m, limit } => {
                 ("slot/nearest/super_ranged", vec![most(m), number("into_nearest_LIMIT", limit)])
             }
@@ -107,16 +114,7 @@ impl Nearest {
         };
         step.fill("into_nearest", filling);
         consts.into_iter().for_each(|(name, value)| step.set(name, value));
-        let pack = match form.bits {
-            1 => "slot/pack/u1",
-            2 => "slot/pack/u2",
-            3 => "slot/pack/u3",
-            4 => "slot/pack/u4",
-            5 => "slot/pack/u5",
-            6 => "slot/pack/u6",
-            _ => "slot/pack/u8",
-        };
-        step.fill("into_pack", pack);
+        fill_pack(step, form.bits);
         let parts = match form.scale {
             // Of 256 numbers there are so many scales.
             Scale::Super(of) | Scale::SuperPair(of) | Scale::SuperNibbles(of) => of / 8,
@@ -153,7 +151,7 @@ impl Nearest {
             Self::Edge(_) | Self::Floating(_) => scale == Scale::F32Pair,
             Self::Power { .. } => scale == Scale::E8m0,
             Self::Float4 { .. } => scale == Scale::E4m3,
-            Self::Nf4 | Self::Fp4 | Self::Float8(_) => scale == Scale::F32,
+            Self::Nf4 | Self::Fp4 | Self::Float8(_) | Self::Mean { .. } => scale == Scale::F32,
             Self::SuperRanged { .. } => matches!(scale, Scale::SuperPair(_) | Scale::SuperNibbles(_)),
             Self::SuperSigned { .. } => matches!(scale, Scale::Super(_)),
         }
@@ -171,6 +169,7 @@ impl Nearest {
             }
             (Place::Block { rows: 1, cols: 16 }, Scale::E4m3) if k.is_multiple_of(32) => Ok(Spread::Row(32)),
             (_, Scale::E4m3) => Ok(Spread::Runs),
+            (Place::TENSOR, _) if matches!(self, Self::Mean { .. }) => Ok(Spread::Runs),
             (Place::Block { rows, cols }, _) if rows == 1 || n == 1 => match self {
                 // Lanes without numbers have zeros, which need not be between those of others.
                 Self::Floating(_) if !whole(cols) => Ok(Spread::Runs),
@@ -182,6 +181,20 @@ impl Nearest {
             (Place::Ordered, _) => Err("a list says which of its columns share a scale"),
         }
     }
+}
+
+/// Fills the slot of codes that are written.
+pub(crate) fn fill_pack(step: &mut Builder, bits: u32) {
+    let pack = match bits {
+        1 => "slot/pack/u1",
+        2 => "slot/pack/u2",
+        3 => "slot/pack/u3",
+        4 => "slot/pack/u4",
+        5 => "slot/pack/u5",
+        6 => "slot/pack/u6",
+        _ => "slot/pack/u8",
+    };
+    step.fill("into_pack", pack);
 }
 
 /// Where the numbers are that share a scale, as kernels find it.

@@ -63,14 +63,7 @@ fn slot_codes4(v: vec4<f32>, grid: slot_Grid, i: u32) -> vec4<u32> {
 
 // Stores the codes of numbers 32·block … 32·block + 31 of a row of this part of the weight, four bytes to a word.
 fn slot_store_codes32(at: weight_At, row: u32, block: u32, codes: array<u32, 8>) {
-    var quads = codes;
-    #unroll
-    for (var i = 0u; i < 8u; i++) {
-        let k = block * 32u + i * 4u;
-        let there = min(max(at.k, k) - k, 4u);
-        quads[i] &= select((1u << (there * 8u % 32u)) - 1u, 0xffffffffu, there == 4u);
-    }
-    slot_pack_store32(at, row, block, quads);
+    slot_pack_store32(at, row, block, block_there(codes, block, at.k));
 }
 
 // Stores those numbers.

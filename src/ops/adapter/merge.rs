@@ -18,7 +18,8 @@ use crate::weight::Weight;
 
 /// The weight that a base and an adapter make together, `y[N,K]` (see [`Kind`]). The base may be in any format; it is decoded where it is
 /// added to, and left as it is. So may the result, of the formats that devices encode ([`Encode`](crate::ops::linear::Encode)): its codes
-/// and scales are those of the merged f32 numbers, of which there is never a whole matrix.
+/// and scales are those of the merged f32 numbers, of which there is never a whole matrix, but of formats whose scale follows from all
+/// numbers (`bitnet`) or all of some columns (groups of all outputs).
 ///
 /// The base is streamed once, and once more for each norm: DoRA reads it twice, BoRA three times.
 ///

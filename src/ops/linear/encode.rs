@@ -19,16 +19,16 @@ use crate::weight::Weight;
 /// [`Packed::encode`](crate::formats::Packed::encode) makes of the numbers that x stores. What w held before is gone.
 /// [`Dispatcher::encode`](crate::Dispatcher::encode) makes the weight and runs this.
 ///
-/// Formats whose codes and scales follow from the range of the numbers that share a scale: all but `bitnet` (a mean of the tensor) and `bcq`
-/// (means of what is left), and `leanquant`, which has no rule. Where those are neighbours in a row (a row, a multiple of 32 of it, the 16 of the K
-/// formats and of NVFP4), one dispatch moves the numbers once; where they are not (`group_ic`, `hqq` along its axis 0, blocks of rows of `fp8`, groups
-/// of 8 or 48, runs that go on over the ends of rows), a second one does so again.
+/// Every format that has a rule: all but `leanquant`. Where the numbers that share a scale are neighbours in a row (a row, a multiple of 32 of it, the
+/// 16 of the K formats and of NVFP4), one dispatch moves the numbers once; where they are not (`group_ic`, `hqq` along its axis 0, blocks of rows of
+/// `fp8`, groups of 8 or 48, runs that go on over the ends of rows; the sums of signed scales of `bcq`), a second one does so again. `bitnet`, whose scale
+/// is the mean of all magnitudes, takes four dispatches, three of which move the numbers.
 ///
 /// It is round to nearest: the K and IQ4 formats lose more by it than by the search of llama.cpp, which tries many steps for each block. A
 /// weight that came from such a search keeps what it won where an adapter is attached to it live, and loses it where one is merged into it.
 ///
-/// x is finite. Of a row that has a NaN or an infinity codes and scales of the blocks where it stands mean nothing; others are as they would
-/// be without it.
+/// x is finite. Of a row that has a NaN or an infinity codes and scales of the blocks where it stands mean nothing, in `bitnet` those of all; others are
+/// as they would be without it.
 ///
 /// Two things are the host's but for a bit in very rare cases: which zero is the least number of a block that has both zeros; and in `awq`,
 /// `gptq`, `owq`, `onnx.nbits` and `hqq` a scale whose range is of numbers more than 2^24 apart, as the host takes the sum in f64 and rounds
@@ -62,7 +62,7 @@ params! {
         x0: u32,
         /// Scales of a row, or super-scales.
         scales: u32,
-        /// Blocks of 32 of each.
+        /// Blocks of 32 of each, or the workgroups that share all numbers.
         blocks: u32,
         /// Turns of the lanes that share it.
         turns: u32,
@@ -255,7 +255,9 @@ impl Target<'_> {
     pub fn grids(self, rows: u64, scratch: &mut Vec<u64>) -> Option<(usize, u64)> {
         let (n, k) = (self.w.n() as u64, self.w.k() as u64);
         let place = self.place()?;
-        let bytes = u64::from(EncodeRuns::of(place, k, 0, (0, rows.min(n))).count) * GRID_BYTES;
+        let rows = rows.min(n);
+        let shares = if self.w.by_mean() { shares(rows * k) * SHARE_BYTES } else { 0 };
+        let bytes = u64::from(EncodeRuns::of(place, k, 0, (0, rows)).count) * GRID_BYTES + shares;
         scratch.push(bytes);
         Some((scratch.len() - 1, bytes))
     }
@@ -281,11 +283,14 @@ impl Target<'_> {
             first: n0 as u32,
             ..Default::default()
         };
+        let write = |step: &mut Builder, alone| {
+            w.fill_into(step, alone);
+            step.bind(2, Part::whole(operand, Layout::dense(Elem::U32, chunk.words)), Access::Write);
+        };
         let begin = |kernel, loads, alone| {
             let mut step = Builder::new(kernel, loads);
             let x0 = read(&mut step, loads);
-            w.fill_into(&mut step, alone);
-            step.bind(2, Part::whole(operand, Layout::dense(Elem::U32, chunk.words)), Access::Write);
+            write(&mut step, alone);
             (step, x0)
         };
         let end = |step: Builder, params: EncodeParams, x0, groups| -> Result<Step> {
@@ -318,24 +323,65 @@ impl Target<'_> {
         }
         let (Some(place), Some((scratch, bytes))) = (self.place(), grids) else { return Ok(Vec::new()) };
         let runs = EncodeRuns::of(place, k, chunk.rows.0.into(), (n0, n1));
-        let (mut step, x0) = begin("encode/scales", Loads { quads: false, ..loads }, true);
-        step.scratch(3, scratch, bytes, Access::Write);
-        Means::BASELINE.reduce(&mut step);
-        // Scales of a byte are put together in words by a workgroup.
-        let lanes = runs.minor.next_power_of_two().min(if w.scale_bits(1).0 < 32 { 16 } else { LANES });
-        step.set("LANES", Const::U32(lanes));
-        let groups = u64::from(runs.count).div_ceil(u64::from(LANES / lanes));
-        let scales = end(step, EncodeParams { runs, ..params }, x0, groups)?;
+        let reduce = |mut step: Builder, lanes| {
+            step.scratch(3, scratch, bytes, Access::Write);
+            Means::BASELINE.reduce(&mut step);
+            step.set("LANES", Const::U32(lanes));
+            step
+        };
+        let singly = Loads { quads: false, ..loads };
+        let mut steps = Vec::new();
+        if w.by_mean() {
+            let shares = shares(rows * k);
+            let turns = (rows * k).div_ceil(4).div_ceil(shares * u64::from(LANES) * 8) as u32;
+            let params = EncodeParams { blocks: shares as u32, turns, ..params };
+            for sums in [false, true] {
+                let mut step = Builder::new("encode/magnitudes", loads);
+                let x0 = read(&mut step, loads);
+                step.fill("into", "slot/into/none");
+                step.set("SUMS", Const::Bool(sums));
+                steps.push(end(reduce(step, LANES), params, x0, shares)?);
+            }
+            let mut step = Builder::new("encode/mean", loads);
+            step.fill("x", "slot/read/zero");
+            write(&mut step, true);
+            steps.push(end(reduce(step, LANES), params, 0, 1)?);
+        } else if w.signs().is_some() {
+            let lanes = if u64::from(runs.minor) * u64::from(runs.runs) < 1024 { LANES } else { 256 };
+            let (mut step, x0) = begin("encode/signs", singly, true);
+            step.set("LANE_COUNT", Const::U32(lanes));
+            steps.push(end(reduce(step, lanes), EncodeParams { runs, ..params }, x0, runs.count.into())?);
+        } else {
+            // Scales of a byte are put together in words by a workgroup.
+            let lanes = runs.minor.next_power_of_two().min(if w.scale_bits(1).0 < 32 { 16 } else { LANES });
+            let (step, x0) = begin("encode/scales", singly, true);
+            let groups = u64::from(runs.count).div_ceil(u64::from(LANES / lanes));
+            steps.push(end(reduce(step, lanes), EncodeParams { runs, ..params }, x0, groups)?);
+        }
 
         let (mut step, x0) = begin("encode/codes", loads, true);
         w.fill_place(place, &mut step, ["place", "place_ROWS", "place_COLS", "place_SIZE"]);
         step.set("EACH", Const::Bool(!w.by_fours()));
         step.set("FLAT", Const::Bool(k.is_multiple_of(32)));
         step.scratch(3, scratch, bytes, Access::Read);
-        let codes = end(step, EncodeParams { runs, ..each }, x0, (rows * of_row).div_ceil(u64::from(LANES)))?;
-        Ok(vec![scales, codes])
+        // Signed scales lie by columns, but what they are found by lies by rows.
+        let at = match w.signs() {
+            Some(_) => WeightAt { scales_row: runs.per, ..each.w },
+            None => each.w,
+        };
+        let params = EncodeParams { w: at, runs, ..each };
+        steps.push(end(step, params, x0, (rows * of_row).div_ceil(u64::from(LANES)))?);
+        Ok(steps)
     }
 }
 
 /// What a dispatch that finds scales leaves beside each for the next.
 const GRID_BYTES: u64 = 16;
+
+/// The workgroups that share so many numbers: enough loads on their way for any device, and few to add up.
+fn shares(numbers: u64) -> u64 {
+    numbers.div_ceil(u64::from(LANES) * 32).min(256)
+}
+
+/// What each leaves.
+const SHARE_BYTES: u64 = 12;

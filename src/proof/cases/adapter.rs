@@ -338,6 +338,8 @@ pub(super) fn cases() -> Vec<Case> {
         ("sparse24", 19, 300),
         ("group_ic", 70, 97),
         ("hqq4-axis0", 64, 66),
+        ("bitnet", 36, 97),
+        ("bcq", 96, 104),
         ("e4m3-block", 130, 200),
         ("awq-gemv_fast", 32, 128),
         ("onnx2", 19, 100),

@@ -54,7 +54,7 @@ fn make(name: &str, [n, k]: [usize; 2], rows: usize, format: Format) -> Case {
 }
 
 /// The formats, by their names among those of linear layers.
-const ENCODED: [&str; 41] = [
+const ENCODED: [&str; 43] = [
     "dense",
     "int8",
     "q4_0",
@@ -96,10 +96,12 @@ const ENCODED: [&str; 41] = [
     "group_ic",
     "hqq4-axis0",
     "lut16",
+    "bitnet",
+    "bcq",
 ];
 
 /// Those that are timed.
-const TIMED: [&str; 14] = [
+const TIMED: [&str; 16] = [
     "dense",
     "int8",
     "q4_0",
@@ -114,6 +116,8 @@ const TIMED: [&str; 14] = [
     "e4m3-block",
     "group_ic",
     "nf4",
+    "bitnet",
+    "bcq",
 ];
 
 /// Shapes that hurt: format, N, K, what begins before x in elements, and why.
@@ -131,6 +135,8 @@ const HURTS: &[(&str, usize, usize, usize, &str)] = &[
     ("e4m3-block", 300, 200, 1, "scales anywhere"),
     ("group_ic", 129, 33, 1, "scales anywhere"),
     ("hqq4-axis0", 96, 34, 1, "scales anywhere"),
+    ("bitnet", 36, 35, 1, "scales anywhere"),
+    ("bcq", 96, 40, 3, "scales anywhere"),
     ("q4_0", 1, 32, 0, "words that hold scales of two rows"),
     ("q4_0", 3, 32, 0, "words that hold scales of two rows"),
     ("q4_0", 31, 96, 0, "words that hold scales of two rows"),

@@ -1,0 +1,1 @@
+// No weight is written yet.
