@@ -296,12 +296,17 @@ fn combine(name: &str, [tokens, rows, len]: [usize; 3]) -> Case {
 /// Models with the width of their hidden state.
 const MODELS: [(&str, &str, usize); 2] = [("qwen3-0.6b", "Qwen3-0.6B", 1024), ("llama3-8b", "Llama-3-8B", 4096)];
 
+/// Adds a case, and why it hurts. As a function of its own it is there once: the page carries all cases.
+#[inline(never)]
+fn hurts(all: &mut Vec<Case>, phase: &'static str, case: Case) {
+    all.push(Case { phase, ..case });
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let ratio = |r: f64| Attrs::default().with("ratio", r);
     let k = |k: usize| Attrs::default().with("k", k as f64);
     let above = |t: f64| Attrs::default().with("above", t);
-    let hurts = |phase, case: Case| Case { phase, ..case };
     // Of real models.
     for (name, model, len) in MODELS {
         let real = |case: Case| Case { model, phase: "prefill", real: true, storages: vec![Elem::F16], ..case };
@@ -316,35 +321,36 @@ pub(super) fn cases() -> Vec<Case> {
     for (i, len) in [1, 3, 31, 33, 64, 127, 129, 1023, 4099].into_iter().enumerate() {
         let gate = ["tanh", "sigmoid", "none", "softmax"][i % 4];
         let case = route(&format!("{len}-{gate}"), [2, 33, len], gate);
-        all.push(Case { storages: FLOATS.to_vec(), ..hurts("odd shapes", case) });
+        hurts(&mut all, "odd shapes", Case { storages: FLOATS.to_vec(), ..case });
     }
     for gate in ["tanh", "sigmoid", "none", "softmax"] {
         let mut wide = route(&format!("wide-{gate}"), [3, 70, 256], gate);
         wide.inputs[0].fill = Fill::Normal { mean: 0.0, deviation: 30.0 };
-        all.push(hurts("scores far out", wide));
+        hurts(&mut all, "scores far out", wide);
     }
-    all.push(hurts("long rows", route("long", [1, 3, 20_000], "tanh")));
+    hurts(&mut all, "long rows", route("long", [1, 3, 20_000], "tanh"));
     let mut special = route("special", [1, 25, 64], "tanh");
     special.inputs[0].fill = Fill::Special;
-    all.push(hurts("NaN, infinities, zeros, each in its row", special));
+    hurts(&mut all, "NaN, infinities, zeros, each in its row", special);
     let mut candidates = route("candidates", [3, 300, 32], "softmax");
     for role in ["target", "valid"] {
         candidates.inputs.push(input(role, &[3, 300], flagged(600), Stored::Always(Elem::U8)));
     }
-    all.push(Case { skew: 3, ..hurts("softmax over some", candidates) });
+    hurts(&mut all, "softmax over some", Case { skew: 3, ..candidates });
     let mut alone = route("alone", [2, 9, 68], "tanh");
     (alone.attrs, alone.outputs) = (Attrs::default(), alone.outputs[..1].to_vec());
     alone.inputs.remove(2);
-    all.push(Case { skew: 1, storages: FLOATS.to_vec(), ..hurts("scores alone, anywhere", alone) });
-    all.push(hurts("nothing to do", route("no-tokens", [1, 0, 8], "tanh")));
+    hurts(&mut all, "scores alone, anywhere", Case { skew: 1, storages: FLOATS.to_vec(), ..alone });
+    hurts(&mut all, "nothing to do", route("no-tokens", [1, 0, 8], "tanh"));
     // Selections: lengths about every border.
     for (i, tokens) in [1, 3, 31, 33, 127, 129, 1023, 1024, 1025, 2049, 4099, 16_385].into_iter().enumerate() {
         let attrs = [ratio(0.5), k(tokens / 3), above(0.3)][i % 3].clone();
         let case = select(&format!("{tokens}"), [3, tokens], 700, attrs);
-        all.push(Case {
-            storages: if tokens < 5000 { FLOATS.to_vec() } else { F32.to_vec() },
-            ..hurts("lengths", case)
-        });
+        hurts(
+            &mut all,
+            "lengths",
+            Case { storages: if tokens < 5000 { FLOATS.to_vec() } else { F32.to_vec() }, ..case },
+        );
     }
     for (name, tokens) in [("", 300), ("-divided", 5001)] {
         for (what, attrs) in
@@ -352,38 +358,38 @@ pub(super) fn cases() -> Vec<Case> {
         {
             let mut case = select(&format!("ties-{what}{name}"), [2, tokens], 800, attrs);
             case.inputs[0].fill = Fill::Coarse;
-            all.push(hurts("equal scores, NaN, infinities, both zeros", case));
+            hurts(&mut all, "equal scores, NaN, infinities, both zeros", case);
         }
         for (what, threshold) in
             [("zero", 0.0), ("negative-zero", -0.0), ("lowest", f64::NEG_INFINITY), ("highest", 1e39)]
         {
             let mut case = select(&format!("above-{what}{name}"), [2, tokens], 800, above(threshold));
             case.inputs[0].fill = Fill::Coarse;
-            all.push(hurts("thresholds", case));
+            hurts(&mut all, "thresholds", case);
         }
         let mut padded = select(&format!("padding{name}"), [4, tokens], 500, ratio(0.4));
         padded.inputs.push(input("valid", &[4, tokens], flagged(600), Stored::Always(Elem::U8)));
-        all.push(Case { skew: 1, ..hurts("padding, views anywhere", padded) });
-        all.push(hurts("no targets", select(&format!("no-targets{name}"), [2, tokens], 0, ratio(0.7))));
+        hurts(&mut all, "padding, views anywhere", Case { skew: 1, ..padded });
+        hurts(&mut all, "no targets", select(&format!("no-targets{name}"), [2, tokens], 0, ratio(0.7)));
         // Samples that keep unequal numbers.
         for (what, attrs) in [("ratio", ratio(0.4)), ("above", above(0.3))] {
             let mut close = select(&format!("closed-up-{what}{name}"), [5, tokens], 500, attrs);
             close.inputs.push(input("valid", &[5, tokens], flagged(600), Stored::Always(Elem::U8)));
             close.outputs.push(output("starts", &[6], Elem::I32));
-            all.push(Case { skew: 1, ..hurts("samples that follow each other", close) });
+            hurts(&mut all, "samples that follow each other", Case { skew: 1, ..close });
         }
         let mut nothing = select(&format!("all-padding{name}"), [2, tokens], 500, ratio(0.7));
         nothing.inputs.push(input("valid", &[2, tokens], flagged(0), Stored::Always(Elem::U8)));
-        all.push(hurts("samples of padding alone", nothing));
+        hurts(&mut all, "samples of padding alone", nothing);
         // As many places as are needed, and nothing else is asked for.
         let mut told = select(&format!("told{name}"), [2, tokens], 1000, k(tokens / 5));
         told.attrs = told.attrs.with("candidates", vec![tokens as f64; 2]);
         told.outputs = vec![output("count", &[2], Elem::I32), output("index", &[2, tokens / 5], Elem::U32)];
-        all.push(hurts("few places", told));
+        hurts(&mut all, "few places", told);
         let mut same = select(&format!("all-same{name}"), [2, tokens], 1000, k(tokens - 1));
         same.inputs[0].fill = Fill::Constant(0.5);
         same.outputs[0].stored = Stored::Always(Elem::U32);
-        all.push(hurts("all scores the same", same));
+        hurts(&mut all, "all scores the same", same);
     }
     // 5 candidates, none for all is padding, 2, and 1.
     let valid: &[f32] = &[1., 1., 1., 1., 1., 0., 0., 0., 0., 0., 1., 1., 0., 0., 0., 1., 1., 1., 1., 0.];
@@ -395,16 +401,16 @@ pub(super) fn cases() -> Vec<Case> {
     let mut close = differing.clone();
     close.name += "-closed-up";
     close.outputs.push(output("starts", &[5], Elem::I32));
-    all.push(hurts("samples that follow each other, one of padding alone", close));
-    all.push(hurts("samples with different numbers of targets, one of padding alone", differing));
-    all.push(hurts("many samples", select("many", [70, 40], 500, ratio(0.5))));
+    hurts(&mut all, "samples that follow each other, one of padding alone", close);
+    hurts(&mut all, "samples with different numbers of targets, one of padding alone", differing);
+    hurts(&mut all, "many samples", select("many", [70, 40], 500, ratio(0.5)));
     let mut none = select("no-samples", [0, 8], 1000, ratio(0.5));
     none.outputs.pop();
-    all.push(hurts("nothing to do", none));
+    hurts(&mut all, "nothing to do", none);
     let mut nothing_kept = combine("nothing-kept", [30, 0, 12]);
     nothing_kept.inputs[4].fill = Fill::Uniform(0.0, 1.0);
-    all.push(hurts("no kept rows", nothing_kept));
-    all.push(hurts("samples of nothing", select("no-tokens", [3, 0], 1000, ratio(0.5))));
+    hurts(&mut all, "no kept rows", nothing_kept);
+    hurts(&mut all, "samples of nothing", select("no-tokens", [3, 0], 1000, ratio(0.5)));
     // Rows through a list, of which some are not there.
     for (name, rows, len, x, skew) in [
         ("positions", [2, 129], 1, Stored::Always(Elem::I32), 1),
@@ -419,32 +425,32 @@ pub(super) fn cases() -> Vec<Case> {
         let mut case = case(3, name, inputs, vec![y]);
         case.attrs = case.attrs.with("len", len as f64);
         let storages = if len == 1 { F32 } else { FLOATS };
-        all.push(Case { skew, storages: storages.to_vec(), ..hurts("rows through a list", case) });
+        hurts(&mut all, "rows through a list", Case { skew, storages: storages.to_vec(), ..case });
     }
     // Ends of layers.
     for (i, len) in [1, 3, 31, 33, 64, 129, 1000].into_iter().enumerate() {
         let mut case = combine(&format!("{len}"), [45, 20, len]);
         case.skew = [0, 1, 4][i % 3];
         case.attrs = case.attrs.with("gate_on", ["mlp", "layer"][i % 2]).with("scale_skipped", i % 4 < 2);
-        all.push(Case { storages: FLOATS.to_vec(), ..hurts("odd shapes", case) });
+        hurts(&mut all, "odd shapes", Case { storages: FLOATS.to_vec(), ..case });
     }
     for (name, gate_on) in [("finished", "mlp"), ("finished-layer", "layer")] {
         let mut case = combine(name, [50, 21, 36]);
         case.inputs.remove(2);
         case.attrs = case.attrs.with("gate_on", gate_on);
-        all.push(hurts("h with all that is added", case));
+        hurts(&mut all, "h with all that is added", case);
     }
     let mut ungated = combine("ungated", [50, 21, 36]);
     ungated.inputs.drain(2..4);
     ungated.attrs = ungated.attrs.with("scale_skipped", false);
-    all.push(hurts("no gate at all", ungated));
+    hurts(&mut all, "no gate at all", ungated);
     let mut special = combine("special", [60, 30, 16]);
     special.inputs[0].fill = Fill::Special;
-    all.push(Case { storages: FLOATS.to_vec(), ..hurts("NaN and infinities, each in its row", special) });
+    hurts(&mut all, "NaN and infinities, each in its row", Case { storages: FLOATS.to_vec(), ..special });
     let mut mixed = combine("mixed", [33, 17, 24]);
     mixed.inputs[1].stored = Stored::Always(Elem::F32);
     mixed.inputs[2].stored = Stored::Always(Elem::Bf16);
-    all.push(Case { storages: FLOATS.to_vec(), ..hurts("three storages", mixed) });
-    all.push(hurts("nothing to do", combine("no-tokens", [0, 1, 8])));
+    hurts(&mut all, "three storages", Case { storages: FLOATS.to_vec(), ..mixed });
+    hurts(&mut all, "nothing to do", combine("no-tokens", [0, 1, 8]));
     all
 }
