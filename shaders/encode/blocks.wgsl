@@ -16,6 +16,7 @@
 #import encode
 #import keep
 #import recoded
+#slot into @binding(2) // [N, K]
 #slot reduce
 
 @compute @workgroup_size(LANE_COUNT)

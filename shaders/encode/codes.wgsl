@@ -1,12 +1,13 @@
-// encode/codes: the numbers of a matrix, rounded to nearest by the scales that encode/scales found.
+// encode/codes: the numbers of a matrix, rounded to nearest by scales that encode/scales, encode/mean or encode/signs found.
 //
 // A lane has a block of 32 numbers. Where four neighbours may have different scales (EACH), each is rounded by its own, in a loop that is not
 // written out, since a rule is some hundred instructions: numbers come from workgroup memory and codes go there, which has addresses.
-// Good and wrong where encode/scales is. Bit for bit what encode/blocks makes where both can.
+// Good and wrong where those are. Bit for bit what encode/blocks makes where both can.
 // Moves the numbers once and stores the codes once; the scales come from cache, 16 bytes each: of groups along the outputs as many as numbers.
 // Barriers: 1. Workgroup memory: 9 KiB.
 #import encode
 #import recoded
+#slot into @binding(2) // [N, K]
 #slot place // which scale a number has
 #const EACH = false // neighbours may have different scales
 @group(0) @binding(3) var<storage, read> grids: array<vec4<u32>>; // [scales of this dispatch]

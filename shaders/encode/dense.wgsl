@@ -5,6 +5,7 @@
 // store a word 64 or 128 bytes from its neighbour's: an H100 took ten times the time of a copy.
 // Moves numbers and weight once. No barriers, no workgroup memory.
 #import encode
+#slot into @binding(2) // [N, K]
 const QUADS = 4u; // of a lane
 
 @compute @workgroup_size(LANE_COUNT)

@@ -8,6 +8,7 @@
 #import keep
 #import mean
 #import total
+#slot into @binding(2) // [N, K]
 #slot reduce
 @group(0) @binding(3) var<storage, read_write> shares: array<u32>; // [4 + 3 · shares]: what makes codes, the largest, the sums
 

@@ -9,6 +9,7 @@
 // and wants another kernel for every way that numbers lie.
 #import encode
 #import keep
+#slot into @binding(2) // [N, K]
 #slot reduce
 @group(0) @binding(3) var<storage, read_write> grids: array<vec4<u32>>; // [scales of this dispatch]
 

@@ -11,6 +11,7 @@
 #import encode
 #import mean
 #import total
+#slot into @binding(2) // [N, K]
 #slot reduce
 @group(0) @binding(3) var<storage, read_write> grids: array<vec4<u32>>; // [runs of scales of this dispatch]
 

@@ -5,6 +5,7 @@
 // Moves the numbers once and stores the weight once. Loads go through workgroup memory (9 KiB), so that neighbouring lanes load neighbouring quads.
 // Barriers: 1.
 #import encode
+#slot into @binding(2) // [N, K]
 
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -3,7 +3,7 @@
 // LANES lanes share a scale: adjacent ones, each with a block of 32 numbers of it, and where it is of more, with one in each of several turns.
 // Or they share what scales of few bits are multiplied with (into_SUPER_BITS), and each has scales of its own.
 // Every code is stored by the lane of its block, whose codes are whole words; scales by lib/keep.
-// The kernel has the slot `into`, which is the weight.
+// A kernel that writes the weight has the slot `into`, at binding 2.
 #import weight
 #import block
 // Which numbers a scale has, told by where they are among those of a dispatch: runs of neighbours. Scales stand in rows.
@@ -33,8 +33,7 @@ struct encode_Params {
 #const LANES = 1u // a power of two
 #const LANE_COUNT = 64u // lanes of a workgroup
 const encode_TEAMS = LANE_COUNT / LANES;
-#slot x @binding(1)    // [N, K]
-#slot into @binding(2) // [N, K]
+#slot x @binding(1) // [N, K]
 #const FLAT = false // rows are of whole blocks, and LANES lanes have all blocks of a scale in one turn
 const encode_TILE_QUADS = 9u; // of a block in the tile
 var<workgroup> encode_tile: array<vec4<u32>, 576>; // numbers as bits; then codes where their numbers were

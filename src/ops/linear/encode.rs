@@ -338,7 +338,6 @@ impl Target<'_> {
             for sums in [false, true] {
                 let mut step = Builder::new("encode/magnitudes", loads);
                 let x0 = read(&mut step, loads);
-                step.fill("into", "slot/into/none");
                 step.set("SUMS", Const::Bool(sums));
                 steps.push(end(reduce(step, LANES), params, x0, shares)?);
             }

@@ -1,1 +1,0 @@
-// No weight is written yet.
