@@ -122,6 +122,13 @@ impl Held {
     }
 }
 
+/// Where the tokens of an append begin in a sequence, and how many are surely there.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    start: usize,
+    tokens: usize,
+}
+
 /// An append that can be recorded.
 pub(crate) struct Step {
     comes: Comes,
@@ -168,7 +175,7 @@ pub struct KvCache {
     /// How often pages that sequences had have become others or none.
     moved: u64,
     /// For each layer and sequence: where the tokens that came last began, if that is known.
-    begun: Vec<Option<usize>>,
+    begun: Vec<Option<Begun>>,
     /// Rows of the tables by which tokens turn, if they were told.
     positions: Option<usize>,
     /// For each layer: the least rows of a table that what was recorded after its last append has turned by.
@@ -190,7 +197,7 @@ pub struct KvLayer<'a> {
     /// I32, `[B]`: how many tokens there are with them.
     pub lengths: Tensor,
     /// The starts that the host knows.
-    begun: &'a [Option<usize>],
+    begun: &'a [Option<Begun>],
     /// Tokens of some sequence have skipped it: a place in it is no position.
     pub(crate) skipped: bool,
     /// See [`KvCache`].
@@ -203,9 +210,9 @@ impl KvLayer<'_> {
         Start::Layer(self)
     }
 
-    /// The furthest start, as far as the host knows them.
-    pub(crate) fn furthest(&self) -> Option<usize> {
-        self.begun.iter().copied().flatten().max()
+    /// Where the last token is surely appended, of rows that have so many for each sequence: some may be padding. As far as the host knows.
+    pub(crate) fn last(&self, each: usize) -> Option<usize> {
+        self.begun.iter().flatten().filter_map(|begun| (begun.start + begun.tokens.min(each)).checked_sub(1)).max()
     }
 
     /// Something is recorded in which a token turns by the place where it is appended, by a table of so many rows.
@@ -310,7 +317,7 @@ impl KvCache {
 
     /// From here on tokens turn by tables of so many rows, and a sequence that would grow past them is an [`Error::Position`] of
     /// [`KvCache::append`] and [`KvCache::again`], before anything is changed. Without it a [`DecoderLayer`](crate::decoder::DecoderLayer)
-    /// or a prologue says so, of places that it turns by; then room has been made already.
+    /// or a prologue says so, of places that it turns by; then room has been made already. What is recorded once and replayed says nothing.
     ///
     /// It is for tokens whose positions are counted as a sequence grows. Where layers skip tokens it is a layer without skipping
     /// that holds them all, and so is at the positions' end.
@@ -546,7 +553,7 @@ impl KvCache {
         let batch = self.shape.batch;
         for at in layers.start * batch..layers.end * batch {
             let (held, least, most) = (&mut self.held[at], comes.least[at % batch], comes.most[at % batch]);
-            self.begun[at] = held.known().filter(|_| most > 0);
+            self.begun[at] = held.known().filter(|_| least > 0).map(|start| Begun { start, tokens: least });
             held.least += least;
             held.most += most;
             held.since = if comes.skipping { Some(0) } else { held.since.map(|n| n + most) };
@@ -565,6 +572,7 @@ impl KvCache {
     /// # fn decode(
     /// #     gpu: &Dispatcher, layer: &DecoderLayer<'_>, scratch: &LayerScratch, one: &Tokens<'_>, cache: &mut KvCache
     /// # ) -> Result<()> {
+    /// cache.turn_by(4096); // rows of the table by which the layer turns: past them an append is an error
     /// let layers = gpu.keep(|rec| layer.record(rec, scratch, one, Some(&cache.layer(0)?)))?;
     /// for _ in 0..100 {
     ///     let mut rec = gpu.record()?;

@@ -672,6 +672,45 @@ fn places_past_the_tables_are_told() -> Result<()> {
     gpu.run(Prologue { start: Start::At(6), ..ragged })
 }
 
+/// Of prompts that are padded at their ends only the tokens need a row of the table.
+#[test]
+fn padding_turns_by_no_row() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let (tokens, d, rows) = (10, 8, 96);
+    let shape = KvShape { layers: 1, batch: 2, groups: 1, d, e: d, keys: KvFormat::F32, values: KvFormat::F32 };
+    let table = gpu.zeros([rows, d / 2], Elem::F32)?;
+    let turn = Turn { cos: &table, sin: &table, angles: Angles::Appended, interleaved: false, before_norm: false };
+    let x = gpu.zeros([2, tokens, d], Elem::F32)?;
+    let from = Projection::Apart { q: None, k: Some(&x), v: None };
+    for (coming, past) in [
+        (Coming::Listed(&[10, 2]), None),
+        (Coming::To { sequence: 1, tokens: 6 }, None),
+        (Coming::To { sequence: 1, tokens: 7 }, Some(96)),
+        (Coming::Listed(&[10, 9]), Some(98)),
+        (Coming::Each(10), Some(99)),
+        // More than are there.
+        (Coming::Listed(&[0, 20]), Some(99)),
+    ] {
+        let mut cache = KvCache::new(&gpu, shape, KvRoom::Static { tokens: 128 })?;
+        let mut recorder = gpu.record()?;
+        cache.append(&mut recorder, 0..1, Coming::To { sequence: 1, tokens: 90 })?;
+        cache.append(&mut recorder, 0..1, coming)?;
+        let layer = cache.layer(0)?;
+        let op = Prologue { keys: Some(layer.keys), rope: Some(turn), ..Prologue::of(from, (1, 1)) };
+        let told = recorder.run(Prologue { start: layer.start(), place: layer.place, ..op });
+        let want = past.map(|position| Error::Position { op: "qkv_prologue", rows: rows as u64, position });
+        assert_eq!(told.err(), want, "{coming:?}");
+    }
+    // What is of another shape than the tokens is nobody's position.
+    let (positions, y) = (gpu.zeros([tokens, 2], Elem::I32)?, gpu.zeros([2, 1, tokens, d], Elem::F32)?);
+    let heads = x.view(0, [2, 1, tokens, d])?;
+    let turned = Rope { positions: Some(&positions), ..Rope::new(&heads, &table, &table, &y) };
+    let told = gpu.run(turned).unwrap_err().to_string();
+    assert_eq!(told, "rope: positions have shape [10, 2], but there are 2 · 10 tokens");
+    let positions = positions.view(0, [2 * tokens])?;
+    gpu.run(Rope { positions: Some(&positions), ..turned })
+}
+
 /// Layers that hold only the tokens that they kept, by a device that alone knows how many: lengths differ from layer to layer, positions
 /// are those of the whole sequence, and one token at a time is kept or not.
 #[test]

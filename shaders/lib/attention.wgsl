@@ -422,8 +422,10 @@ fn attention_finish(row: attention_Row, top: f32, sum: f32, wrong: bool) -> vec2
         let ordered = attention_ordered(sink);
         is_wrong = is_wrong || ordered >= attention_ENDLESS;
         if (ordered > attention_ordered(attention_LOWEST)) {
-            all_top = max(top, sink);
-            factor = attention_exp(top - all_top);
+            // Beside what is not there it is the largest, however low.
+            let alone = sum == 0.0;
+            all_top = select(max(top, sink), sink, alone);
+            factor = select(attention_exp(top - all_top), 0.0, alone);
             all = sum * factor + attention_exp(sink - all_top);
         }
     }

@@ -532,6 +532,11 @@ impl<'a> Attention<'a> {
         if sizes[3] == 0 {
             return Err(shape_error!(OP, "q has shape {shape}: D is 0"));
         }
+        if let (Some(starts), [0, _, tokens, _]) = (self.q_starts, sizes)
+            && tokens > 0
+        {
+            return Err(shape_error!(OP, "q_starts has shape {}, which is of no sequence", starts.shape()));
+        }
         Ok(sizes)
     }
 
@@ -550,6 +555,11 @@ impl<'a> Attention<'a> {
         };
         if heads.is_some_and(|heads| heads != told) {
             return Err(shape_error!(OP, "k has shape {shape}, but kv_heads is {told}"));
+        }
+        if let (true, &[_, _, rows, _], &Place::Paged { page, .. }) = (dense, shape.dims(), &self.place)
+            && rows != page
+        {
+            return Err(shape_error!(OP, "k has shape {shape}, but pages have {page} tokens"));
         }
         let (dims, of_v) = (shape.dims(), self.v.tensor().shape());
         let has_batch = dims.len() == 4 && dense && self.place.table().is_none() && self.k_starts.is_none();
@@ -1342,6 +1352,36 @@ mod tests {
         }
         assert!(told(&[1, 2, 6, 8], &[1, 2, 6, 8], Some(4), heads)?.contains("kv_heads is 4"));
         assert!(told(&[1, 2, 6, 8], &[1, 2, 6, 8], Some(2), Place::Tokens)?.contains("kv_heads is 2"));
+        Ok(())
+    }
+
+    #[test]
+    fn pages_are_as_long_as_they_are_told_to_be() -> Result<()> {
+        let (q, k) = (Tensor::outline([1, 4, 1, 8], Elem::F32)?, Tensor::outline([4, 2, 16, 8], Elem::F32)?);
+        let (k, table) = (KvRows::of(&k)?, Tensor::outline([1, 4], Elem::I32)?);
+        let told = |page| {
+            let place = Place::Paged { table: &table, page };
+            Attention { place, ..Attention::new(&q, &k, &k, &q) }.problem().map_err(|error| error.to_string())
+        };
+        assert!(told(16).is_ok());
+        assert_eq!(told(8).err().as_deref(), Some("attention: k has shape [4, 2, 16, 8], but pages have 8 tokens"));
+        Ok(())
+    }
+
+    #[test]
+    fn tokens_of_no_sequence_are_an_error() -> Result<()> {
+        let told = |tokens: usize, starts: usize| -> Result<String> {
+            let (q, k) = (Tensor::outline([tokens, 1, 8], Elem::F32)?, Tensor::outline([4, 1, 8], Elem::F32)?);
+            let (k, starts) = (KvRows::of(&k)?, Tensor::outline([starts], Elem::I32)?);
+            let (q_starts, k_starts, place) = (Some(&starts), Some(&starts), Place::Tokens);
+            let op = Attention { q_starts, k_starts, place, ..Attention::new(&q, &k, &k, &q) };
+            Ok(op.problem().map_or_else(|error| error.to_string(), |_| "right".to_owned()))
+        };
+        for tokens in [1, 3, 40] {
+            assert_eq!(told(tokens, 1)?, "attention: q_starts has shape [1], which is of no sequence");
+            assert_eq!(told(tokens, 2)?, "right");
+        }
+        assert_eq!(told(0, 1)?, "right");
         Ok(())
     }
 

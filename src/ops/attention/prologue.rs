@@ -568,7 +568,7 @@ impl Prologue<'_> {
         match self.start {
             // Of several sequences one has no less than their mean.
             Start::At(start) => Some(start.saturating_add(if alike { each } else { each.div_ceil(batch) }) - 1),
-            Start::Layer(layer) if alike => Some(layer.furthest()?.saturating_add(each) - 1),
+            Start::Layer(layer) if alike => layer.last(each),
             Start::Lengths(_) | Start::Layer(_) => None,
         }
     }

@@ -137,8 +137,10 @@ pub(super) fn tables(
             let have = positions.elem().name();
             return Err(Error::Storage { op, operand: "positions", have, want: "i32" });
         }
-        if positions.elements() != batch * tokens {
-            let shape = positions.shape();
+        let shape = positions.shape();
+        // Of two dimensions, but for those of 1.
+        let turned = matches!(*shape.dims(), [b, l] if b.min(l) > 1 && [b, l] != [batch, tokens]);
+        if positions.elements() != batch * tokens || turned {
             return Err(shape_error!(op, "positions have shape {shape}, but there are {batch} · {tokens} tokens"));
         }
         return match rows {

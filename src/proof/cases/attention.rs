@@ -1032,6 +1032,15 @@ fn bounded() -> Vec<Case> {
             .sinks()
             .lse()
             .hurts("a bound of the logits"),
+        // The sink is all that there is, and its exponential none that f32 has.
+        Make::new("bounded-all-hidden-sinks", [1, 4, 2, 9, 33, 40, 40])
+            .input("mask", &[33], Stored::Always(Elem::U8), Fill::Constant(0.0))
+            .unit(45.0)
+            .bound(45.0)
+            .sinks()
+            .fill("sinks", Fill::These(&[-120.0, -95.0, f32::NEG_INFINITY, 60.0]))
+            .lse()
+            .hurts("nothing is seen"),
         Make::new("bounded-reached", [1, 2, 1, 6, 67, 64, 64])
             .unit(50.0)
             .bound(50.0)
