@@ -819,6 +819,12 @@ fn a_wrong_promise_of_candidates_loses_no_count() -> Result<()> {
     let (y, length) = run(10, Some(5))?;
     assert_eq!(length, 15.0);
     near("17 places for 15", &y, &wide(&right), Elem::F32);
+    // None of 5 may skip, it was said, and so all would be kept.
+    let (right, length) = run(5, None)?;
+    assert_eq!(length, 17.0);
+    let (y, length) = run(5, Some(0))?;
+    assert_eq!(length, 17.0);
+    near("20 places for 17", &y, &wide(&right), Elem::F32);
     // 16 are kept, of which the last finds no room.
     let (right, length) = run(8, None)?;
     assert_eq!(length, 16.0);

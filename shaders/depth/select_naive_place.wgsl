@@ -24,7 +24,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     kept_put(sample, i, before, kind);
     keep_store4(select_params.keep0 + at, vec4<f32>(select(0.0, 1.0, kind >= token_OTHER)), 1u);
     if (i == 0u) { count_put(select_params.count0 + sample, count); }
-    if (i >= count && i < select_params.places) {
-        index_put(select_params.index0 + sample * select_params.places + i, 0xffffffffu);
+    // There may be more places than tokens.
+    for (var p = i; p < select_params.places; p += select_params.tokens) {
+        if (p >= count) { index_put(select_params.index0 + sample * select_params.places + p, 0xffffffffu); }
     }
 }

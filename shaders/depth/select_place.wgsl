@@ -32,5 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let count = min(chunk_kept(all, choice), select_params.places);
     if (tile == 0u && lane == 0u) { count_put(select_params.count0 + sample, count); }
-    chunk_fill(sample, count, start, start + divided_TILE, lane);
+    // There may be more places than tokens: the last tile has those.
+    let end = select(start + divided_TILE, 0xffffffffu, tile + 1u == select_params.tiles);
+    chunk_fill(sample, count, start, end, lane);
 }

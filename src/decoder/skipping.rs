@@ -51,7 +51,8 @@ pub struct Skipping<'a> {
     ///
     /// It is a promise. Where there are fewer candidates, and so more tokens that nobody may skip, the last tokens that find no room skip the
     /// layer; where there are more, rows are computed for nothing. The layer of a cache holds what was kept in either case, but what
-    /// [`KvCache::length`] says is then wrong, and where more was promised than came, a fork may lose what it shares.
+    /// [`KvCache::length`] says is then wrong, and where more was promised than came, a fork may lose what it shares. Of several sequences in pages,
+    /// each has pages for its own number alone: a token past those is in none.
     pub candidates: Option<&'a [usize]>,
     /// Receives 1 for each kept token, else 0. U8 or u32, `[B, T]`.
     pub keep: Option<&'a Tensor>,
@@ -209,8 +210,10 @@ impl DecoderLayer<'_> {
             return Ok(None);
         }
         let counts = skipping.scratch.count.view(0, [batch])?;
+        // What was promised is not sure, but where all are kept whoever they are.
+        let sure = skipping.candidates.is_none() || matches!(skipping.router.choose, Choose::Ratio(1.0));
         let coming = match kept {
-            Known { exactly: true, .. } if of_samples.iter().all(|n| *n == each) => Coming::Each(each),
+            Known { exactly: true, .. } if sure && of_samples.iter().all(|n| *n == each) => Coming::Each(each),
             Known { exactly: true, .. } => Coming::Kept { counts: &counts, tokens: &of_samples },
             _ => Coming::Counted { counts: &counts, most: places },
         };

@@ -403,6 +403,11 @@ pub(super) fn cases() -> Vec<Case> {
     close.outputs.push(output("starts", &[5], Elem::I32));
     hurts(&mut all, "samples that follow each other, one of padding alone", close);
     hurts(&mut all, "samples with different numbers of targets, one of padding alone", differing);
+    for tokens in [300, 5001] {
+        let mut more = select(&format!("more-places-{tokens}"), [2, tokens], 700, ratio(0.5));
+        more.outputs.iter_mut().filter(|o| o.role == "index").for_each(|o| o.shape[1] = tokens + 4100);
+        hurts(&mut all, "more places than tokens", more);
+    }
     hurts(&mut all, "many samples", select("many", [70, 40], 500, ratio(0.5)));
     let mut none = select("no-samples", [0, 8], 1000, ratio(0.5));
     none.outputs.pop();
