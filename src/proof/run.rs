@@ -61,8 +61,10 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The byte that outputs are filled with before a run: a NaN in every floating storage.
-const POISON: u8 = 0xff;
+/// The byte that outputs are filled with before a run: a NaN in every floating storage, and what no list of whole numbers has, where all ones are no row.
+fn poison(elem: Elem) -> u8 {
+    if elem.is_float() { 0xff } else { 0xa5 }
+}
 
 impl Prepared {
     /// Makes inputs and outputs of a case in this storage, and the reference's answer.
@@ -180,7 +182,7 @@ impl Prepared {
         }
         let operands = self.plans()?.into_iter().find(|p| p.name == plan).and_then(|p| p.operands);
         for all in self.whole.values() {
-            all.write_bytes(&vec![POISON; all.bytes() as usize])?;
+            all.write_bytes(&vec![poison(all.elem()); all.bytes() as usize])?;
         }
         // Where the table has no weights nothing writes one, and what would is not linked.
         for (role, packed) in self.before.iter().filter(|_| !ONLY_PAGE) {
@@ -206,7 +208,7 @@ impl Prepared {
             if all.elements() > tensor.elements() {
                 let bytes = all.read_bytes().await?;
                 let (from, size) = (tensor.offset_bytes() as usize, tensor.bytes() as usize);
-                if bytes[..from].iter().chain(&bytes[from + size..]).any(|b| *b != POISON) {
+                if bytes[..from].iter().chain(&bytes[from + size..]).any(|b| *b != poison(all.elem())) {
                     verdict.spilled.push((*role).to_owned());
                 }
             }
