@@ -260,6 +260,12 @@ fn weights_that_no_merge_writes_are_told() {
     let sparse = gpu.weight(&Packed::new(Format::Q8_0, N, K, parts).expect("a side list")).expect("a weight");
     assert_eq!(told(&sparse), "adapter_merge: y = gguf.q8_0, but to some of its rows a side list is added");
     assert!(gpu.run(AdapterMerge::new(&w0, low.lora(), 1.0, &w0)).is_err(), "a base that is written");
+    // Three blocks of a row are coded by way of numbers: no step has both weights.
+    let w0 = weight(&gpu, Format::Q4_0, &values(N * K, 0));
+    let before = block_on(w0.read_words()).expect("words");
+    let told = gpu.run(AdapterMerge::new(&w0, low.lora(), 1.0, &w0)).expect_err("it is told");
+    assert_eq!(told, Error::Shared { op: "adapter_merge", output: "y".to_owned(), other: "w0".to_owned() });
+    assert_eq!(block_on(w0.read_words()).expect("words"), before);
 }
 
 #[test]

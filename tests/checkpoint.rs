@@ -1591,6 +1591,7 @@ fn errors_of_adapters_name_tensor_rule_and_value() {
             &["m.emb", "norms of columns"],
         ),
         (lora_config(r#","init_lora_weights":"pissa_niter_4""#), lora(), &["init_lora_weights = pissa_niter_4"]),
+        (lora_config(r#","init_lora_weights":"OLoRA""#), lora(), &["init_lora_weights = OLoRA"]),
         (lora_config(r#","layer_replication":[[0,1]]"#), lora(), &["layer_replication"]),
         (
             lora_config(r#","rank_pattern":{".*q_proj(?=x)":3}"#),

@@ -645,7 +645,7 @@ impl Config {
                 }
             }
             if let Some(Value::Text(init)) = value.get("init_lora_weights") {
-                if CHANGED_BASES.iter().any(|name| init.starts_with(name)) {
+                if CHANGED_BASES.iter().any(|name| init.to_ascii_lowercase().starts_with(name)) {
                     return Err(format!(
                         "init_lora_weights = {init:.40} is of a base that was changed; save it as a LoRA of the base itself"
                     ));

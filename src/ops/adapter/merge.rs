@@ -240,6 +240,12 @@ impl Op for AdapterMerge<'_> {
                 if [y.n(), y.k()] != [n, k] {
                     return Err(shape_error!(OP, "y is [{}, {}], but w0 is [{n}, {k}]", y.n(), y.k()));
                 }
+                // Where numbers lie between, no step has both.
+                let id = |part: &Tensor| part.allocation.as_ref().map(|of| of.id);
+                let of_base: Vec<_> = self.w0.chunks().iter().filter_map(id).collect();
+                if y.chunks().iter().filter_map(id).any(|part| of_base.contains(&part)) {
+                    return Err(Error::Shared { op: OP, output: "y".to_owned(), other: "w0".to_owned() });
+                }
                 let value = || y.format().to_string();
                 let spread =
                     y.laid().written().map_err(|rule| Error::Value { op: OP, name: "y", value: value(), rule })?;

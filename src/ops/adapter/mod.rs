@@ -310,7 +310,7 @@ fn chain(op: &'static str, cores: &[&Tensor], [n, k]: [usize; 2]) -> Result<Vec<
     if last != 1 {
         return Err(shape_error!(op, "the last of {} cores ends with a bond of {last}, but it must be 1", cores.len()));
     }
-    let all = |at: usize| dims.iter().map(|d| d[at]).product::<u64>();
+    let all = |at: usize| dims.iter().fold(1u64, |all, d| all.saturating_mul(d[at]));
     if [all(1), all(2)] != [n as u64, k as u64] {
         return Err(shape_error!(op, "the cores make [{}, {}], but w0 is [{n}, {k}]", all(1), all(2)));
     }
