@@ -323,33 +323,31 @@ impl Slot<'_> {
     /// `@binding(k)` → `@binding(k + binding)`.
     fn rename(&self, text: &str) -> Option<String> {
         let mut out = String::with_capacity(text.len() + 16);
-        let (mut rest, mut before) = (text, ' ');
-        // What may be renamed begins with one of these.
-        while let Some(at) = rest.find(['s', 'o', '@']) {
-            let (passed, candidate) = rest.split_at(at);
-            out.push_str(passed);
-            before = passed.chars().next_back().unwrap_or(before);
+        let mut rest = text;
+        let mut before = ' ';
+        while let Some(c) = rest.chars().next() {
             let in_word = before.is_ascii_alphanumeric() || before == '_';
             let prefixes = [("slot_", Some(self.name)), ("outer_", self.outer)];
             let prefix = prefixes
                 .into_iter()
                 .filter(|_| !in_word)
-                .find_map(|(prefix, name)| Some((name?, candidate.strip_prefix(prefix)?)));
+                .find_map(|(prefix, name)| Some((name?, rest.strip_prefix(prefix)?)));
             if let Some((name, after)) = prefix {
                 out.push_str(name);
                 out.push('_');
-                (rest, before) = (after, '_');
-            } else if let Some(after) = candidate.strip_prefix("@binding(") {
+                rest = after;
+                before = '_';
+            } else if let Some(after) = rest.strip_prefix("@binding(") {
                 let (number, after) = after.split_once(')')?;
                 let _ = write!(out, "@binding({})", number.trim().parse::<u32>().ok()? + self.binding);
-                (rest, before) = (after, ')');
+                rest = after;
+                before = ')';
             } else {
-                let (first, after) = candidate.split_at(1);
-                out.push_str(first);
-                (rest, before) = (after, if first == "@" { '@' } else { 's' });
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+                before = c;
             }
         }
-        out.push_str(rest);
         Some(out)
     }
 }

@@ -430,30 +430,30 @@ fn rust_type(ty: &naga::Type) -> String {
 }
 
 /// Composes, validates, writes SPIR-V, MSL and HLSL, and reflects. Loops can be unrolled in any case; where they are, nothing is indexed that
-/// should lie in registers. They are in the pipelines of plans, which have every kernel and every filling: for those the web's text is composed
-/// too, which differs by lines that are a file's own.
+/// should lie in registers.
 fn examine(key: &PipelineKey, loops: Loops) -> Result<Reflection, String> {
     let tell = |what: &str, e: String| format!("{key}\n  {what}: {e}");
     if loops != Loops::Unrolled {
         compose(key, Target::Native, Loops::Unrolled).map_err(|e| tell("compose, unrolled", e.to_string()))?;
     }
     let native = compose(key, Target::Native, loops).map_err(|e| tell("compose", e.to_string()))?;
-    let subgroups = words(&bare(&native.text)).any(|(w, _)| w.starts_with("subgroup") && w != "subgroups");
-    if loops == Loops::Unrolled {
-        let web = compose(key, Target::Web, loops).map_err(|e| tell("compose for the web", e.to_string()))?;
-        // Then what naga says of the native text holds for the web's.
-        let (enabled, stripped): (Vec<&str>, Vec<&str>) = web.text.lines().partition(|l| *l == "enable subgroups;");
-        if enabled.len() != usize::from(subgroups) {
-            let told = "`enable subgroups;` stands where it is not needed, or not where it is";
-            return Err(tell("web text", told.into()));
-        }
-        if !stripped.into_iter().eq(native.text.lines()) {
-            return Err(tell("web text", "it differs from the native text by more than `enable subgroups;`".into()));
-        }
-        in_front(&web.text).map_err(|e| tell("web text", e))?;
+    let web = compose(key, Target::Web, loops).map_err(|e| tell("compose for the web", e.to_string()))?;
+    let enables: Vec<&str> = web.text.lines().take_while(|l| l.starts_with("enable ")).collect();
+    let later = web.text.lines().skip(enables.len()).find(|l| l.trim_start().starts_with("enable "));
+    if let Some(line) = later {
+        return Err(tell("web text", format!("`{line}` does not stand first")));
     }
-    let enables = in_front(&native.text).map_err(|e| tell("text", e))?;
-    let (f16, matrices) = (enables.contains(&"enable f16;"), enables.contains(&"enable wgpu_cooperative_matrix;"));
+    let (f16, subgroups) = (enables.contains(&"enable f16;"), enables.contains(&"enable subgroups;"));
+    let matrices = enables.contains(&"enable wgpu_cooperative_matrix;");
+    let builtins = words(&bare(&web.text)).any(|(w, _)| w.starts_with("subgroup") && w != "subgroups");
+    if builtins != subgroups {
+        return Err(tell("web text", "`enable subgroups;` stands where it is not needed, or not where it is".into()));
+    }
+    // Then what naga says of the native text holds for the web's.
+    let stripped: String = web.text.lines().filter(|l| *l != "enable subgroups;").map(|l| format!("{l}\n")).collect();
+    if stripped != native.text {
+        return Err(tell("web text", "it differs from the native text by more than `enable subgroups;`".into()));
+    }
     note_called(&native).map_err(|e| tell("functions", e))?;
 
     let module = naga::front::wgsl::parse_str(&native.text).map_err(|e| {
@@ -480,15 +480,6 @@ fn examine(key: &PipelineKey, loops: Loops) -> Result<Reflection, String> {
     write_all(&module, &info, f16 || subgroups, matrices).map_err(|e| tell("naga", e))?;
     let reflection = reflect(&module, &info, f16, subgroups);
     reflection.map(|r| Reflection { matrices, ..r }).map_err(|e| tell("reflection", e))
-}
-
-/// The lines that enable something, which stand first.
-fn in_front(text: &str) -> Result<Vec<&str>, String> {
-    let enables: Vec<&str> = text.lines().take_while(|l| l.starts_with("enable ")).collect();
-    match text.lines().skip(enables.len()).find(|l| l.trim_start().starts_with("enable ")) {
-        Some(line) => Err(format!("`{line}` does not stand first")),
-        None => Ok(enables),
-    }
 }
 
 /// By file, the lines of the functions that a shader calls that was examined.

@@ -61,7 +61,8 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The byte that outputs are filled with before a run: a NaN in every floating storage, and what no list of whole numbers has, where all ones are no row.
+/// The byte that outputs are filled with before a run: a NaN in every floating storage, and of whole numbers, of which all ones are no row, what
+/// no list has.
 fn poison(elem: Elem) -> u8 {
     if elem.is_float() { 0xff } else { 0xa5 }
 }
