@@ -277,7 +277,8 @@ fn bad_adapters_are_told_and_nothing_is_written() {
     let (b4, long, flat) = (other(&[N, 4]), other(&[K]), other(&[R * K]));
     let (block, wide, ints) = (other(&[11, 4, 4]), other(&[R, 7]), gpu.zeros([R, K], Elem::I8).expect("a tensor"));
     let (left, right) = (other(&[1, 9, 12, 3]), other(&[2, 5, 8, 1]));
-    let cores = [&left, &right];
+    let (cores, two) = ([&left, &right], other(&[1, 2, 1, 1]));
+    let twos = [&two; 64];
     let told: Vec<(Kind<'_>, f32, &str)> = vec![
         (Kind::Lora { a: &low.a, b: &b4 }, 1.0, "adapter_merge: lora_A has rank 5, but lora_B has 4"),
         (Kind::Lora { a: &flat, b: &low.b }, 1.0, "adapter_merge: lora_A has shape [480], but must be [R, K]"),
@@ -304,6 +305,11 @@ fn bad_adapters_are_told_and_nothing_is_written() {
             Kind::Mpo { cores: &cores[..1] },
             1.0,
             "adapter_merge: the last of 1 cores ends with a bond of 3, but it must be 1",
+        ),
+        (
+            Kind::Mpo { cores: &twos },
+            1.0,
+            "adapter_merge: the cores make [18446744073709551615, 1], but w0 is [45, 96]",
         ),
         (Kind::Mpo { cores: &[] }, 1.0, "adapter_merge: the last of 0 cores ends with a bond of 0, but it must be 1"),
     ];

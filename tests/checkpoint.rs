@@ -1592,6 +1592,15 @@ fn errors_of_adapters_name_tensor_rule_and_value() {
         ),
         (lora_config(r#","init_lora_weights":"pissa_niter_4""#), lora(), &["init_lora_weights = pissa_niter_4"]),
         (lora_config(r#","init_lora_weights":"OLoRA""#), lora(), &["init_lora_weights = OLoRA"]),
+        (
+            plain().replace("LORA", "LOHA").replace("lora_alpha", "alpha").replacen(
+                '{',
+                r#"{"init_weights":"abba","#,
+                1,
+            ),
+            lora(),
+            &["init_weights = abba"],
+        ),
         (lora_config(r#","layer_replication":[[0,1]]"#), lora(), &["layer_replication"]),
         (
             lora_config(r#","rank_pattern":{".*q_proj(?=x)":3}"#),

@@ -3,7 +3,7 @@
 #![allow(clippy::panic, reason = "a test fails by it")]
 
 use gristmill::ops::weight_merge::{MergeKind, WeightMerge};
-use gristmill::{Elem, Tensor};
+use gristmill::{Elem, Error, Tensor};
 
 mod device;
 
@@ -79,6 +79,10 @@ fn bad_merges_are_told_and_nothing_is_written() {
         let error = gpu.run(WeightMerge { weights, kind, y: &y }).expect_err(text);
         assert_eq!(error.to_string(), format!("weight_merge: {text}"));
     }
+    // More than a step can bind: the first is read by another step than the one that writes.
+    let many = [&y, &w, &w, &w, &w, &w, &w, &w, &w];
+    let error = gpu.run(WeightMerge { weights: &many, kind: MergeKind::Mean, y: &y }).expect_err("y is merged");
+    assert_eq!(error, Error::Shared { op: "weight_merge", output: "y".to_owned(), other: "w".to_owned() });
     let line = gpu.zeros([924], Elem::F32).expect("a tensor");
     let error = gpu.run(WeightMerge { weights: &[&flat; 3], kind: stock, y: &line }).expect_err("rows of a line");
     assert_eq!(error.to_string(), "weight_merge: w.0 has shape [924], which has no rows");

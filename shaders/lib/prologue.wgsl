@@ -178,8 +178,9 @@ fn prologue_place(at: prologue_Row) -> u32 {
     return start + min(at.l, prologue_ABSENT - start);
 }
 
-// The row of the cache of a key or value; absent where there is no room for its token.
+// The row of the cache of a key or value; absent where its token is of no sequence, or there is no room for it.
 fn prologue_home(at: prologue_Row) -> u32 {
+    if (RAGGED && at.token >= places_word(prologue_params.cu + prologue_params.batch)) { return prologue_ABSENT; }
     let j = prologue_place(at);
     if (j >= prologue_params.place.room) { return prologue_ABSENT; }
     var b = at.b;

@@ -256,7 +256,7 @@ impl ModelAdapters {
         self.put(recorder, place, Some(Occupant { adapter: adapter.clone(), factor }))
     }
 
-    /// Another factor for the adapter in a place, which is attached anew.
+    /// Another factor for the adapter that was last recorded into a place, submitted or not, which is attached anew.
     ///
     /// # Errors
     /// A place that is not there, or empty; a factor that is not finite, or makes the scale of a weight so. Then nothing is recorded.

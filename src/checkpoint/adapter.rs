@@ -623,7 +623,13 @@ impl Config {
         let kind = value.name("peft_type")?.ok_or("peft_type is missing, which names the method")?;
         let (method, alpha) = match kind {
             "LORA" => (Method::Lora, own("lora_alpha")?),
-            "LOHA" => (Method::Loha, own("alpha")?),
+            "LOHA" => {
+                // ABBA has two ranks, by both of which it is scaled. `use_khatri_rao` changes how PEFT computes, not what.
+                if let Some(Value::Text(init)) = value.get("init_weights") {
+                    return Err(format!("init_weights = {init:.40}, but of a LOHA true and false are read"));
+                }
+                (Method::Loha, own("alpha")?)
+            }
             "MISS" | "BONE" => {
                 let kind = match value.get("init_weights") {
                     Some(Value::Text(text)) if text == "bat" => AdapterKind::Bat,

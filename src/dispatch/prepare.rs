@@ -279,7 +279,7 @@ fn copy<E: Encoder>(rec: &mut Recorder<E>, bias: Option<&Tensor>, y: &Tensor) ->
 /// A layer whose output becomes `y·scale + shift`: `w' = diag(scale)·w`, `bias' = bias·scale + shift`.
 ///
 /// # Errors
-/// As [`fold_before`], with scale and shift `[N]`; `into.bias` may have any floating storage.
+/// As [`fold_before`], with shift `[N]`, scale `[N]` or `[1]` for all outputs; `into.bias` may have any floating storage.
 pub fn fold_after<E: Encoder>(
     rec: &mut Recorder<E>,
     from: Layer<'_>,

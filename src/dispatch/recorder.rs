@@ -252,7 +252,8 @@ impl<E: Encoder> Drop for Recorder<E> {
     }
 }
 
-/// Every operand is this dispatcher's, and a buffer that a step writes is not bound twice in that step.
+/// Every operand is this dispatcher's, and one that is written shares its buffer with no other: also where no step has both, as what an
+/// earlier step has read may be read again when it is too late, and another plan may have both in one.
 fn check_buffers(gpu: &Dispatcher, ready: &Ready, operands: &[Operand<'_>]) -> Result<()> {
     let op = ready.plan.op;
     for (name, tensor) in operands {
@@ -263,19 +264,16 @@ fn check_buffers(gpu: &Dispatcher, ready: &Ready, operands: &[Operand<'_>]) -> R
             return Err(Error::Foreign { op, operand: (*name).to_owned() });
         }
     }
-    let operand = |s: Source| match s {
-        Source::Operand(i) => operands.get(i).and_then(|(name, t)| Some((*name, (*t)?.allocation.as_ref()?.id))),
+    let buffer = |i: usize| operands.get(i).and_then(|(_, t)| Some((*t)?.allocation.as_ref()?.id));
+    let binds = ready.plan.steps.iter().flat_map(|step| &step.binds);
+    let written = binds.filter(|bind| bind.access == Access::Write).filter_map(|bind| match bind.source {
+        Source::Operand(i) => Some(i),
         Source::Scratch(_) => None,
-    };
-    for step in &ready.plan.steps {
-        for (i, written) in step.binds.iter().enumerate().filter(|(_, b)| b.access == Access::Write) {
-            let Some((output, id)) = operand(written.source) else { continue };
-            let grid = step.indirect.map(|indirect| indirect.source);
-            let others = step.binds.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, b)| b.source);
-            let same = others.chain(grid).filter_map(operand);
-            if let Some((other, _)) = same.into_iter().find(|(_, other)| *other == id) {
-                return Err(Error::Shared { op, output: output.to_owned(), other: other.to_owned() });
-            }
+    });
+    for i in written {
+        let other = (0..operands.len()).find(|j| *j != i && buffer(i).is_some() && buffer(*j) == buffer(i));
+        if let Some(j) = other {
+            return Err(Error::Shared { op, output: operands[i].0.to_owned(), other: operands[j].0.to_owned() });
         }
     }
     Ok(())

@@ -174,8 +174,8 @@ pub struct Prologue<'a> {
     pub place: Place<'a>,
     /// Where tokens are appended.
     pub start: Start<'a>,
-    /// Where each sequence of a ragged batch begins: I32, `[B + 1]`, the last the number of all tokens. Projections and queries are then
-    /// `[T, ·]`, tokens first.
+    /// Where each sequence of a ragged batch begins: I32, `[B + 1]`, the last the number of all tokens: what is past it is not appended.
+    /// Projections and queries are then `[T, ·]`, tokens first.
     pub cu: Option<&'a Tensor>,
     /// How many of the tokens there are, where only the device knows: what [`Select::grids`](crate::ops::depth::Select::grids)
     /// received. Of those past them nothing is made, or what comes of what is in the projections there.

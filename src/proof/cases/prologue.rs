@@ -324,7 +324,12 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                     let j = start(b).saturating_add(l);
                     let rows = count / kind.width;
                     let page = whole("page")?;
-                    let sequences = arrays.get("cu").map_or(n.batch, |cu| cu.data.len() - 1);
+                    let cu = arrays.get("cu").map(|cu| &cu.data);
+                    let sequences = cu.map_or(n.batch, |cu| cu.len() - 1);
+                    // Past the last sequence.
+                    if cu.is_some_and(|cu| t as f64 >= cu[sequences]) {
+                        continue;
+                    }
                     match arrays.get("table") {
                         Some(table) => {
                             let pages = table.shape[1];
@@ -595,6 +600,7 @@ const ABLE: &[(&str, Spec, &[Elem], usize)] = &[
     ("ragged", RAGGED, EACH, 0),
     ("ragged-paged", Spec { page: 4, room: 7, table: TABLE, tokens_place: false, ..RAGGED }, ONE, 0),
     ("ragged-rows-of-tables", Spec { angles: 0, lengths: &[], ..RAGGED }, ONE, 0),
+    ("ragged-and-of-no-sequence", Spec { cu: &[0.0, 4.0, 4.0, 5.0, 7.0], ..RAGGED }, ONE, 0),
     ("full-q8_0", Spec { keys: "q8_0", values: "q8_0", ..FULL }, ONE, 0),
     ("q8_0-and-q4_0", Spec { keys: "q8_0", values: "q4_0", ..CODED }, ONE, 0),
     ("q4_0-and-e4m3", Spec { keys: "q4_0", values: "e4m3", ..CODED }, ONE, 0),
