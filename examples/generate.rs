@@ -58,10 +58,10 @@ fn main() -> Outcome<()> {
 /// The weights of a layer, on the device.
 struct Layer {
     norms: [Tensor; 2],
-    /// q, k, v and the output; gate, up and down.
-    matrices: [Weight; 7],
-    /// Of q, k and v: Qwen2 has them.
-    biases: [Option<Tensor>; 3],
+    /// Queries, keys and values with their biases, which Qwen2 has: all below each other, or three.
+    qkv: Vec<(Weight, Option<Tensor>)>,
+    /// The output; gate, up and down.
+    matrices: [Weight; 4],
     /// Of queries and keys: Qwen3 has them.
     head_norms: Option<[Tensor; 2]>,
 }
@@ -92,31 +92,41 @@ impl<'c> Model<'c> {
                 return Err(format!("model_type is {other:?}, which is not among llama, mistral, qwen2, qwen3").into());
             }
         };
+        const QKV: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
         let plain = |name: &str| gpu.upload_tensor(&checkpoint.tensor(name)?);
         let weight = |name: &str| gpu.weight(&checkpoint.weight(name)?);
         let has = |name: &str| checkpoint.names().any(|there| there == name);
         let layer = |i: usize| -> gristmill::Result<Layer> {
             let at = |name: &str| format!("model.layers.{i}.{name}.weight");
             let matrix = |name: &str| weight(&at(name));
-            let bias = |name: &str| {
-                let name = format!("model.layers.{i}.self_attn.{name}.bias");
-                has(&name).then(|| plain(&name)).transpose()
+            let bias = |name: &str| format!("model.layers.{i}.{name}.bias");
+            let [q, k, v] = QKV.map(|name| checkpoint.weight(&at(name)));
+            let [q, k, v] = [&q?, &k?, &v?];
+            let qkv = match gpu.weight_stacked(&[q, k, v]) {
+                // One dispatch for all three.
+                Ok(all) => vec![(all, has(&bias(QKV[0])).then(|| below(gpu, checkpoint, &QKV.map(bias))).transpose()?)],
+                // They are not in one format.
+                Err(gristmill::Error::Shape { .. }) => [q, k, v]
+                    .into_iter()
+                    .zip(QKV.map(bias))
+                    .map(|(w, bias)| Ok((gpu.weight(w)?, has(&bias).then(|| plain(&bias)).transpose()?)))
+                    .collect::<gristmill::Result<_>>()?,
+                Err(error) => return Err(error),
             };
-            let head_norm = |name: &str| plain(&at(&format!("self_attn.{name}")));
-            let normed = flavour.qk_norm.is_some();
+            let head_norms = || -> gristmill::Result<[Tensor; 2]> {
+                let both = below(gpu, checkpoint, &[at("self_attn.q_norm"), at("self_attn.k_norm")])?;
+                Ok([both.view(0, [head_dim])?, both.view(head_dim, [head_dim])?])
+            };
             Ok(Layer {
                 norms: [plain(&at("input_layernorm"))?, plain(&at("post_attention_layernorm"))?],
+                qkv,
                 matrices: [
-                    matrix("self_attn.q_proj")?,
-                    matrix("self_attn.k_proj")?,
-                    matrix("self_attn.v_proj")?,
                     matrix("self_attn.o_proj")?,
                     matrix("mlp.gate_proj")?,
                     matrix("mlp.up_proj")?,
                     matrix("mlp.down_proj")?,
                 ],
-                biases: [bias("q_proj")?, bias("k_proj")?, bias("v_proj")?],
-                head_norms: if normed { Some([head_norm("q_norm")?, head_norm("k_norm")?]) } else { None },
+                head_norms: flavour.qk_norm.map(|_| head_norms()).transpose()?,
             })
         };
         const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -138,13 +148,11 @@ impl<'c> Model<'c> {
     }
 
     fn layer(&self, i: usize) -> DecoderLayer<'_> {
-        let Layer { norms, matrices, biases, head_norms } = &self.layers[i];
-        let [q, k, v, output, gate, up, down] = matrices;
-        let [q_bias, k_bias, v_bias] = biases.each_ref().map(Option::as_ref);
-        let qkv = Qkv::Apart {
-            q: Matrix { bias: q_bias, ..q.into() },
-            k: Matrix { bias: k_bias, ..k.into() },
-            v: Matrix { bias: v_bias, ..v.into() },
+        let Layer { norms, qkv, matrices: [output, gate, up, down], head_norms } = &self.layers[i];
+        let matrix = |i: usize| Matrix { bias: qkv[i].1.as_ref(), ..(&qkv[i].0).into() };
+        let qkv = match qkv.len() {
+            1 => Qkv::Packed(matrix(0)),
+            _ => Qkv::Apart { q: matrix(0), k: matrix(1), v: matrix(2) },
         };
         let weights = LayerWeights {
             q_norm: head_norms.as_ref().map(|norms| &norms[0]),
@@ -162,6 +170,14 @@ impl<'c> Model<'c> {
         }
         Ok(all)
     }
+}
+
+/// Tensors of a file, one after the other in one buffer.
+fn below(gpu: &Dispatcher, checkpoint: &Checkpoint<'_>, names: &[String]) -> gristmill::Result<Tensor> {
+    let all = names.iter().map(|name| checkpoint.tensor(name)).collect::<gristmill::Result<Vec<_>>>()?;
+    let (bytes, count) =
+        (all.iter().map(|t| t.bytes).collect::<Vec<_>>().concat(), all.iter().map(|t| t.shape[0]).sum());
+    gpu.upload_tensor(&gristmill::checkpoint::Tensor { bytes: &bytes, shape: &[count], ..all[0] })
 }
 
 /// How the frequencies of the rotary embedding are changed.
@@ -306,20 +322,22 @@ fn check(gpu: &Dispatcher) -> Outcome<()> {
     Ok(())
 }
 
-/// A file of bf16 numbers: matrices about 0, norms about 1.
+/// A file of bf16 numbers, and one matrix of f32: matrices about 0, norms about 1.
 fn noise(shapes: &[(String, Vec<usize>)]) -> Vec<u8> {
     let (mut header, mut bytes, mut state) = (serde_json::Map::new(), Vec::new(), 1_u32);
     for (name, shape) in shapes {
         let begin = bytes.len();
         let (mean, spread) = if shape.len() == 1 { (1.0, 0.5) } else { (0.0, (6.0 / shape[1] as f32).sqrt()) };
+        let (elem, dtype) =
+            if name == "model.layers.1.self_attn.v_proj" { (Elem::F32, "F32") } else { (Elem::Bf16, "BF16") };
         for _ in 0..shape.iter().product() {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let v = mean + spread * ((state >> 8) as f32 / (1 << 23) as f32 - 1.0);
-            bytes.extend(Elem::Bf16.encode(&[v]));
+            bytes.extend(elem.encode(&[v]));
         }
         header.insert(
             format!("{name}.weight"),
-            json!({"dtype": "BF16", "shape": shape, "data_offsets": [begin, bytes.len()]}),
+            json!({"dtype": dtype, "shape": shape, "data_offsets": [begin, bytes.len()]}),
         );
     }
     let header = Value::Object(header).to_string();

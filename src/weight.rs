@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result, shape_error};
 use crate::formats::laid::{Chunk, Laid};
+use crate::formats::stack::Stack;
 use crate::formats::{Dtype, Format, Packed, Part};
 use crate::ops::linear::Encode;
 use crate::tensor::{Elem, Tensor};
@@ -87,8 +88,12 @@ impl Weight {
 
     /// Writes a weight of the same form, whose rows are repeated where it has fewer.
     pub(crate) fn write(&self, w: &Packed<'_>) -> Result<()> {
+        self.write_stack(&Stack::one(w))
+    }
+
+    fn write_stack(&self, stack: &Stack<'_, '_>) -> Result<()> {
         for (chunk, tensor) in self.parts() {
-            self.laid.write(w, chunk, |at, bytes| put(tensor, at, bytes))?;
+            self.laid.write(stack, chunk, |at, bytes| put(tensor, at, bytes))?;
         }
         Ok(())
     }
@@ -106,7 +111,30 @@ impl Dispatcher {
     /// # Errors
     /// Rows too wide for a binding of the device, no memory, or a lost device.
     pub fn weight(&self, w: &Packed<'_>) -> Result<Weight> {
-        self.laid(w, Laid::new(w, self.binding_bytes())?)
+        self.laid(&Stack::one(w), Laid::new(w, self.binding_bytes())?)
+    }
+
+    /// Puts matrices of one format below each other on the device, as one weight `[ΣN, K]`: one dispatch for what would be one each. Queries,
+    /// keys and values of a layer are then [`Qkv::Packed`](crate::decoder::Qkv::Packed); for gate and up there is
+    /// [`Linear::up`](crate::ops::linear::Linear). Their numbers are those of each by itself, bit for bit.
+    ///
+    /// Live adapters are of a whole weight: matrices that have their own stay apart.
+    ///
+    /// ```no_run
+    /// # fn run(gpu: &gristmill::Dispatcher, file: &gristmill::checkpoint::Checkpoint<'_>) -> gristmill::Result<()> {
+    /// let name = |of: &str| format!("model.layers.0.self_attn.{of}_proj.weight");
+    /// let [q, k, v] = [file.weight(&name("q"))?, file.weight(&name("k"))?, file.weight(&name("v"))?];
+    /// let qkv = gpu.weight_stacked(&[&q, &k, &v])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// There are none; one is of another format or width than the first, or its numbers or scales are stored otherwise; groups of columns or
+    /// a table that are not those of the first; scales that are nested or follow no rows, which belong to one matrix. As [`Dispatcher::weight`].
+    pub fn weight_stacked(&self, all: &[&Packed<'_>]) -> Result<Weight> {
+        let stack = Stack::new(all)?;
+        self.laid(&stack, Laid::of(&stack, self.binding_bytes())?)
     }
 
     /// A weight of `n` rows that repeat those of `w`: for timing, where what the numbers are is all the same.
@@ -122,7 +150,7 @@ impl Dispatcher {
                 w.n()
             ));
         }
-        self.laid(w, laid)
+        self.laid(&Stack::one(w), laid)
     }
 
     /// A weight of zeros, `[n, k]`, to be written by [`Encode`]: memory in the layout of this format, and its table where it has one. `dense`
@@ -167,9 +195,9 @@ impl Dispatcher {
         self.caps().storage_binding_bytes.min(self.caps().buffer_bytes)
     }
 
-    fn laid(&self, w: &Packed<'_>, laid: Laid) -> Result<Weight> {
+    fn laid(&self, stack: &Stack<'_, '_>, laid: Laid) -> Result<Weight> {
         let weight = self.memory(laid)?;
-        weight.write(w)?;
+        weight.write_stack(stack)?;
         Ok(weight)
     }
 

@@ -878,7 +878,7 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     assert!(told(&layer, &zeros(&[1, 6, c], Elem::F16), &y).starts_with("decoder layer: x is stored as f16"));
     assert_eq!(
         told(&layer, &zeros(&[2, 6, c], Elem::F32), &zeros(&[2, 6, c], Elem::F32)),
-        "decoder layer: 12 tokens want 768 numbers, but the scratch has room for 384"
+        "decoder layer: 12 tokens want 1536 numbers, but the scratch has room for 768"
     );
     // What the last of its ops does not take.
     let weights = LayerWeights { down: Matrix { bias: Some(&x), ..layer.weights.down }, ..layer.weights };

@@ -147,6 +147,124 @@ fn two_weights_in_parts_of_different_sizes_meet_in_one_layer() {
     }
 }
 
+/// The numbers of a weight on a device.
+fn decoded(gpu: &Dispatcher, w: &Weight) -> Vec<f32> {
+    let y = gpu.zeros([w.n(), w.k()], Elem::F32).expect("memory");
+    gpu.run(Dequantize { w, y: &y }).unwrap_or_else(|e| panic!("{}: {e}", w.format()));
+    read(&y)
+}
+
+#[test]
+fn matrices_below_each_other_are_each_as_by_itself() {
+    let (gpu, k) = (gpu(), 256);
+    let parse = |name: &str, attrs: Attrs| Format::parse(name, &attrs).unwrap_or_else(|e| panic!("{e}"));
+    let a = Attrs::default;
+    let mut all = Format::all();
+    all.retain(|format| format.encodes());
+    all.extend([
+        parse("fp8.e4m3", a().with("block", gristmill::proof::Value::List(vec![16.0, 32.0]))),
+        // Its blocks end within matrices.
+        parse("fp8.e4m3", a().with("block", gristmill::proof::Value::List(vec![40.0, 32.0]))),
+        parse("hqq", a().with("bits", 4.0).with("group", 32.0).with("axis", 0.0)),
+        parse("group_ic", a().with("bits", 3.0).with("group", 32.0)),
+        parse("lut16", a().with("group", 32.0)),
+        parse("gptq", a().with("bits", 3.0).with("group", 64.0)),
+        parse("bcq", a().with("bits", 3.0).with("group", 32.0)),
+    ]);
+    let mut refused = Vec::new();
+    for format in all {
+        let made = |n: usize, by: f32| {
+            let values: Vec<f32> = values(n * k).into_iter().map(|v| v * by).collect();
+            Packed::encode(format, n, k, &values).unwrap_or_else(|e| panic!("{format}: {e}"))
+        };
+        let first = [made(64, 1.0), made(32, 0.3), made(96, -7.0)];
+        for matrices in [first.clone(), first.map(|w| if w.n() == 32 { with_side(&w) } else { w })] {
+            let each: Vec<f32> = matrices.iter().flat_map(Packed::decode).collect();
+            let whole = match gpu.weight_stacked(&matrices.each_ref()) {
+                Ok(whole) => whole,
+                Err(error) => {
+                    refused.push(format!("{format}: {error}"));
+                    break;
+                }
+            };
+            assert_eq!([whole.n(), whole.k()], [192, k], "{format}");
+            assert_eq!(bits(&decoded(&gpu, &whole)), bits(&each), "{format}");
+            let small = gpu.restricted(|caps| caps.storage_binding_bytes = whole.bytes() * 2 / 3);
+            // Groups of many rows may leave no place to part it.
+            if let Ok(parts) = small.weight_stacked(&matrices.each_ref()) {
+                assert_eq!(bits(&decoded(&small, &parts)), bits(&each), "{format} in parts");
+            }
+        }
+    }
+    assert_eq!(
+        refused,
+        [
+            "bcq: weight_stacked: matrix 1 of 3: its groups are of 32 rows, but those of the first of 64",
+            "hqq: weight_stacked: matrix 1 of 3: its scales follow no rows, and would run over its end"
+        ]
+    );
+}
+
+#[test]
+fn a_scale_of_a_whole_matrix_serves_its_rows_below_others() {
+    let (gpu, k) = (gpu(), 64);
+    let one = |format, n: usize, scale: f32, codes: &str, name: &str| {
+        let codes = (
+            codes.to_owned(),
+            Part::new(Dtype::U8, &[n, k], (0..n * k).map(|i| (i * 37 % 120) as u8).collect::<Vec<u8>>()),
+        );
+        let scale = (name.to_owned(), Part::new(Dtype::F32, &[1], scale.to_le_bytes().to_vec()));
+        Packed::new(format, n, k, BTreeMap::from([codes, scale])).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let fp8 = Format::parse("fp8.e4m3", &Attrs::default()).expect("a format");
+    for heights in [[96, 32, 32], [32, 96, 17], [7, 5, 3]] {
+        let [q, k, v] = [(heights[0], 0.5), (heights[1], 3.0), (heights[2], 0.01)]
+            .map(|(n, scale)| one(fp8, n, scale, "weight", "weight_scale"));
+        let whole = gpu.weight_stacked(&[&q, &k, &v]).expect("a weight");
+        assert_eq!(bits(&decoded(&gpu, &whole)), bits(&[q, k, v].iter().flat_map(Packed::decode).collect::<Vec<_>>()));
+        // A device would find another scale for each of them.
+        let x = gpu.zeros([whole.n(), whole.k()], Elem::F32).expect("x");
+        let error = gpu.run(gristmill::ops::linear::Encode { x: &x, w: &whole }).expect_err("it is told");
+        assert_eq!(error.to_string(), "encode: w = fp8.e4m3, but it is encoded on the host only");
+    }
+}
+
+#[test]
+fn columns_in_groups_by_a_list_are_those_of_all_matrices() {
+    let (gpu, k) = (gpu(), 64);
+    let format = Format::parse("gptq", &Attrs::default().with("bits", 4.0).with("group", 32.0)).expect("a format");
+    let of = |n: usize, group: fn(usize) -> usize| {
+        let mut parts = Packed::encode(format, n, k, &values(n * k)).expect("encoded").parts().clone();
+        let list: Vec<u8> = (0..k).flat_map(|k| (group(k) as i32).to_le_bytes()).collect();
+        parts.insert("g_idx".to_owned(), Part::new(Dtype::I32, &[k], list));
+        Packed::new(format, n, k, parts).expect("a list")
+    };
+    let (q, v) = (of(24, |k| k % 2), of(8, |k| k % 2));
+    let each: Vec<f32> = [&q, &v].into_iter().flat_map(Packed::decode).collect();
+    assert_eq!(bits(&decoded(&gpu, &gpu.weight_stacked(&[&q, &v]).expect("a weight"))), bits(&each));
+    let error = gpu.weight_stacked(&[&q, &of(8, |k| k / 2 % 2)]).expect_err("another list").to_string();
+    assert_eq!(error, "weight_stacked: matrix 1 of 2: its columns have other groups than those of the first");
+}
+
+#[test]
+fn matrices_that_cannot_stand_below_each_other_are_told() {
+    let gpu = gpu();
+    let of = |format, n: usize, k: usize| Packed::encode(format, n, k, &values(n * k)).expect("encoded");
+    let told = |all: &[&Packed<'_>], text: &str| {
+        let error = gpu.weight_stacked(all).expect_err(text).to_string();
+        assert_eq!(error, format!("weight_stacked: {text}"));
+    };
+    let (q4, q8, wide) = (of(Format::Q4_0, 8, 64), of(Format::Q8_0, 8, 64), of(Format::Q4_0, 8, 96));
+    let (long, half) = (of(Format::Dense, 8, 64), {
+        let part = Part::new(Dtype::F16, &[8, 64], Elem::F16.encode(&values(512)));
+        Packed::new(Format::Dense, 8, 64, BTreeMap::from([("w".to_owned(), part)])).expect("f16")
+    });
+    told(&[], "there are no matrices");
+    told(&[&q4, &q4, &q8], "matrix 2 of 3: it is gguf.q8_0, but the first is gguf.q4_0");
+    told(&[&q4, &wide], "matrix 1 of 2: it has K = 96, but the first has 64");
+    told(&[&long, &half], "matrix 1 of 2: its numbers are stored otherwise than those of the first");
+}
+
 #[test]
 fn a_weight_of_a_checkpoint_goes_to_the_device() {
     let (n, k) = (12, 96);

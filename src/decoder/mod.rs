@@ -140,6 +140,7 @@ impl<'a> From<&'a Weight> for Matrix<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Qkv<'a> {
     /// One matrix: the rows of all heads of queries, then keys, then values, `[(H + 2G)·D, C]`. One dispatch, and x is read once.
+    /// [`Dispatcher::weight_stacked`](crate::Dispatcher::weight_stacked) makes it of three.
     Packed(Matrix<'a>),
     /// Three.
     Apart {

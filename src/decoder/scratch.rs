@@ -1,22 +1,26 @@
 //! What stands between the ops of a layer.
 
-use super::{DecoderLayer, OP, Qkv};
+use super::{DecoderLayer, OP};
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result, shape_error};
 use crate::kv::KvRows;
 use crate::tensor::{Elem, Tensor};
 
+/// Projections that are apart begin at multiples of so many numbers, which kernels load and bind best.
+pub(super) const ALIGN: usize = 128;
+
+/// The room that this takes.
+const SPARE: usize = 2 * ALIGN;
+
 /// The tensors between the ops of a layer: made once, and shared by all layers of one size, which run one after the other.
 ///
-/// In bytes of their storage, T tokens take `T·(C + (2H + 4G)·D + F)` numbers and `T·C` of the residual stream, whether or not projections are
-/// packed: 0.5 GB for 8,192 tokens of Llama-3-8B in f16.
+/// In bytes of their storage, T tokens take `T·(C + (2H + 4G)·D + F)` numbers and `T·C` of the residual stream: 0.5 GB for 8,192 tokens of
+/// Llama-3-8B in f16. Layers with packed projections and with such that are apart share one, as those of a file in several formats do.
 #[derive(Debug)]
 pub struct LayerScratch {
     stream: Elem,
     pub(super) normed: Tensor,
     pub(super) projected: Tensor,
-    pub(super) k: Tensor,
-    pub(super) v: Tensor,
     pub(super) queries: Tensor,
     pub(super) keys: Tensor,
     pub(super) values: Tensor,
@@ -36,24 +40,17 @@ impl LayerScratch {
                 return Err(Error::Storage { op: OP, operand, have: elem.name(), want: "f32, f16 or bf16" });
             }
         }
-        let [projected, k, queries, width, hidden] = sizes(layer);
+        let [projected, queries, width, hidden] = sizes(layer);
         let kv = layer.flavour.groups * layer.flavour.head_dim;
-        let [normed, projected, k, v, queries, keys, values, gated, h] = rows(
+        let room = tokens.checked_mul(projected).and_then(|n| n.checked_add(SPARE));
+        let room = room.ok_or_else(|| shape_error!(OP, "{tokens} rows by {projected}"))?;
+        let projected = gpu.zeros([room], inner)?;
+        let [normed, queries, keys, values, gated, h] = rows(
             gpu,
             tokens,
-            [
-                (width, inner),
-                (projected, inner),
-                (k, inner),
-                (k, inner),
-                (queries, inner),
-                (kv, inner),
-                (kv, inner),
-                (hidden, inner),
-                (width, stream),
-            ],
+            [(width, inner), (queries, inner), (kv, inner), (kv, inner), (hidden, inner), (width, stream)],
         )?;
-        Ok(Self { stream, normed, projected, k, v, queries, keys, values, h, gated })
+        Ok(Self { stream, normed, projected, queries, keys, values, h, gated })
     }
 
     /// There is room for so many tokens of a layer whose residual stream is stored so.
@@ -61,9 +58,10 @@ impl LayerScratch {
         if stream != self.stream {
             return Err(Error::Storage { op: OP, operand: "x", have: stream.name(), want: self.stream.name() });
         }
-        let have = [&self.projected, &self.k, &self.queries, &self.normed, &self.gated];
+        let have = [&self.projected, &self.queries, &self.normed, &self.gated].map(Tensor::elements);
+        let have = [have[0] - SPARE, have[1], have[2], have[3]];
         for (have, need) in have.into_iter().zip(sizes(layer)) {
-            let (have, need) = (have.elements(), tokens.saturating_mul(need));
+            let need = tokens.saturating_mul(need);
             if need > have {
                 let detail = format!("{tokens} tokens want {need} numbers, but the scratch has room for {have}");
                 return Err(Error::Shape { op: OP, detail });
@@ -89,12 +87,8 @@ pub(super) fn rows<const N: usize>(gpu: &Dispatcher, rows: usize, of: [(usize, E
     Ok(std::array::from_fn(|i| made[i].clone()))
 }
 
-/// Numbers of a token: projections, keys of those that are apart, queries, residual stream, feed-forward layer.
-fn sizes(layer: &DecoderLayer<'_>) -> [usize; 5] {
+/// Numbers of a token: projections, queries, residual stream, feed-forward layer.
+fn sizes(layer: &DecoderLayer<'_>) -> [usize; 4] {
     let (q, kv) = (layer.flavour.heads * layer.flavour.head_dim, layer.flavour.groups * layer.flavour.head_dim);
-    let [projected, k] = match layer.weights.qkv {
-        Qkv::Packed(_) => [q + 2 * kv, 0],
-        Qkv::Apart { .. } => [q, kv],
-    };
-    [projected, k, q, layer.width(), layer.hidden()]
+    [q + 2 * kv, q, layer.width(), layer.hidden()]
 }

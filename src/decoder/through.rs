@@ -1,5 +1,6 @@
 //! The way of tokens through a layer: from the residual stream before it to the one after attention, and what the feed-forward layer adds.
 
+use super::scratch::ALIGN;
 use super::{DecoderLayer, Flavour, LayerScratch, Matrix, OP, Qkv, Run};
 use crate::error::{Result, shape_error};
 use crate::kv::Place;
@@ -39,9 +40,14 @@ pub(super) struct Through<'a> {
 impl Through<'_> {
     /// The first rows of a scratch tensor, `[B, L, width]`, or `[B·L, width]` where they follow each other.
     fn rows(&self, of: &Tensor, width: usize) -> Result<Tensor> {
+        self.rows_at(of, 0, width)
+    }
+
+    /// The same from a number of it on.
+    fn rows_at(&self, of: &Tensor, first: usize, width: usize) -> Result<Tensor> {
         match self.starts {
-            None => of.view(0, [self.batch, self.each, width]),
-            Some(_) => of.view(0, [self.batch * self.each, width]),
+            None => of.view(first, [self.batch, self.each, width]),
+            Some(_) => of.view(first, [self.batch * self.each, width]),
         }
     }
 
@@ -99,7 +105,11 @@ impl Through<'_> {
                 Projection::Packed(&all)
             }
             Qkv::Apart { q, k, v } => {
-                apart = [self.rows(&s.projected, q_width)?, self.rows(&s.k, kv_width)?, self.rows(&s.v, kv_width)?];
+                let rows = self.batch * self.each;
+                let of_k = (rows * q_width).next_multiple_of(ALIGN);
+                let of_v = (of_k + rows * kv_width).next_multiple_of(ALIGN);
+                let part = |first: usize, width: usize| self.rows_at(&s.projected, first, width);
+                apart = [part(0, q_width)?, part(of_k, kv_width)?, part(of_v, kv_width)?];
                 for (matrix, y) in [q, k, v].into_iter().zip(&apart) {
                     run.op(self.linear(&normed, matrix, y))?;
                 }

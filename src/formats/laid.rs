@@ -24,6 +24,7 @@ use super::codec::Codec;
 use super::form::{Form, Level, Place, Rule, Scale, greatest_divisor};
 use super::nearest::{Nearest, Spread, fill_pack};
 use super::packed::Packed;
+use super::stack::Stack;
 use super::{Dtype, Format};
 use crate::error::{Error, Result};
 use crate::ops::params::params;
@@ -104,7 +105,7 @@ pub struct Laid {
 }
 
 /// How far products of codes with int8 codes are summed as integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Integers {
     /// Codes do not stand for whole numbers, or neighbours have different scales.
     None,
@@ -257,8 +258,18 @@ impl Laid {
     /// # Errors
     /// Not even the fewest rows that must stay together fit a binding.
     pub fn new(w: &Packed<'_>, binding_bytes: u64) -> Result<Self> {
+        Self::of(&Stack::one(w), binding_bytes)
+    }
+
+    /// As [`Laid::new`], of matrices below each other.
+    ///
+    /// # Errors
+    /// As [`Laid::new`].
+    pub fn of(stack: &Stack<'_, '_>, binding_bytes: u64) -> Result<Self> {
+        let w = stack.first();
         let codec = w.codec();
-        let body = match (w.format(), codec.form(w)) {
+        let form = stack.form();
+        let body = match (w.format(), form) {
             (_, Some(form)) => Body::Form(form),
             (Format::Sparse24, _) => Body::Sparse24(elem_of(w.get("values").dtype)),
             (Format::Bcq(bcq), _) => {
@@ -266,16 +277,18 @@ impl Laid {
             }
             _ => Body::Dense(elem_of(w.get("w").dtype)),
         };
-        let side: Option<Vec<u32>> = w.has_side().then(|| (0..w.n()).map(|n| w.side(n).len() as u32).collect());
+        let side = stack.all().any(Packed::has_side).then(|| stack.sides());
+        // Scales that are there several times would each be found by itself.
+        let own = codec.form(w) == form;
         let laid = Self {
             format: w.format(),
-            n: w.n() as u32,
+            n: stack.n() as u32,
             k: w.k() as u32,
             body,
-            nearest: codec.nearest(w),
+            nearest: codec.nearest(w).filter(|_| own),
             groups: groups_of(w, codec, body),
             side: side.is_some(),
-            integers: integers(w, codec, body),
+            integers: stack.all().map(|w| integers(w, codec, body)).min().unwrap_or(Integers::None),
             chunks: Vec::new(),
         };
         laid.chunked(binding_bytes, side.as_deref())
@@ -640,8 +653,13 @@ impl Laid {
     }
 
     /// Hands over the words of a chunk in pieces of a few MB: where a piece begins, in words, and the piece.
-    pub(crate) fn write(&self, w: &Packed<'_>, chunk: &Chunk, put: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        self.write_some(w, chunk, &SECTIONS, put)
+    pub(crate) fn write(
+        &self,
+        stack: &Stack<'_, '_>,
+        chunk: &Chunk,
+        put: impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.write_some(stack, chunk, &SECTIONS, put)
     }
 
     /// All words of a weight that fits one binding.
@@ -653,7 +671,7 @@ impl Laid {
         let mut words = Vec::new();
         for chunk in laid.chunks() {
             words.resize(chunk.words as usize, 0);
-            laid.write(w, chunk, |at, bytes| {
+            laid.write(&Stack::one(w), chunk, |at, bytes| {
                 let at = at as usize;
                 words[at..at + bytes.len() / 4].copy_from_slice(bytemuck::cast_slice(bytes));
                 Ok(())
@@ -669,20 +687,19 @@ impl Laid {
         chunk: &Chunk,
         put: impl FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        self.write_some(w, chunk, &[Section::Table], put)
+        self.write_some(&Stack::one(w), chunk, &[Section::Table], put)
     }
 
     fn write_some(
         &self,
-        w: &Packed<'_>,
+        stack: &Stack<'_, '_>,
         chunk: &Chunk,
         wanted: &[Section],
         mut put: impl FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
         const PIECE_WORDS: u64 = 1 << 20;
-        let codec = w.codec();
         let (from, to) = chunk.rows;
-        let side: Option<Vec<u32>> = self.side.then(|| (0..w.n()).map(|n| w.side(n).len() as u32).collect());
+        let side = self.side.then(|| stack.sides());
         let mut at = 0;
         for section in SECTIONS {
             let words = self.section_words(section, from, to - from, side.as_deref());
@@ -694,7 +711,7 @@ impl Laid {
             while words > 0 && row < to as usize {
                 let rows = row..row.saturating_add(rows_at_once).min(to as usize);
                 row = rows.end;
-                let piece = self.section(w, codec, section, rows, words as usize);
+                let piece = self.section(stack, section, rows, words as usize);
                 put(done, bytemuck::cast_slice(&piece))?;
                 done += piece.len() as u64;
             }
@@ -703,28 +720,26 @@ impl Laid {
         Ok(())
     }
 
-    /// The words of a section for these rows of a chunk. Rows past those of `w` repeat them.
-    fn section(
-        &self,
-        w: &Packed<'_>,
-        codec: &dyn Codec,
-        section: Section,
-        rows: Range<usize>,
-        words: usize,
-    ) -> Vec<u32> {
+    /// The words of a section for these rows of a chunk. Rows past those of `stack` repeat them.
+    fn section(&self, stack: &Stack<'_, '_>, section: Section, rows: Range<usize>, words: usize) -> Vec<u32> {
         let k = self.k as usize;
+        let first = stack.first();
+        let codec = first.codec();
         match (section, self.body) {
             (Section::Codes, Body::Dense(elem)) => {
-                rows.flat_map(|n| numbers(w.get("w"), n % w.n() * k, k, k.next_multiple_of(4), elem)).collect()
+                let row = |(w, n): (&Packed<'_>, usize)| numbers(w.get("w"), n * k, k, k.next_multiple_of(4), elem);
+                rows.flat_map(|n| row(stack.row(n))).collect()
             }
             (Section::Codes, Body::Sparse24(elem)) => {
                 let padded = k.next_multiple_of(32) / 2;
-                rows.flat_map(|n| numbers(w.get("values"), n % w.n() * (k / 2), k / 2, padded, elem)).collect()
+                let row = |(w, n): (&Packed<'_>, usize)| numbers(w.get("values"), n * (k / 2), k / 2, padded, elem);
+                rows.flat_map(|n| row(stack.row(n))).collect()
             }
             (Section::High, Body::Sparse24(_)) => {
-                let (index, row_bytes) = (w.get("index"), k.div_ceil(8));
+                let row_bytes = k.div_ceil(8);
                 let row = |n: usize| {
-                    let bytes = &index.bytes[n % w.n() * row_bytes..][..row_bytes];
+                    let (w, n) = stack.row(n);
+                    let bytes = &w.get("index").bytes[n * row_bytes..][..row_bytes];
                     bytes.chunks(4).map(|b| (0..).zip(b).fold(0, |word, (i, b)| word | u32::from(*b) << (8 * i)))
                 };
                 rows.flat_map(row).collect()
@@ -734,7 +749,7 @@ impl Laid {
                 let (bits, shift) = if section == Section::Codes { (low, 0) } else { (high, low) };
                 let mut codes = vec![0u8; k.next_multiple_of(32)];
                 let mut out = Vec::new();
-                for n in rows.map(|n| n % w.n()) {
+                for (w, n) in rows.map(|n| stack.row(n)) {
                     match self.body {
                         Body::Signs { bits, .. } => signs(w, bits as usize, n, &mut codes[..k]),
                         _ => codec.codes(w, n, &mut codes[..k]),
@@ -744,22 +759,27 @@ impl Laid {
                 out
             }
             (Section::Scales, Body::Signs { bits, group, cols }) => {
-                let (alpha, bits) = (w.get("alpha"), bits as usize);
-                let (tiles, groups, there) = (k / cols as usize, (self.n / group) as usize, w.n() / group as usize);
-                let first = (0..tiles).flat_map(|tile| (0..groups).map(move |g| (tile * there + g % there) * bits));
-                first.flat_map(|first| (first..first + bits).map(|i| alpha.word(i))).collect()
+                let (bits, group) = (bits as usize, group as usize);
+                let mut out = Vec::with_capacity(words);
+                for tile in 0..k / cols as usize {
+                    for (w, n) in (0..self.n as usize / group).map(|g| stack.row(g * group)) {
+                        let at = (tile * (w.n() / group) + n / group) * bits;
+                        out.extend((at..at + bits).map(|i| w.get("alpha").word(i)));
+                    }
+                }
+                out
             }
             (Section::Scales, Body::Form(form)) => {
-                // Rows share a scale, so that there are fewer of these than of rows.
-                let of = match form.place {
-                    Place::Block { rows, .. } => w.n().div_ceil(rows as usize),
-                    _ => w.n(),
+                let serves = match form.place {
+                    Place::Block { rows, .. } => rows as usize,
+                    _ => 1,
                 };
                 let places = self.scale_places(form, &rows);
                 let mut out = vec![0u32; words];
                 let bits = scale_bits(form.scale) as usize;
                 for (i, (row, g)) in places.enumerate() {
-                    let word = scale_word(form.scale, codec.scale(w, row % of, g));
+                    let (w, row) = stack.scales(row * serves);
+                    let word = scale_word(form.scale, codec.scale(w, row, g));
                     let at = i * bits;
                     out[at / 32] |= (word as u32) << (at % 32);
                     if bits == 64 {
@@ -777,17 +797,18 @@ impl Laid {
                 };
                 let of = of as usize;
                 if let Scale::Nested(_) = form.scale {
-                    out.push(codec.supers(w, 0, 0)[1].to_bits());
-                    out.extend((0..256).map(|i| codec.map(w, i).to_bits()));
-                    let all = (w.n() * k).div_ceil(match form.place {
+                    out.push(codec.supers(first, 0, 0)[1].to_bits());
+                    out.extend((0..256).map(|i| codec.map(first, i).to_bits()));
+                    let all = (first.n() * k).div_ceil(match form.place {
                         Place::Flat(size) => size as usize,
                         _ => k,
                     });
-                    out.extend((0..all.div_ceil(of)).map(|s| codec.supers(w, 0, s)[0].to_bits()));
+                    out.extend((0..all.div_ceil(of)).map(|s| codec.supers(first, 0, s)[0].to_bits()));
                     return out;
                 }
                 let per_row = self.scales_row() as usize / of;
-                let halves = rows.flat_map(|row| (0..per_row).map(move |s| codec.supers(w, row % w.n(), s)));
+                let halves = rows.map(|n| stack.row(n));
+                let halves = halves.flat_map(|(w, n)| (0..per_row).map(move |s| codec.supers(w, n, s)));
                 let half = |v: f32| u32::from(f16::from_f32(v).to_bits());
                 if let Scale::Super(_) = form.scale {
                     out.resize(words, 0);
@@ -798,12 +819,15 @@ impl Laid {
                 out
             }
             (Section::Table, Body::Form(form)) => match form.level {
-                Level::RowTable => rows.flat_map(|n| codec.table(w, n % w.n())).map(f32::to_bits).collect(),
-                _ => codec.table(w, 0).map(f32::to_bits).to_vec(),
+                Level::RowTable => {
+                    let rows = rows.map(|n| stack.row(n));
+                    rows.flat_map(|(w, n)| codec.table(w, n)).map(f32::to_bits).collect()
+                }
+                _ => codec.table(first, 0).map(f32::to_bits).to_vec(),
             },
-            (Section::Order, _) => (0..k).map(|k| codec.order(w, k) as u32).collect(),
+            (Section::Order, _) => (0..k).map(|k| codec.order(first, k) as u32).collect(),
             (Section::Side, _) => {
-                let all: Vec<_> = rows.map(|n| w.side(n % w.n())).collect();
+                let all: Vec<_> = rows.map(|n| stack.row(n)).map(|(w, n)| w.side(n)).collect();
                 let mut end = all.len() as u32 + 1;
                 let mut out = vec![end];
                 for row in &all {

@@ -55,6 +55,7 @@ pub mod owq;
 mod packed;
 mod round;
 pub mod sparse24;
+pub(crate) mod stack;
 
 pub use codec::Group;
 pub use laid::WeightAt;

@@ -99,7 +99,7 @@ impl Saving {
 
 /// The weights of a layer.
 struct Weights {
-    /// In the order of [`LayerSizes::matrices`].
+    /// Queries, keys and values below each other, and the others in the order of [`LayerSizes::matrices`].
     matrices: Vec<Weight>,
     norm: Tensor,
     of_heads: Tensor,
@@ -109,16 +109,17 @@ struct Weights {
 impl Weights {
     fn new(gpu: &Dispatcher, sizes: &LayerSizes, format: Format) -> Result<Self> {
         let LayerSizes { flavour: f, width: c, .. } = *sizes;
-        let matrices = sizes.matrices().into_iter().map(|(_, n, k)| matrix(gpu, format, n, k));
-        let matrices = matrices.collect::<Result<Vec<_>>>()?;
+        let [q, k, v, output, gate, up, down] = sizes.matrices().map(|(_, n, k)| (n, k));
+        let all = [(q.0 + k.0 + v.0, c), output, gate, up, down];
+        let matrices = all.into_iter().map(|(n, k)| matrix(gpu, format, n, k)).collect::<Result<Vec<_>>>()?;
         let ones = |n: usize| gpu.upload(&vec![1.0; n], [n], Elem::F32);
         let router = gpu.upload(&numbers(c), [c], Elem::F32)?;
         Ok(Self { matrices, norm: ones(c)?, of_heads: ones(f.head_dim)?, router })
     }
 
     fn layer(&self, flavour: Flavour) -> DecoderLayer<'_> {
-        let [q, k, v, output, gate, up, down] = std::array::from_fn(|i| &self.matrices[i]);
-        let qkv = Qkv::Apart { q: q.into(), k: k.into(), v: v.into() };
+        let [qkv, output, gate, up, down] = std::array::from_fn(|i| &self.matrices[i]);
+        let qkv = Qkv::Packed(qkv.into());
         let of_heads = flavour.qk_norm.map(|_| &self.of_heads);
         let weights = LayerWeights::new((&self.norm, &self.norm), (qkv, output), [gate, up, down]);
         DecoderLayer { flavour, weights: LayerWeights { q_norm: of_heads, k_norm: of_heads, ..weights } }
