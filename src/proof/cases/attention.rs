@@ -514,9 +514,16 @@ impl<'a> MixedErrors<'a> {
 
 /// Every storage of activations.
 const FLOATS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::Bf16];
+const ONE: &[Elem] = &[Elem::F32];
+const F16: &[Elem] = &[Elem::F16];
 const I32: Stored = Stored::Always(Elem::I32);
 const F32: Stored = Stored::Always(Elem::F32);
+const BYTES: Stored = Stored::Always(Elem::U8);
 const NORMAL: Fill = Fill::Normal { mean: 0.0, deviation: 1.0 };
+/// Products of hundreds of them are 1e5.
+const WIDE: Fill = Fill::Normal { mean: 0.0, deviation: 100.0 };
+/// Products of 64 are 1.
+const EIGHTH: Fill = Fill::Constant(0.125);
 
 /// B, H, G, L, S, D, E.
 type Sizes = [usize; 7];
@@ -582,10 +589,6 @@ impl Make {
 
     fn softcap(self, cap: f64) -> Self {
         self.attr("softcap", cap)
-    }
-
-    fn bound(self, bound: f64) -> Self {
-        self.attr("bound", bound)
     }
 
     /// Queries and keys of at most unit norm, and what their products are multiplied by.
@@ -657,6 +660,60 @@ impl Make {
         let heads = self.1[2] as f64;
         self.attr("k", k.name()).attr("v", v.name()).attr("kv_heads", heads)
     }
+}
+
+/// What a case has beside queries, keys and values: a method of [`Make`], as data.
+#[derive(Clone, Copy)]
+enum With {
+    Causal,
+    Window(i32, i32),
+    Unit(f32),
+    Sinks,
+    Alibi,
+    Lse,
+    TokensFirst,
+    PlaceTokens,
+    Paged(usize),
+    Kv(KvFormat, KvFormat),
+    KvLen(Fill),
+    Mixed(&'static [&'static str]),
+    /// A number of the op.
+    Number(&'static str, f64),
+    /// An input.
+    Has(&'static str, &'static [usize], Stored, Fill),
+    /// Another filling of an input.
+    Filled(&'static str, Fill),
+}
+
+use With::{
+    Alibi, Causal, Filled, Has, Kv, KvLen, Lse, Mixed, Number, Paged, PlaceTokens, Sinks, TokensFirst, Unit, Window,
+};
+
+/// Name, sizes, what else it has, storages, and what hurts.
+type Row = (&'static str, Sizes, &'static [With], &'static [Elem], &'static str);
+
+fn case_of((name, sizes, with, storages, hurts): Row) -> Case {
+    let mut case = Make::new(name, sizes);
+    for with in with {
+        case = match *with {
+            Causal => case.causal(),
+            Window(left, right) => case.window(left, right),
+            Unit(gain) => case.unit(gain),
+            Sinks => case.sinks(),
+            Alibi => case.alibi(),
+            Lse => case.lse(),
+            TokensFirst => case.tokens_first(),
+            PlaceTokens => case.place_tokens(),
+            Paged(page) => case.paged(page),
+            Kv(k, v) => case.kv(k, v),
+            KvLen(fill) => case.kv_len(fill),
+            Mixed(roles) => case.mixed(roles),
+            Number(name, v) => case.attr(name, v),
+            Has(role, shape, stored, fill) => case.input(role, shape, stored, fill),
+            Filled(role, fill) => case.fill(role, fill),
+        };
+    }
+    case.storages(storages).hurts(hurts)
 }
 
 /// Shapes that hurt: ratios of heads of 1, 3, 4 and 8, rows that are no quads, one query and one key.
@@ -820,257 +877,311 @@ fn ragged() -> Vec<Case> {
 }
 
 /// Features that models have together, and values that hurt.
-fn chosen() -> Vec<Case> {
-    let wide = Fill::Normal { mean: 0.0, deviation: 100.0 };
-    let f16 = &[Elem::F16][..];
-    vec![
-        Make::new("gemma2-like", [1, 8, 4, 40, 40, 256, 256])
-            .causal()
-            .window(16, -1)
-            .softcap(50.0)
-            .storages(f16)
-            .hurts("three features"),
-        Make::new("gemma3-like-decode", [2, 8, 4, 1, 70, 256, 256])
-            .causal()
-            .window(31, -1)
-            .input("causal_offset", &[2], I32, Fill::Uniform(30.0, 69.0))
-            .kv_len(Fill::Constant(70.0))
-            .storages(f16)
-            .hurts("three features"),
-        Make::new("gpt-oss-like", [1, 16, 2, 37, 37, 64, 64])
-            .causal()
-            .window(15, -1)
-            .sinks()
-            .lse()
-            .storages(f16)
-            .hurts("three features"),
-        Make::new("gpt-oss-like-decode", [1, 64, 8, 1, 130, 64, 64])
-            .causal()
-            .window(127, -1)
-            .attr("causal_offset", 129.0)
-            .sinks()
-            .storages(&[Elem::Bf16])
-            .hurts("three features"),
-        Make::new("llama-like-cache", [2, 8, 2, 5, 70, 128, 128])
-            .causal()
-            .tokens_first()
-            .input("causal_offset", &[2], I32, Fill::Steps { first: 20.0, step: 37.0 })
-            .kv_len(Fill::Steps { first: 25.0, step: 37.0 })
-            .attr("longest", 62.0)
-            .storages(&FLOATS)
-            .hurts("three features"),
-        Make::new("vit-like", [1, 3, 3, 197, 197, 64, 64]).tokens_first().storages(f16).hurts("three features"),
-        Make::new("bloom-like", [1, 4, 4, 33, 33, 64, 64]).causal().alibi().hurts("three features"),
-        Make::new("paligemma-like", [1, 8, 1, 33, 33, 80, 80])
-            .causal()
-            .input("prefix", &[1], I32, Fill::Constant(20.0))
-            .hurts("three features"),
-        Make::new("skipped-tokens", [1, 4, 2, 9, 50, 64, 64])
-            .causal()
-            .input("list", &[1, 30], I32, Fill::Steps { first: 1.0, step: 1.5 })
-            .input("positions", &[1, 9], I32, Fill::Steps { first: 3.0, step: 5.0 })
-            .kv_len(Fill::Constant(28.0))
-            .hurts("three features"),
-        // Fewer queries than there is room for: none, some, all; in tiles and in parts.
-        Make::new("kept-queries", [4, 4, 2, 40, 40, 64, 64])
-            .causal()
-            .input("q_len", &[4], I32, Fill::Steps { first: 0.0, step: 13.5 })
-            .kv_len(Fill::Steps { first: 0.0, step: 13.5 })
-            .fill("q", Fill::NanFrom(27))
-            .lse()
-            .hurts("three features"),
-        Make::new("kept-queries-decode", [3, 8, 2, 1, 70, 64, 64])
-            .input("q_len", &[3], I32, Fill::Steps { first: 1.0, step: -0.6 })
-            .kv_len(Fill::Constant(70.0))
-            .input("prefix", &[3], I32, Fill::Constant(9.0))
-            .sinks()
-            .lse()
-            .storages(f16)
-            .hurts("three features"),
-        // Queries with NaN and with both infinities.
-        Make::new("nan-queries", [2, 4, 2, 9, 33, 24, 24])
-            .causal()
-            .fill("q", Fill::Special)
-            .lse()
-            .storages(&FLOATS)
-            .hurts("NaN"),
-        Make::new("nan-queries-softcap-mask", [1, 4, 2, 9, 33, 24, 24])
-            .softcap(5.0)
-            .fill("q", Fill::NanRows)
-            .input("mask", &[9, 33], F32, Fill::Hiding)
-            .sinks()
-            .lse()
-            .hurts("NaN"),
-        Make::new("nan-beyond", [2, 8, 2, 3, 40, 64, 64])
-            .kv_len(Fill::Constant(27.0))
-            .fill("k", Fill::NanFrom(27))
-            .fill("v", Fill::NanFrom(27))
-            .storages(&FLOATS)
-            .hurts("NaN"),
-        Make::new("nan-in-the-future", [1, 4, 1, 40, 70, 64, 64])
-            .causal()
-            .attr("causal_offset", 10.0)
-            .fill("k", Fill::NanFrom(50))
-            .fill("v", Fill::NanFrom(50))
-            .hurts("NaN"),
-        // In values that some rows of a tile see.
-        Make::new("nan-for-some", [1, 4, 1, 40, 70, 64, 64])
-            .causal()
-            .attr("causal_offset", 10.0)
-            .fill("v", Fill::NanFrom(30))
-            .lse()
-            .storages(&[Elem::F32, Elem::F16])
-            .hurts("NaN"),
-        Make::new("nan-hidden", [1, 4, 1, 12, 70, 64, 64])
-            .input("mask", &[70], Stored::Always(Elem::U8), Fill::Steps { first: 1.02, step: -0.02 })
-            .fill("k", Fill::NanFrom(35))
-            .fill("v", Fill::NanFrom(35))
-            .hurts("NaN"),
-        Make::new("all-hidden", [1, 4, 2, 9, 33, 40, 40])
-            .input("mask", &[9, 33], Stored::Always(Elem::U8), Fill::Constant(0.0))
-            .lse()
-            .hurts("nothing is seen"),
-        Make::new("all-hidden-sinks", [1, 4, 2, 9, 33, 40, 40])
-            .input("mask", &[1], F32, Fill::Constant(f32::NEG_INFINITY))
-            .sinks()
-            .fill("sinks", Fill::These(&[0.5, f32::NEG_INFINITY]))
-            .lse()
-            .hurts("nothing is seen"),
-        Make::new("lowest-mask", [1, 4, 2, 9, 33, 40, 40])
-            .input("mask", &[9, 33], F32, Fill::Constant(f32::MIN))
-            .lse()
-            .hurts("the lowest number"),
-        Make::new("before-all-keys", [1, 4, 4, 9, 5, 40, 40])
-            .causal()
-            .attr("causal_offset", -3.0)
-            .lse()
-            .hurts("nothing is seen"),
-        Make::new("no-keys", [1, 4, 2, 3, 0, 40, 40]).lse().hurts("nothing is seen"),
-        Make::new("no-queries", [1, 4, 2, 0, 9, 40, 40]).hurts("no queries"),
-        Make::new("large-logits", [1, 2, 1, 6, 67, 64, 64])
-            .attr("scale", 1.0)
-            .fill("q", wide)
-            .fill("k", wide)
-            .lse()
-            .storages(&FLOATS)
-            .hurts("logits of 1e5"),
-        Make::new("large-logits-in-one-part", [128, 8, 4, 1, 70, 16, 16])
-            .attr("scale", 1.0)
-            .fill("q", wide)
-            .fill("k", wide)
-            .storages(&[Elem::F16])
-            .hurts("logits that outgrow those of the 32 keys before"),
-        Make::new("many-parts", [1, 2, 1, 1, 1100, 16, 256])
-            .lse()
-            .storages(&[Elem::F32])
-            .hurts("more parts of the keys than a lane asks for at once when they are added"),
-        // More heads share keys than attention/split takes: few tiles, whose keys are parted; the second of them has no keys in most parts.
-        Make::new("one-key-head", [2, 40, 1, 1, 300, 64, 64])
-            .fill("q", Fill::Special)
-            .kv_len(Fill::Steps { first: 300.0, step: -259.0 })
-            .sinks()
-            .lse()
-            .storages(f16)
-            .hurts("many heads of one key"),
-        Make::new("large-logits-sinks", [1, 2, 1, 6, 67, 64, 64])
-            .attr("scale", 1.0)
-            .fill("q", wide)
-            .fill("k", wide)
-            .sinks()
-            .fill("sinks", Fill::These(&[1.0, f32::INFINITY]))
-            .lse()
-            .hurts("logits of 1e5"),
-        Make::new("large-logits-softcap", [1, 2, 1, 6, 67, 64, 64])
-            .attr("scale", 1.0)
-            .fill("q", wide)
-            .fill("k", wide)
-            .softcap(30.0)
-            .hurts("logits of 1e5"),
-        Make::new("growing", [1, 4, 1, 40, 140, 24, 24])
-            .causal()
-            .attr("causal_offset", 95.0)
-            .fill("v", Fill::GrowingRows)
-            .storages(&[Elem::Bf16])
-            .hurts("values that outgrow those before"),
-        Make::new("equal-logits", [1, 2, 1, 6, 129, 64, 64]).fill("k", Fill::Constant(0.0)).lse().hurts("equal logits"),
-        Make::new("wide", [1, 4, 1, 17, 70, 72, 500]).causal().attr("causal_offset", 50.0).lse().hurts("wide rows"),
-        Make::new("long", [1, 4, 1, 2, 1500, 24, 24]).causal().attr("causal_offset", 1400.0).hurts("many keys"),
-    ]
-}
+const CHOSEN: &[Row] = &[
+    (
+        "gemma2-like",
+        [1, 8, 4, 40, 40, 256, 256],
+        &[Causal, Window(16, -1), Number("softcap", 50.0)],
+        F16,
+        "three features",
+    ),
+    (
+        "gemma3-like-decode",
+        [2, 8, 4, 1, 70, 256, 256],
+        &[
+            Causal,
+            Window(31, -1),
+            Has("causal_offset", &[2], I32, Fill::Uniform(30.0, 69.0)),
+            KvLen(Fill::Constant(70.0)),
+        ],
+        F16,
+        "three features",
+    ),
+    ("gpt-oss-like", [1, 16, 2, 37, 37, 64, 64], &[Causal, Window(15, -1), Sinks, Lse], F16, "three features"),
+    (
+        "gpt-oss-like-decode",
+        [1, 64, 8, 1, 130, 64, 64],
+        &[Causal, Window(127, -1), Number("causal_offset", 129.0), Sinks],
+        &[Elem::Bf16],
+        "three features",
+    ),
+    (
+        "llama-like-cache",
+        [2, 8, 2, 5, 70, 128, 128],
+        &[
+            Causal,
+            TokensFirst,
+            Has("causal_offset", &[2], I32, Fill::Steps { first: 20.0, step: 37.0 }),
+            KvLen(Fill::Steps { first: 25.0, step: 37.0 }),
+            Number("longest", 62.0),
+        ],
+        &FLOATS,
+        "three features",
+    ),
+    ("vit-like", [1, 3, 3, 197, 197, 64, 64], &[TokensFirst], F16, "three features"),
+    ("bloom-like", [1, 4, 4, 33, 33, 64, 64], &[Causal, Alibi], ONE, "three features"),
+    (
+        "paligemma-like",
+        [1, 8, 1, 33, 33, 80, 80],
+        &[Causal, Has("prefix", &[1], I32, Fill::Constant(20.0))],
+        ONE,
+        "three features",
+    ),
+    (
+        "skipped-tokens",
+        [1, 4, 2, 9, 50, 64, 64],
+        &[
+            Causal,
+            Has("list", &[1, 30], I32, Fill::Steps { first: 1.0, step: 1.5 }),
+            Has("positions", &[1, 9], I32, Fill::Steps { first: 3.0, step: 5.0 }),
+            KvLen(Fill::Constant(28.0)),
+        ],
+        ONE,
+        "three features",
+    ),
+    // Fewer queries than there is room for: none, some, all; in tiles and in parts.
+    (
+        "kept-queries",
+        [4, 4, 2, 40, 40, 64, 64],
+        &[
+            Causal,
+            Has("q_len", &[4], I32, Fill::Steps { first: 0.0, step: 13.5 }),
+            KvLen(Fill::Steps { first: 0.0, step: 13.5 }),
+            Filled("q", Fill::NanFrom(27)),
+            Lse,
+        ],
+        ONE,
+        "three features",
+    ),
+    (
+        "kept-queries-decode",
+        [3, 8, 2, 1, 70, 64, 64],
+        &[
+            Has("q_len", &[3], I32, Fill::Steps { first: 1.0, step: -0.6 }),
+            KvLen(Fill::Constant(70.0)),
+            Has("prefix", &[3], I32, Fill::Constant(9.0)),
+            Sinks,
+            Lse,
+        ],
+        F16,
+        "three features",
+    ),
+    // Queries with NaN and with both infinities.
+    ("nan-queries", [2, 4, 2, 9, 33, 24, 24], &[Causal, Filled("q", Fill::Special), Lse], &FLOATS, "NaN"),
+    (
+        "nan-queries-softcap-mask",
+        [1, 4, 2, 9, 33, 24, 24],
+        &[Number("softcap", 5.0), Filled("q", Fill::NanRows), Has("mask", &[9, 33], F32, Fill::Hiding), Sinks, Lse],
+        ONE,
+        "NaN",
+    ),
+    (
+        "nan-beyond",
+        [2, 8, 2, 3, 40, 64, 64],
+        &[KvLen(Fill::Constant(27.0)), Filled("k", Fill::NanFrom(27)), Filled("v", Fill::NanFrom(27))],
+        &FLOATS,
+        "NaN",
+    ),
+    (
+        "nan-in-the-future",
+        [1, 4, 1, 40, 70, 64, 64],
+        &[Causal, Number("causal_offset", 10.0), Filled("k", Fill::NanFrom(50)), Filled("v", Fill::NanFrom(50))],
+        ONE,
+        "NaN",
+    ),
+    // In values that some rows of a tile see.
+    (
+        "nan-for-some",
+        [1, 4, 1, 40, 70, 64, 64],
+        &[Causal, Number("causal_offset", 10.0), Filled("v", Fill::NanFrom(30)), Lse],
+        &[Elem::F32, Elem::F16],
+        "NaN",
+    ),
+    (
+        "nan-hidden",
+        [1, 4, 1, 12, 70, 64, 64],
+        &[
+            Has("mask", &[70], BYTES, Fill::Steps { first: 1.02, step: -0.02 }),
+            Filled("k", Fill::NanFrom(35)),
+            Filled("v", Fill::NanFrom(35)),
+        ],
+        ONE,
+        "NaN",
+    ),
+    (
+        "all-hidden",
+        [1, 4, 2, 9, 33, 40, 40],
+        &[Has("mask", &[9, 33], BYTES, Fill::Constant(0.0)), Lse],
+        ONE,
+        "nothing is seen",
+    ),
+    (
+        "all-hidden-sinks",
+        [1, 4, 2, 9, 33, 40, 40],
+        &[
+            Has("mask", &[1], F32, Fill::Constant(f32::NEG_INFINITY)),
+            Sinks,
+            Filled("sinks", Fill::These(&[0.5, f32::NEG_INFINITY])),
+            Lse,
+        ],
+        ONE,
+        "nothing is seen",
+    ),
+    (
+        "lowest-mask",
+        [1, 4, 2, 9, 33, 40, 40],
+        &[Has("mask", &[9, 33], F32, Fill::Constant(f32::MIN)), Lse],
+        ONE,
+        "the lowest number",
+    ),
+    ("before-all-keys", [1, 4, 4, 9, 5, 40, 40], &[Causal, Number("causal_offset", -3.0), Lse], ONE, "nothing is seen"),
+    ("no-keys", [1, 4, 2, 3, 0, 40, 40], &[Lse], ONE, "nothing is seen"),
+    ("no-queries", [1, 4, 2, 0, 9, 40, 40], &[], ONE, "no queries"),
+    (
+        "large-logits",
+        [1, 2, 1, 6, 67, 64, 64],
+        &[Number("scale", 1.0), Filled("q", WIDE), Filled("k", WIDE), Lse],
+        &FLOATS,
+        "logits of 1e5",
+    ),
+    (
+        "large-logits-in-one-part",
+        [128, 8, 4, 1, 70, 16, 16],
+        &[Number("scale", 1.0), Filled("q", WIDE), Filled("k", WIDE)],
+        &[Elem::F16],
+        "logits that outgrow those of the 32 keys before",
+    ),
+    (
+        "many-parts",
+        [1, 2, 1, 1, 1100, 16, 256],
+        &[Lse],
+        ONE,
+        "more parts of the keys than a lane asks for at once when they are added",
+    ),
+    // More heads share keys than attention/split takes: few tiles, whose keys are parted; the second of them has no keys in most parts.
+    (
+        "one-key-head",
+        [2, 40, 1, 1, 300, 64, 64],
+        &[Filled("q", Fill::Special), KvLen(Fill::Steps { first: 300.0, step: -259.0 }), Sinks, Lse],
+        F16,
+        "many heads of one key",
+    ),
+    (
+        "large-logits-sinks",
+        [1, 2, 1, 6, 67, 64, 64],
+        &[
+            Number("scale", 1.0),
+            Filled("q", WIDE),
+            Filled("k", WIDE),
+            Sinks,
+            Filled("sinks", Fill::These(&[1.0, f32::INFINITY])),
+            Lse,
+        ],
+        ONE,
+        "logits of 1e5",
+    ),
+    (
+        "large-logits-softcap",
+        [1, 2, 1, 6, 67, 64, 64],
+        &[Number("scale", 1.0), Filled("q", WIDE), Filled("k", WIDE), Number("softcap", 30.0)],
+        ONE,
+        "logits of 1e5",
+    ),
+    (
+        "growing",
+        [1, 4, 1, 40, 140, 24, 24],
+        &[Causal, Number("causal_offset", 95.0), Filled("v", Fill::GrowingRows)],
+        &[Elem::Bf16],
+        "values that outgrow those before",
+    ),
+    ("equal-logits", [1, 2, 1, 6, 129, 64, 64], &[Filled("k", Fill::Constant(0.0)), Lse], ONE, "equal logits"),
+    ("wide", [1, 4, 1, 17, 70, 72, 500], &[Causal, Number("causal_offset", 50.0), Lse], ONE, "wide rows"),
+    ("long", [1, 4, 1, 2, 1500, 24, 24], &[Causal, Number("causal_offset", 1400.0)], ONE, "many keys"),
+];
 
 /// Logits with a bound: about it, past it, and where it is of no use.
-fn bounded() -> Vec<Case> {
-    let eighth = Fill::Constant(0.125); // products of 64 are 1
-    vec![
-        Make::new("bounded", [2, 8, 2, 9, 70, 24, 40])
-            .causal()
-            .attr("causal_offset", 40.0)
-            .window(33, -1)
-            .unit(45.0)
-            .bound(45.0)
-            .sinks()
-            .lse()
-            .hurts("a bound of the logits"),
-        Make::new("bounded-parts", [2, 8, 2, 1, 300, 64, 64])
-            .unit(50.0)
-            .bound(50.0)
-            .kv_len(Fill::Steps { first: 290.0, step: -259.0 })
-            .lse()
-            .storages(&[Elem::Bf16])
-            .hurts("a bound of the logits"),
-        Make::new("bounded-one-key-head", [1, 40, 1, 1, 300, 64, 64])
-            .unit(50.0)
-            .bound(50.0)
-            .fill("q", Fill::NanRows)
-            .lse()
-            .hurts("a bound of the logits"),
-        // By the softcap alone.
-        Make::new("bounded-softcap", [1, 8, 2, 3, 100, 64, 64])
-            .attr("scale", 8.0)
-            .softcap(50.0)
-            .kv(KvFormat::Q8_0, KvFormat::Q8_0)
-            .sinks()
-            .lse()
-            .hurts("a bound of the logits"),
-        // The sink is all that there is, and its exponential none that f32 has.
-        Make::new("bounded-all-hidden-sinks", [1, 4, 2, 9, 33, 40, 40])
-            .input("mask", &[33], Stored::Always(Elem::U8), Fill::Constant(0.0))
-            .unit(45.0)
-            .bound(45.0)
-            .sinks()
-            .fill("sinks", Fill::These(&[-120.0, -95.0, f32::NEG_INFINITY, 60.0]))
-            .lse()
-            .hurts("nothing is seen"),
-        Make::new("bounded-reached", [1, 2, 1, 6, 67, 64, 64])
-            .unit(50.0)
-            .bound(50.0)
-            .fill("q", eighth)
-            .fill("k", eighth)
-            .lse()
-            .hurts("a bound of the logits"),
-        // Logits of −60, −72 and 72; the last queries see nothing.
-        Make::new("bounded-wrongly", [1, 2, 1, 6, 67, 4, 64])
-            .unit(-60.0)
-            .bound(1.0)
-            .fill("q", Fill::These(&[0.5, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, -0.6, -0.6, -0.6, -0.6]))
-            .fill("k", Fill::Constant(0.5))
-            .input("mask", &[6, 67], Stored::Always(Elem::U8), Fill::Steps { first: 1.5, step: -0.002 })
-            .lse()
-            .storages(&[Elem::F32, Elem::F16])
-            .hurts("a bound of the logits"),
-        Make::new("bounded-nan", [2, 4, 2, 9, 67, 24, 24])
-            .unit(20.0)
-            .bound(20.0)
-            .fill("q", Fill::NanRows)
-            .lse()
-            .hurts("NaN"),
-        Make::new("bounded-low", [1, 2, 1, 5, 33, 24, 24])
-            .unit(20.0)
-            .bound(20.0)
-            .input("mask", &[33], F32, Fill::Constant(-1000.0))
-            .hurts("a bound of the logits that a mask lowers"),
-    ]
-}
+const BOUNDED_LOGITS: &[Row] = &[
+    (
+        "bounded",
+        [2, 8, 2, 9, 70, 24, 40],
+        &[Causal, Number("causal_offset", 40.0), Window(33, -1), Unit(45.0), Number("bound", 45.0), Sinks, Lse],
+        ONE,
+        "a bound of the logits",
+    ),
+    (
+        "bounded-parts",
+        [2, 8, 2, 1, 300, 64, 64],
+        &[Unit(50.0), Number("bound", 50.0), KvLen(Fill::Steps { first: 290.0, step: -259.0 }), Lse],
+        &[Elem::Bf16],
+        "a bound of the logits",
+    ),
+    (
+        "bounded-one-key-head",
+        [1, 40, 1, 1, 300, 64, 64],
+        &[Unit(50.0), Number("bound", 50.0), Filled("q", Fill::NanRows), Lse],
+        ONE,
+        "a bound of the logits",
+    ),
+    // By the softcap alone.
+    (
+        "bounded-softcap",
+        [1, 8, 2, 3, 100, 64, 64],
+        &[Number("scale", 8.0), Number("softcap", 50.0), Kv(KvFormat::Q8_0, KvFormat::Q8_0), Sinks, Lse],
+        ONE,
+        "a bound of the logits",
+    ),
+    // The sink is all that there is, and its exponential none that f32 has.
+    (
+        "bounded-all-hidden-sinks",
+        [1, 4, 2, 9, 33, 40, 40],
+        &[
+            Has("mask", &[33], BYTES, Fill::Constant(0.0)),
+            Unit(45.0),
+            Number("bound", 45.0),
+            Sinks,
+            Filled("sinks", Fill::These(&[-120.0, -95.0, f32::NEG_INFINITY, 60.0])),
+            Lse,
+        ],
+        ONE,
+        "nothing is seen",
+    ),
+    (
+        "bounded-reached",
+        [1, 2, 1, 6, 67, 64, 64],
+        &[Unit(50.0), Number("bound", 50.0), Filled("q", EIGHTH), Filled("k", EIGHTH), Lse],
+        ONE,
+        "a bound of the logits",
+    ),
+    // Logits of −60, −72 and 72; the last queries see nothing.
+    (
+        "bounded-wrongly",
+        [1, 2, 1, 6, 67, 4, 64],
+        &[
+            Unit(-60.0),
+            Number("bound", 1.0),
+            Filled("q", Fill::These(&[0.5, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, -0.6, -0.6, -0.6, -0.6])),
+            Filled("k", Fill::Constant(0.5)),
+            Has("mask", &[6, 67], BYTES, Fill::Steps { first: 1.5, step: -0.002 }),
+            Lse,
+        ],
+        &[Elem::F32, Elem::F16],
+        "a bound of the logits",
+    ),
+    (
+        "bounded-nan",
+        [2, 4, 2, 9, 67, 24, 24],
+        &[Unit(20.0), Number("bound", 20.0), Filled("q", Fill::NanRows), Lse],
+        ONE,
+        "NaN",
+    ),
+    (
+        "bounded-low",
+        [1, 2, 1, 5, 33, 24, 24],
+        &[Unit(20.0), Number("bound", 20.0), Has("mask", &[33], F32, Fill::Constant(-1000.0))],
+        ONE,
+        "a bound of the logits that a mask lowers",
+    ),
+];
 
 /// Keys and values as codes.
 fn coded() -> Vec<Case> {
@@ -1148,79 +1259,98 @@ const BOTH: &[&str] = &["mix_before", "mix_after"];
 const ALL: &[&str] = &["mix_before", "mix_before_bias", "mix_after", "mix_after_bias"];
 
 /// Heads that are mixed: with masks that differ from head to head, groups, lengths, codes and whatever else there is.
-fn mixed() -> Vec<Case> {
-    let f16 = &[Elem::F16][..];
-    let bytes = Stored::Always(Elem::U8);
-    vec![
-        // Tiles of two, eight and four queries; where there are fewer, those of one fill a device better.
-        Make::new("mixed-deit-like", [1, 3, 3, 151, 33, 64, 64])
-            .tokens_first()
-            .place_tokens()
-            .mixed(BOTH)
-            .storages(f16)
-            .hurts("heads mixed"),
-        Make::new("mixed-swin-like", [11, 4, 4, 49, 49, 32, 32])
-            .input("mask", &[11, 1, 49, 49], Stored::Activation, Fill::Hiding)
-            .mixed(ALL)
-            .lse()
-            .hurts("heads mixed"),
-        Make::new("mixed-before-only", [2, 6, 2, 131, 150, 18, 33])
-            .causal()
-            .attr("causal_offset", 20.0)
-            .window(17, -1)
-            .softcap(5.0)
-            .alibi()
-            .sinks()
-            .mixed(BEFORE)
-            .lse()
-            .hurts("heads mixed"),
-        // Some heads see a key that others do not, on other rows of keys and values; and a row that sees nothing.
-        Make::new("mixed-masks-of-heads", [1, 4, 2, 9, 37, 24, 40])
-            .input("mask", &[4, 9, 37], F32, Fill::Hiding)
-            .mixed(AFTER_BIASED)
-            .sinks()
-            .lse()
-            .storages(&[Elem::Bf16])
-            .hurts("heads mixed"),
-        Make::new("mixed-decode-codes", [2, 8, 2, 1, 70, 64, 64])
-            .paged(16)
-            .kv(KvFormat::E4m3, KvFormat::Q8_0)
-            .kv_len(Fill::Steps { first: 33.0, step: 37.0 })
-            .mixed(ALL)
-            .lse()
-            .storages(f16)
-            .hurts("heads mixed"),
-        // Heads share what is wrong with one; queries do not.
-        Make::new("mixed-nan-queries", [1, 4, 2, 9, 33, 24, 24])
-            .causal()
-            .fill("q", Fill::Special)
-            .mixed(AFTER_BIASED)
-            .lse()
-            .hurts("NaN"),
-        Make::new("mixed-nan-beyond", [2, 64, 8, 3, 40, 16, 20])
-            .kv_len(Fill::Constant(27.0))
-            .input("q_len", &[2], I32, Fill::Steps { first: 3.0, step: -1.5 })
-            .fill("k", Fill::NanFrom(27))
-            .fill("v", Fill::NanFrom(27))
-            .mixed(ALL)
-            .hurts("NaN"),
-        Make::new("mixed-all-hidden", [1, 4, 2, 3, 33, 40, 40])
-            .input("mask", &[4, 1, 33], bytes, Fill::Constant(0.0))
-            .mixed(ALL)
-            .lse()
-            .hurts("nothing is seen"),
-        Make::new("mixed-listed", [1, 5, 5, 9, 50, 64, 64])
-            .causal()
-            .input("list", &[1, 40], I32, Fill::Steps { first: -1.0, step: 1.3 })
-            .input("positions", &[1, 9], I32, Fill::Steps { first: 3.0, step: 5.0 })
-            .input("prefix", &[1], I32, Fill::Constant(4.0))
-            .input("kv_head", &[5], I32, Fill::Steps { first: 4.0, step: -1.0 })
-            .mixed(BOTH)
-            .hurts("heads mixed"),
-        // More heads than a tile has rows.
-        Make::new("mixed-many-heads", [1, 80, 8, 2, 5, 8, 8]).causal().mixed(BOTH).lse().hurts("heads mixed"),
-    ]
-}
+const MIXED: &[Row] = &[
+    // Tiles of two, eight and four queries; where there are fewer, those of one fill a device better.
+    ("mixed-deit-like", [1, 3, 3, 151, 33, 64, 64], &[TokensFirst, PlaceTokens, Mixed(BOTH)], F16, "heads mixed"),
+    (
+        "mixed-swin-like",
+        [11, 4, 4, 49, 49, 32, 32],
+        &[Has("mask", &[11, 1, 49, 49], Stored::Activation, Fill::Hiding), Mixed(ALL), Lse],
+        ONE,
+        "heads mixed",
+    ),
+    (
+        "mixed-before-only",
+        [2, 6, 2, 131, 150, 18, 33],
+        &[
+            Causal,
+            Number("causal_offset", 20.0),
+            Window(17, -1),
+            Number("softcap", 5.0),
+            Alibi,
+            Sinks,
+            Mixed(BEFORE),
+            Lse,
+        ],
+        ONE,
+        "heads mixed",
+    ),
+    // Some heads see a key that others do not, on other rows of keys and values; and a row that sees nothing.
+    (
+        "mixed-masks-of-heads",
+        [1, 4, 2, 9, 37, 24, 40],
+        &[Has("mask", &[4, 9, 37], F32, Fill::Hiding), Mixed(AFTER_BIASED), Sinks, Lse],
+        &[Elem::Bf16],
+        "heads mixed",
+    ),
+    (
+        "mixed-decode-codes",
+        [2, 8, 2, 1, 70, 64, 64],
+        &[
+            Paged(16),
+            Kv(KvFormat::E4m3, KvFormat::Q8_0),
+            KvLen(Fill::Steps { first: 33.0, step: 37.0 }),
+            Mixed(ALL),
+            Lse,
+        ],
+        F16,
+        "heads mixed",
+    ),
+    // Heads share what is wrong with one; queries do not.
+    (
+        "mixed-nan-queries",
+        [1, 4, 2, 9, 33, 24, 24],
+        &[Causal, Filled("q", Fill::Special), Mixed(AFTER_BIASED), Lse],
+        ONE,
+        "NaN",
+    ),
+    (
+        "mixed-nan-beyond",
+        [2, 64, 8, 3, 40, 16, 20],
+        &[
+            KvLen(Fill::Constant(27.0)),
+            Has("q_len", &[2], I32, Fill::Steps { first: 3.0, step: -1.5 }),
+            Filled("k", Fill::NanFrom(27)),
+            Filled("v", Fill::NanFrom(27)),
+            Mixed(ALL),
+        ],
+        ONE,
+        "NaN",
+    ),
+    (
+        "mixed-all-hidden",
+        [1, 4, 2, 3, 33, 40, 40],
+        &[Has("mask", &[4, 1, 33], BYTES, Fill::Constant(0.0)), Mixed(ALL), Lse],
+        ONE,
+        "nothing is seen",
+    ),
+    (
+        "mixed-listed",
+        [1, 5, 5, 9, 50, 64, 64],
+        &[
+            Causal,
+            Has("list", &[1, 40], I32, Fill::Steps { first: -1.0, step: 1.3 }),
+            Has("positions", &[1, 9], I32, Fill::Steps { first: 3.0, step: 5.0 }),
+            Has("prefix", &[1], I32, Fill::Constant(4.0)),
+            Has("kv_head", &[5], I32, Fill::Steps { first: 4.0, step: -1.0 }),
+            Mixed(BOTH),
+        ],
+        ONE,
+        "heads mixed",
+    ),
+    // More heads than a tile has rows.
+    ("mixed-many-heads", [1, 80, 8, 2, 5, 8, 8], &[Causal, Mixed(BOTH), Lse], ONE, "heads mixed"),
+];
 
 /// Layers of real models: name, model, H, G, D and the window.
 const MODELS: [(&str, &str, usize, usize, usize, i32); 3] = [
@@ -1276,7 +1406,8 @@ fn real() -> Vec<Case> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [covered(), ragged(), chosen(), bounded(), coded(), mixed(), real()].concat()
+    let rows = |rows: &[Row]| rows.iter().map(|row| case_of(*row)).collect::<Vec<_>>();
+    [covered(), ragged(), rows(CHOSEN), rows(BOUNDED_LOGITS), coded(), rows(MIXED), real()].concat()
 }
 
 #[cfg(test)]
