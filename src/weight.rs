@@ -27,8 +27,9 @@ impl Weight {
     /// least as few rows as the format allows, but with `n` rows.
     ///
     /// # Errors
-    /// Rows that do not fit a binding of [`Caps::baseline`](crate::Caps::baseline).
+    /// No rows, or 2^32; rows that do not fit a binding of [`Caps::baseline`](crate::Caps::baseline).
     pub fn outline(sample: &Packed<'_>, n: usize) -> Result<Self> {
+        rows_fit("outline", n)?;
         let laid = Laid::like(sample, n, crate::Caps::baseline().storage_binding_bytes)?;
         let chunks =
             laid.chunks().iter().map(|c| Tensor::outline([c.words as usize], Elem::U32)).collect::<Result<_>>()?;
@@ -140,8 +141,9 @@ impl Dispatcher {
     /// A weight of `n` rows that repeat those of `w`: for timing, where what the numbers are is all the same.
     ///
     /// # Errors
-    /// As [`Dispatcher::weight`]; or scales of `w` that run over its last row, which rows that are repeated would not have.
+    /// As [`Dispatcher::weight`]; no rows, or 2^32; or scales of `w` that run over its last row, which rows that are repeated would not have.
     pub fn weight_repeated(&self, w: &Packed<'_>, n: usize) -> Result<Weight> {
+        rows_fit("weight_repeated", n)?;
         let laid = Laid::like(w, n, self.binding_bytes())?;
         if !laid.repeats(w) {
             return Err(shape_error!(
@@ -160,10 +162,7 @@ impl Dispatcher {
     /// A format that no kernel encodes, or in which there is no weight of this shape; no memory, or a lost device.
     pub fn weight_zeros(&self, format: Format, dense: Elem, [n, k]: [usize; 2]) -> Result<Weight> {
         let op = "weight_zeros";
-        if n == 0 || u32::try_from(n).is_err() {
-            let rule = "it must be at least 1 and fit 32 bits";
-            return Err(Error::Value { op, name: "n", value: n.to_string(), rule });
-        }
+        rows_fit(op, n)?;
         // As many rows as most formats may want together, which are but few; else all.
         let rows = 1 << n.trailing_zeros().min(5);
         let sample = zeros(format, dense, rows, k).or_else(|_| zeros(format, dense, n, k))?;
@@ -207,6 +206,14 @@ impl Dispatcher {
         let chunks = laid.chunks().iter().map(memory).collect::<Result<_>>()?;
         Ok(Weight { laid: Arc::new(laid), chunks })
     }
+}
+
+/// A weight may have so many rows.
+fn rows_fit(op: &'static str, n: usize) -> Result<()> {
+    if n > 0 && u32::try_from(n).is_ok() {
+        return Ok(());
+    }
+    Err(Error::Value { op, name: "n", value: n.to_string(), rule: "it must be at least 1 and fit 32 bits" })
 }
 
 /// Writes words from word `at` on.

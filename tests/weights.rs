@@ -217,15 +217,46 @@ fn a_scale_of_a_whole_matrix_serves_its_rows_below_others() {
         Packed::new(format, n, k, BTreeMap::from([codes, scale])).unwrap_or_else(|e| panic!("{e}"))
     };
     let fp8 = Format::parse("fp8.e4m3", &Attrs::default()).expect("a format");
-    for heights in [[96, 32, 32], [32, 96, 17], [7, 5, 3]] {
+    for heights in [[128, 128, 128], [96, 32, 32], [32, 96, 17], [7, 5, 3]] {
         let [q, k, v] = [(heights[0], 0.5), (heights[1], 3.0), (heights[2], 0.01)]
             .map(|(n, scale)| one(fp8, n, scale, "weight", "weight_scale"));
         let whole = gpu.weight_stacked(&[&q, &k, &v]).expect("a weight");
-        assert_eq!(bits(&decoded(&gpu, &whole)), bits(&[q, k, v].iter().flat_map(Packed::decode).collect::<Vec<_>>()));
+        let small = gpu.restricted(|caps| caps.storage_binding_bytes = whole.bytes() * 2 / 3);
+        let each = [&q, &k, &v].into_iter().flat_map(Packed::decode).collect::<Vec<_>>();
+        for gpu in [&gpu, &small] {
+            let whole = gpu.weight_stacked(&[&q, &k, &v]).expect("a weight");
+            assert_eq!(bits(&decoded(gpu, &whole)), bits(&each));
+        }
         // A device would find another scale for each of them.
         let x = gpu.zeros([whole.n(), whole.k()], Elem::F32).expect("x");
         let error = gpu.run(gristmill::ops::linear::Encode { x: &x, w: &whole }).expect_err("it is told");
         assert_eq!(error.to_string(), "encode: w = fp8.e4m3, but it is encoded on the host only");
+    }
+}
+
+#[test]
+fn rows_that_are_repeated_have_what_is_added_to_them() {
+    let gpu = gpu();
+    for format in [Format::Dense, Format::Q4_0] {
+        let sample = with_side(&Packed::encode(format, 8, 64, &values(8 * 64)).expect("encoded"));
+        for n in [8, 24] {
+            let want: Vec<f32> = (0..n / 8).flat_map(|_| sample.decode()).collect();
+            let small = gpu.restricted(|caps| caps.storage_binding_bytes = 3 << 10);
+            for gpu in [&gpu, &small] {
+                let w = gpu.weight_repeated(&sample, n).expect("a weight");
+                assert_eq!(bits(&decoded(gpu, &w)), bits(&want), "{format}, {n} rows");
+            }
+        }
+        // Dense or not, it stands below what has nothing added, and above.
+        let plain = Packed::encode(format, 8, 64, &values(8 * 64)).expect("encoded");
+        for all in [[&sample, &plain], [&plain, &sample]] {
+            let each: Vec<f32> = all.into_iter().flat_map(Packed::decode).collect();
+            assert_eq!(bits(&decoded(&gpu, &gpu.weight_stacked(&all).expect("a weight"))), bits(&each), "{format}");
+        }
+        let told = Weight::outline(&sample, 0).expect_err("no rows").to_string();
+        assert_eq!(told, "outline: n = 0, but it must be at least 1 and fit 32 bits");
+        let told = gpu.weight_repeated(&sample, 1 << 32).expect_err("too many rows").to_string();
+        assert_eq!(told, "weight_repeated: n = 4294967296, but it must be at least 1 and fit 32 bits");
     }
 }
 

@@ -277,7 +277,7 @@ impl Laid {
             }
             _ => Body::Dense(elem_of(w.get("w").dtype)),
         };
-        let side = stack.all().any(Packed::has_side).then(|| stack.sides());
+        let side = stack.all().any(Packed::has_side).then(|| stack.sides(stack.n()));
         // Scales that are there several times would each be found by itself.
         let own = codec.form(w) == form;
         let laid = Self {
@@ -301,7 +301,8 @@ impl Laid {
     /// As [`Laid::new`].
     pub fn like(sample: &Packed<'_>, n: usize, binding_bytes: u64) -> Result<Self> {
         let laid = Self::new(sample, u64::MAX)?;
-        Self { n: n as u32, chunks: Vec::new(), ..laid }.chunked(binding_bytes, None)
+        let side = laid.side.then(|| Stack::one(sample).sides(n));
+        Self { n: n as u32, chunks: Vec::new(), ..laid }.chunked(binding_bytes, side.as_deref())
     }
 
     /// As [`Laid::like`], for codes that are not known yet.
@@ -471,13 +472,19 @@ impl Laid {
     }
 
     fn chunked(mut self, binding_bytes: u64, side: Option<&[u32]>) -> Result<Self> {
+        let numbers = u64::from(self.n) * u64::from(self.k);
+        if matches!(self.place(), Some(Place::Flat(_) | Place::Wrapped(_))) && numbers > u64::from(u32::MAX) {
+            // Kernels count them in 32 bits.
+            let (op, limit) = (self.format.name(), "numbers of which scales follow no rows");
+            return Err(Error::Limit { op, limit, need: numbers, have: u64::from(u32::MAX) });
+        }
         // Rows that share scales stay together.
         let step = match self.body {
             Body::Form(Form { place: Place::Block { rows, .. }, .. }) if rows < self.n => rows,
             _ => 1,
         };
         // Outputs are stored by fours.
-        let step = step.saturating_mul(4);
+        let step = step / greatest_divisor(step, 4) * 4;
         let mut row0 = 0;
         while row0 < self.n {
             let rest = self.n - row0;
@@ -699,7 +706,7 @@ impl Laid {
     ) -> Result<()> {
         const PIECE_WORDS: u64 = 1 << 20;
         let (from, to) = chunk.rows;
-        let side = self.side.then(|| stack.sides());
+        let side = self.side.then(|| stack.sides(self.n as usize));
         let mut at = 0;
         for section in SECTIONS {
             let words = self.section_words(section, from, to - from, side.as_deref());

@@ -7,6 +7,9 @@ use crate::error::{Result, shape_error};
 
 const OP: &str = "weight_stacked";
 
+/// Rows at most that share a copy of what was the scale of a whole matrix.
+const WHOLE_SERVES: u32 = 64;
+
 /// A matrix, and how many of its rows share a scale.
 struct Part<'s, 'p> {
     w: &'s Packed<'p>,
@@ -67,9 +70,10 @@ impl<'s, 'p> Stack<'s, 'p> {
         self.parts.iter().map(|part| part.w)
     }
 
-    /// How many numbers are added to each row beside its codes.
-    pub fn sides(&self) -> Vec<u32> {
-        self.all().flat_map(|w| (0..w.n()).map(|n| w.side(n).len() as u32)).collect()
+    /// How many numbers are added to each of so many rows beside its codes.
+    pub fn sides(&self, n: usize) -> Vec<u32> {
+        let own: Vec<u32> = self.all().flat_map(|w| (0..w.n()).map(|n| w.side(n).len() as u32)).collect();
+        (0..n).map(|row| own[row % own.len()]).collect()
     }
 
     /// Rows.
@@ -103,15 +107,21 @@ impl<'s, 'p> Stack<'s, 'p> {
     }
 
     /// The form of all. A scale serves so many rows that those of each matrix begin with one of their own: a scale of a whole matrix is there
-    /// several times.
+    /// several times, for few rows each, so that it can be parted anywhere.
     pub fn form(&self) -> Option<Form> {
         let form = self.first().codec().form(self.first())?;
         let (Place::Block { cols, .. }, true) = (form.place, self.parts.len() > 1) else { return Some(form) };
+        if form.scale == Scale::One {
+            return Some(form);
+        }
         let (mut rows, mut start) = (0, 0);
         for Part { w, serves } in &self.parts {
             let own = if (*serves as usize) < w.n() { *serves } else { 0 };
             rows = greatest_divisor(rows, greatest_divisor(start, own));
             start += w.n() as u32;
+        }
+        if self.parts.iter().all(|Part { w, serves }| *serves as usize >= w.n()) {
+            rows = greatest_divisor(rows, WHOLE_SERVES);
         }
         Some(Form { place: Place::Block { rows, cols }, ..form })
     }
@@ -133,8 +143,13 @@ fn alike(first: &Packed<'_>, w: &Packed<'_>) -> std::result::Result<(), String> 
     }
     let codec = w.codec();
     let (Some(of_first), Some(form)) = (codec.form(first), codec.form(w)) else {
-        // Numbers as they are, or sums of signs: how they are stored says the name of each tensor.
-        let same = first.parts().iter().all(|(name, part)| w.parts().get(name).is_some_and(|p| p.dtype == part.dtype));
+        // Numbers as they are, or sums of signs, which are always f32.
+        let numbers = match w.format() {
+            Format::Dense => "w",
+            Format::Sparse24 => "values",
+            _ => return Ok(()),
+        };
+        let same = w.get(numbers).dtype == first.get(numbers).dtype;
         return if same { Ok(()) } else { Err("its numbers are stored otherwise than those of the first".to_owned()) };
     };
     match (of_first.place, form.place) {

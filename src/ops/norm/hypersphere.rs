@@ -111,7 +111,8 @@ impl Op for HypersphericalStep<'_> {
         Ok(HypersphereProblem {
             rows: rows as u64,
             len: len as u64,
-            eps: self.eps.to_bits(),
+            // As of norms: −0 is 0.
+            eps: self.eps.abs().to_bits(),
             gain: self.gain.to_bits(),
             x: self.x.layout(),
             h: self.h.layout(),

@@ -437,7 +437,8 @@ impl Lowering {
             stat_len: self.stat_len as u64,
             inner: self.inner as u64,
             channels: self.channels,
-            eps: self.eps.to_bits(),
+            // Norms are compared with it by their bits, to which −0 were the largest.
+            eps: self.eps.abs().to_bits(),
             weight_offset: if weight.is_some() { self.weight_offset.to_bits() } else { 0 },
             floor: self.floor.to_bits(),
             pre_eps: self.pre_eps.to_bits(),

@@ -62,7 +62,7 @@ pub struct RmsNorm<'a> {
     /// Eps is added outside the root.
     pub eps_outside: bool,
     /// The part of the features, from the first, that make the statistics.
-    pub partial: f32,
+    pub partial: f64,
     /// Added to the weight, in f32. Without a weight it has no effect.
     pub weight_offset: f32,
     /// `x · rstd` is rounded to the storage of x before the weight.
@@ -115,8 +115,8 @@ impl Op for RmsNorm<'_> {
     fn problem(&self) -> Result<NormProblem> {
         let op = "rms_norm";
         let (rows, len, affine) = super::from_axis(op, self.x, self.axis)?;
-        // The product is taken in f64, where int(160 · 0.0625) is what it says.
-        let stat_len = (len as f64 * f64::from(self.partial)) as usize;
+        // In f64 the product of 20 and 0.35 is 7, of which nothing is cut.
+        let stat_len = (len as f64 * self.partial) as usize;
         if !(self.partial > 0.0 && self.partial <= 1.0) || (stat_len == 0 && len > 0) {
             return Err(Error::Value {
                 op,

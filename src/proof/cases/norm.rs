@@ -62,7 +62,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
                 axis: a.number("axis", -1.0)? as i32,
                 eps: a.number("eps", 1e-6)? as f32,
                 eps_outside: a.flag("eps_outside", false)?,
-                partial: a.number("partial", 1.0)? as f32,
+                partial: a.number("partial", 1.0)?,
                 weight_offset: a.number("weight_offset", 0.0)? as f32,
                 cast_before_weight: a.flag("cast_before_weight", false)?,
                 ..RmsNorm::new(r.need("x")?, r.need("y")?)
@@ -694,7 +694,8 @@ fn hurting() -> Vec<Make> {
             .attr("eps", 1e-8)
             .hurts("the paper's eps"),
     );
-    for (d, partial) in [(160, 0.0625), (4096, 0.5), (10_000, 0.25)] {
+    all.push(Make::new("l2_norm", "minus-zero", &[3, 64], NORMAL).attr("eps", -0.0).hurts("an eps of −0"));
+    for (d, partial) in [(20, 0.35), (160, 0.0625), (4096, 0.5), (10_000, 0.25)] {
         all.push(
             Make::new("rms_norm", &format!("partial-{d}"), &[3, d], NORMAL)
                 .affine(&[d])
