@@ -3,6 +3,9 @@
 //! Choosing a plan reads [`Caps`] and nothing else, so that plans can be tested for devices that
 //! nobody here owns, and any device can be made to act like a lesser one.
 
+/// The most that a binding has: shaders count its bytes in 32 bits, and naga's bounds checks for Metal clamp what a larger one has.
+const MOST_BINDING_BYTES: u64 = (4 << 30) - 4;
+
 /// What sort of device it is. Only a hint: `Cpu` devices (lavapipe, SwiftShader, WARP) get plans of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
@@ -162,7 +165,8 @@ impl Caps {
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
             pipeline_cache: has(wgpu::Features::PIPELINE_CACHE),
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
-            storage_binding_bytes: limits.max_storage_buffer_binding_size,
+            // Shaders count bytes in 32 bits, whatever the device says.
+            storage_binding_bytes: limits.max_storage_buffer_binding_size.min(MOST_BINDING_BYTES),
             buffer_bytes: limits.max_buffer_size,
             uniform_binding_bytes: limits.max_uniform_buffer_binding_size,
             uniform_align_bytes: limits.min_uniform_buffer_offset_alignment,
@@ -213,7 +217,7 @@ impl Caps {
             ],
             timestamps: true,
             storage_buffers: 29,
-            storage_binding_bytes: 4 << 30,
+            storage_binding_bytes: MOST_BINDING_BYTES,
             buffer_bytes: 8 << 30,
             workgroup_bytes: 32 << 10,
             invocations: 1024,

@@ -496,7 +496,8 @@ impl KvCache {
             }
             if let KvRoom::Paged { page, .. } = self.room {
                 let least = self.of(layers.clone(), b).map(|h| h.least).min().unwrap_or(0);
-                runs.push((b, least / page..end.div_ceil(page)));
+                // Padding may be written past what comes, to all pages that are there.
+                runs.push((b, least / page..end.div_ceil(page).max(self.pages[b].len())));
             }
         }
         Ok(runs)

@@ -311,10 +311,11 @@ impl Op for KvState<'_> {
             }
         }
         let ((l0, layers), (b0, count), batch) = (self.layers, self.elements, self.batch);
-        let lengths = (l0 + layers) * 2 * batch;
+        let lengths = l0.saturating_add(layers).saturating_mul(2).saturating_mul(batch);
         let ((entry0, entries), (gone0, gone)) = (self.entries, self.gone);
         let have = self.state.elements();
-        if lengths > have || entry0 + entries.len() > have || entries.len() > ENTRIES || gone0 + gone > have {
+        let end = |first: usize, count: usize| first.saturating_add(count);
+        if lengths > have || end(entry0, entries.len()) > have || entries.len() > ENTRIES || end(gone0, gone) > have {
             let n = entries.len();
             return Err(shape_error!(
                 op,
@@ -324,11 +325,11 @@ impl Op for KvState<'_> {
         if self.limit as usize >= NOWHERE {
             return Err(Error::Limit { op, limit: "tokens", need: self.limit.into(), have: NOWHERE as u64 - 1 });
         }
-        if b0 + count > batch || self.source.is_some_and(|s| s >= batch) {
+        if end(b0, count) > batch || self.source.is_some_and(|s| s >= batch) {
             return Err(shape_error!(
                 op,
                 "elements {b0} to {} and {:?} are not among {batch}",
-                b0 + count,
+                end(b0, count),
                 self.source
             ));
         }

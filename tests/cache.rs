@@ -156,8 +156,18 @@ impl Model {
 
     /// Tokens to all sequences in a layer, by the prologue.
     fn write(&mut self, recorder: &mut Recorder<wgpu::CommandEncoder>, layer: usize, n: &[usize]) -> Result<()> {
+        self.write_padded(recorder, layer, n, 0)
+    }
+
+    fn write_padded(
+        &mut self,
+        recorder: &mut Recorder<wgpu::CommandEncoder>,
+        layer: usize,
+        n: &[usize],
+        padding: usize,
+    ) -> Result<()> {
         // As many as the most; the others have no room for what is too much, or it is past their length.
-        let each = n.iter().copied().max().unwrap_or(0);
+        let each = n.iter().copied().max().unwrap_or(0) + padding;
         let mut tags = vec![0.0; BATCH * each];
         for (b, n) in n.iter().enumerate() {
             for l in 0..*n {
@@ -215,6 +225,33 @@ impl Model {
         }
         Ok(())
     }
+}
+
+#[test]
+fn padding_is_not_written_to_pages_that_a_fork_shares() -> Result<()> {
+    let mut m = Model::new(KvRoom::Paged { page: 4, pages: 40, each: 8 })?;
+    let mut rec = m.gpu.record()?;
+    // The second layer has fewer tokens, so that cutting the longer first one leaves it pages that it does not reach.
+    m.cache.append(&mut rec, 0..1, Coming::To { sequence: 0, tokens: 11 })?;
+    m.write(&mut rec, 0, &[11, 0, 0])?;
+    let counts = m.gpu.upload(&[5.0, 0.0, 0.0], [BATCH], Elem::I32)?;
+    m.cache.append(&mut rec, 1..2, Coming::Kept { counts: &counts, tokens: &[5, 0, 0] })?;
+    m.write(&mut rec, 1, &[5, 0, 0])?;
+    for _ in 0..10 {
+        m.cache.append(&mut rec, 0..LAYERS, Coming::To { sequence: 0, tokens: 1 })?;
+        (0..LAYERS).try_for_each(|l| m.write(&mut rec, l, &[1, 0, 0]))?;
+    }
+    m.cache.fork(&mut rec, 0, 1)?;
+    (0..LAYERS).for_each(|l| m.held[l][1] = m.held[l][0].clone());
+    m.cache.take_back(&mut rec, 0, 5)?;
+    (0..LAYERS).for_each(|l| {
+        let left = m.held[l][0].len() - 5;
+        m.held[l][0].truncate(left);
+    });
+    m.cache.append(&mut rec, 1..2, Coming::Listed(&[1, 0, 0]))?;
+    m.write_padded(&mut rec, 1, &[1, 0, 0], 3)?;
+    rec.submit()?;
+    m.check("a fork beside padding")
 }
 
 /// Grows, forks, cuts and grows again, all in one submission where `at_once`.

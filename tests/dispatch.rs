@@ -88,6 +88,38 @@ fn a_caller_keeps_the_device_the_encoder_and_the_submission() {
 }
 
 #[test]
+fn two_tensors_over_one_buffer_share_it() {
+    let gpu = gpu();
+    let usage = wgpu::BufferUsages::STORAGE;
+    let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 4096,
+        usage,
+        mapped_at_creation: false,
+    });
+    let [x, y] = [0, 2048].map(|at| gpu.wrap(&buffer, at, [4, 64], Elem::F32).expect("wrapped"));
+    let error = gpu.run(RmsNorm::new(&x, &y)).expect_err("it is told");
+    assert_eq!(error, Error::Shared { op: "rms_norm", output: "y".to_owned(), other: "x".to_owned() });
+}
+
+#[test]
+fn a_dispatcher_that_is_dropped_lets_its_scratch_go() {
+    let gpu = gpu();
+    let device = gpu.device().clone();
+    let of_scratch = || {
+        device.poll(wgpu::PollType::wait_indefinitely()).expect("done");
+        let report = device.generate_allocator_report().expect("Vulkan has one");
+        report.allocations.iter().filter(|of| of.name.contains("scratch")).count()
+    };
+    let x = gpu.upload(&counting(16_500), [1, 16_500], Elem::F32).expect("x");
+    let y = untouched(&gpu, [1, 16_500]);
+    gpu.run(LayerNorm::new(&x, &y)).expect("run");
+    assert!(gpu.holdings().scratch > 0 && of_scratch() > 0);
+    drop((x, y, gpu));
+    assert_eq!(of_scratch(), 0);
+}
+
+#[test]
 fn recordings_into_several_encoders_keep_their_params() {
     let gpu = gpu();
     let x = gpu.upload(&counting(512), [512], Elem::F32).expect("x");

@@ -310,7 +310,7 @@ impl DecoderLayer<'_> {
             // A replay goes no further than the table either.
             cos.shape().dims().first().into_iter().for_each(|rows| layer.turned_by(*rows));
         }
-        self.steps(scratch, tokens, cache, rec)
+        rec.together(|rec| self.steps(scratch, tokens, cache, rec))
     }
 
     /// B and L.

@@ -230,13 +230,15 @@ impl DecoderLayer<'_> {
         if let Some((cache, layer)) = &cache {
             cache.judge_append(rec, &(*layer..*layer + 1), coming)?;
         }
-        self.select(skipping, tokens, sizes, rec)?;
-        let Some((cache, layer)) = cache else {
-            return self.kept(scratch, tokens, skipping, sizes, None, rec).map(|()| None);
-        };
-        let appended = cache.append(rec, layer..layer + 1, coming)?;
-        self.kept(scratch, tokens, skipping, sizes, Some(&cache.layer(layer)?), rec)?;
-        Ok(Some(appended))
+        rec.together(|rec| {
+            self.select(skipping, tokens, sizes, rec)?;
+            let Some((cache, layer)) = cache else {
+                return self.kept(scratch, tokens, skipping, sizes, None, rec).map(|()| None);
+            };
+            let appended = cache.append(rec, layer..layer + 1, coming)?;
+            self.kept(scratch, tokens, skipping, sizes, Some(&cache.layer(layer)?), rec)?;
+            Ok(Some(appended))
+        })
     }
 
     /// Scores, and which tokens are kept.

@@ -10,6 +10,10 @@ use crate::error::{Error, Result};
 #[cfg(target_arch = "wasm32")]
 type Answer = std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>;
 
+/// So many answers are kept; from then on for each that comes the first goes, if it is there.
+#[cfg(target_arch = "wasm32")]
+const ANSWERS: usize = 64;
+
 /// The faults of one device. Cloning shares them.
 #[derive(Clone, Default)]
 pub(crate) struct Faults {
@@ -17,6 +21,9 @@ pub(crate) struct Faults {
     lost: Arc<Mutex<Option<String>>>,
     /// An error that no scope caught, until it is told.
     raised: Arc<Mutex<Option<Error>>>,
+    /// There was no memory for something, of which a browser tells later.
+    #[cfg(target_arch = "wasm32")]
+    starved: std::rc::Rc<std::cell::Cell<bool>>,
     #[cfg(target_arch = "wasm32")]
     answers: std::rc::Rc<std::cell::RefCell<Vec<Answer>>>,
 }
@@ -83,7 +90,7 @@ impl Faults {
         #[cfg(target_arch = "wasm32")]
         {
             let faults = self.clone();
-            self.answers.borrow_mut().push(Box::pin(async move {
+            self.keep(Box::pin(async move {
                 let first = [validation.await, internal.await, memory.await].into_iter().find_map(|e| e);
                 first.map(|e| faults.classify(e, &what))
             }));
@@ -91,16 +98,42 @@ impl Faults {
         }
     }
 
+    /// Keeps an answer. Who reads nothing back hears of errors at the next call, and gathers no answers.
+    #[cfg(target_arch = "wasm32")]
+    fn keep(&self, answer: Answer) {
+        let mut answers = self.answers.borrow_mut();
+        if answers.len() >= ANSWERS {
+            if let Some(told) = futures::FutureExt::now_or_never(&mut answers[0]) {
+                drop(answers.remove(0));
+                let mut raised = lock(&self.raised);
+                *raised = raised.take().or(told);
+            }
+        }
+        answers.push(answer);
+    }
+
     fn classify(&self, error: wgpu::Error, what: &impl Fn(wgpu::Error) -> Error) -> Error {
+        #[cfg(target_arch = "wasm32")]
+        if matches!(error, wgpu::Error::OutOfMemory { .. }) {
+            self.starved.set(true);
+        }
         // wgpu has no error of its own for a call on a lost device; it says so in words.
         let message = error.to_string();
         if message.contains("device is lost") || message.contains("Device is lost") {
             self.lose(message.lines().last().unwrap_or_default().trim());
         }
-        match self.check() {
-            Err(lost @ Error::Lost { .. }) => lost,
-            _ => what(error),
+        match lock(&self.lost).clone() {
+            Some(reason) => Error::Lost { reason },
+            None => what(error),
         }
+    }
+
+    /// Whether there was no memory for something since it was last asked; natively who asked for it was told at once.
+    pub fn starved(&self) -> bool {
+        #[cfg(target_arch = "wasm32")]
+        return self.starved.take();
+        #[cfg(not(target_arch = "wasm32"))]
+        false
     }
 
     /// Waits for the answers of all scopes so far, and gives the first error.

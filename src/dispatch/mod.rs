@@ -77,7 +77,7 @@ struct State {
     plans: HashMap<TypeId, HashMap<Box<dyn Planned>, ReadyPlans>>,
     bind_groups: HashMap<Box<[u64]>, wgpu::BindGroup>,
     key: Vec<u64>,
-    arena: Vec<Arc<Allocation>>,
+    arena: Vec<Arc<Memory>>,
 }
 
 /// A plan with its pipelines.
@@ -110,14 +110,27 @@ impl ReadyPlans {
     }
 }
 
-/// A buffer, and who made it.
-pub(crate) struct Allocation {
+/// A buffer.
+pub(crate) struct Memory {
     pub buffer: wgpu::Buffer,
-    /// Unique among the allocations of a dispatcher.
+    /// Unique among the buffers of a dispatcher.
     pub id: u64,
     /// Bytes in use; the buffer is a multiple of 16 bytes.
     pub used_bytes: u64,
+}
+
+/// A buffer of tensors, and who made it. The arena is the dispatcher's own: buffers there have no owner, which would keep itself alive.
+pub(crate) struct Allocation {
+    memory: Memory,
     owner: Arc<Shared>,
+}
+
+impl std::ops::Deref for Allocation {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
 }
 
 impl Allocation {
@@ -265,8 +278,8 @@ impl Dispatcher {
     /// A shape that is too large for the device, no memory, or a lost device.
     pub fn zeros(&self, shape: impl IntoShape, elem: Elem) -> Result<Tensor> {
         let shape = shape.into_shape()?;
-        let allocation = self.allocate("tensor", (shape.elements() * elem.bytes()) as u64)?;
-        Ok(Tensor::over(allocation, 0, shape, elem))
+        let memory = self.allocate("tensor", (shape.elements() * elem.bytes()) as u64)?;
+        Ok(Tensor::over(self.owned(memory), 0, shape, elem))
     }
 
     /// A tensor of these values, rounded to the storage to nearest, ties to even.
@@ -332,13 +345,8 @@ impl Dispatcher {
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             return Err(shape_error!("wrap", "the buffer's usage {:?} lacks STORAGE", buffer.usage()));
         }
-        let allocation = Allocation {
-            buffer: buffer.clone(),
-            id: self.next_id(),
-            used_bytes: buffer.size(),
-            owner: self.shared.clone(),
-        };
-        Ok(Tensor::over(Arc::new(allocation), offset_bytes, shape, elem))
+        let memory = Memory { buffer: buffer.clone(), id: self.next_id(), used_bytes: buffer.size() };
+        Ok(Tensor::over(self.owned(memory), offset_bytes, shape, elem))
     }
 
     /// Begins to record into an encoder of its own.
@@ -400,7 +408,11 @@ impl Dispatcher {
         self.shared.faults.scoped(self.device(), told, work)
     }
 
-    fn allocate(&self, what: &'static str, bytes: u64) -> Result<Arc<Allocation>> {
+    fn owned(&self, memory: Memory) -> Arc<Allocation> {
+        Arc::new(Allocation { memory, owner: self.shared.clone() })
+    }
+
+    fn allocate(&self, what: &'static str, bytes: u64) -> Result<Memory> {
         self.check()?;
         let size = bytes.max(1).next_multiple_of(16);
         let most = self.caps().buffer_bytes;
@@ -422,7 +434,7 @@ impl Dispatcher {
             other => Error::Device { what: what.into(), message: other.to_string() },
         };
         let buffer = self.shared.faults.scoped(self.device(), told, || self.device().create_buffer(&descriptor))?;
-        Ok(Arc::new(Allocation { buffer, id: self.next_id(), used_bytes: bytes, owner: self.shared.clone() }))
+        Ok(Memory { buffer, id: self.next_id(), used_bytes: bytes })
     }
 
     fn take_chunk(&self) -> Result<Chunk> {
@@ -446,21 +458,31 @@ impl Dispatcher {
 
     /// The arena's buffers, at least this large. They are shared by all ops: each writes its scratch before it reads it, and
     /// the queue keeps their order.
-    fn scratch(&self, bytes: &[u64]) -> Result<Vec<Arc<Allocation>>> {
+    fn scratch(&self, bytes: &[u64]) -> Result<Vec<Arc<Memory>>> {
         let mut state = lock(&self.shared.state);
-        for (i, need) in bytes.iter().enumerate() {
-            match state.arena.get(i) {
-                Some(have) if have.used_bytes >= *need => {}
-                // Doubling keeps the number of regrowths small.
-                Some(have) => {
-                    let grown =
-                        self.allocate("scratch", (*need).max(have.used_bytes * 2).min(self.caps().buffer_bytes))?;
-                    state.arena[i] = grown;
-                }
-                None => {
-                    let made = self.allocate("scratch", *need)?;
-                    state.arena.push(made);
-                }
+        // In a browser what there was no memory for stands there like any other.
+        if self.shared.faults.starved() {
+            state.arena.drain(..).for_each(|gone| lock(&self.shared.graveyard).push(gone.id));
+        }
+        let most = self.caps().buffer_bytes / 16 * 16;
+        for (i, &need) in bytes.iter().enumerate() {
+            let have = state.arena.get(i).map(|memory| memory.used_bytes);
+            if have.is_some_and(|have| have >= need) {
+                continue;
+            }
+            // Doubling keeps the number of regrowths small, where there is room for it.
+            let doubled = have.unwrap_or(0).saturating_mul(2).min(most).max(need);
+            let made = self.allocate("scratch", doubled);
+            // A browser tells later.
+            #[cfg(not(target_arch = "wasm32"))]
+            let made = match made {
+                Err(Error::OutOfMemory { .. }) => self.allocate("scratch", need),
+                made => made,
+            };
+            let made = Arc::new(made?);
+            match state.arena.get_mut(i) {
+                None => state.arena.push(made),
+                Some(there) => lock(&self.shared.graveyard).push(std::mem::replace(there, made).id),
             }
         }
         Ok(state.arena[..bytes.len()].to_vec())
@@ -524,7 +546,7 @@ impl Dispatcher {
         pipeline: &Pipeline,
         chunk: &Chunk,
         operands: &[Operand<'_>],
-        scratch: &[Arc<Allocation>],
+        scratch: &[Arc<Memory>],
     ) -> Result<wgpu::BindGroup> {
         let find = |source| find(op, source, operands, scratch);
         let mut state = lock(&self.shared.state);
@@ -580,18 +602,20 @@ fn find<'a>(
     op: &'static str,
     source: Source,
     operands: &'a [Operand<'_>],
-    scratch: &'a [Arc<Allocation>],
-) -> Result<&'a Arc<Allocation>> {
+    scratch: &'a [Arc<Memory>],
+) -> Result<&'a Memory> {
     match source {
         Source::Operand(i) => {
             let (name, tensor) = operands.get(i).copied().unwrap_or(("operand", None));
             tensor
-                .and_then(|t| t.allocation.as_ref())
+                .and_then(|t| t.allocation.as_deref())
+                .map(|allocation| &allocation.memory)
                 .ok_or_else(|| shape_error!(op, "the plan binds {name}, which is absent"))
         }
-        Source::Scratch(i) => {
-            scratch.get(i).ok_or_else(|| shape_error!(op, "the plan binds scratch {i}, which it does not ask for"))
-        }
+        Source::Scratch(i) => scratch
+            .get(i)
+            .map(|memory| &**memory)
+            .ok_or_else(|| shape_error!(op, "the plan binds scratch {i}, which it does not ask for")),
     }
 }
 
@@ -600,7 +624,7 @@ fn grid_of(
     op: &'static str,
     indirect: Indirect,
     operands: &[Operand<'_>],
-    scratch: &[Arc<Allocation>],
+    scratch: &[Arc<Memory>],
 ) -> Result<(wgpu::Buffer, u64)> {
     let Indirect { source, offset_bytes } = indirect;
     let buffer = &find(op, source, operands, scratch)?.buffer;

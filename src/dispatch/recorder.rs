@@ -93,7 +93,9 @@ impl<E: Encoder> Recorder<E> {
 
     /// Whether [`Recorder::run`] would take an op; nothing is recorded.
     pub(crate) fn judge(&self, problem: &dyn Planned, operands: &[Operand<'_>]) -> Result<()> {
-        check_buffers(&self.gpu, &*self.gpu.ready(problem, None)?, operands)
+        let ready = self.gpu.ready(problem, None)?;
+        check_buffers(&self.gpu, &ready, operands)?;
+        self.gpu.scratch(&ready.plan.scratch_bytes).map(drop)
     }
 
     /// [`Recorder::run`] of any op.
@@ -264,15 +266,16 @@ fn check_buffers(gpu: &Dispatcher, ready: &Ready, operands: &[Operand<'_>]) -> R
             return Err(Error::Foreign { op, operand: (*name).to_owned() });
         }
     }
-    let buffer = |i: usize| operands.get(i).and_then(|(_, t)| Some((*t)?.allocation.as_ref()?.id));
+    // Two tensors may have been wrapped over one buffer.
+    let buffer = |i: usize| operands.get(i).and_then(|(_, t)| Some(&(*t)?.allocation.as_ref()?.buffer));
     let binds = ready.plan.steps.iter().flat_map(|step| &step.binds);
     let written = binds.filter(|bind| bind.access == Access::Write).filter_map(|bind| match bind.source {
         Source::Operand(i) => Some(i),
         Source::Scratch(_) => None,
     });
     for i in written {
-        let other = (0..operands.len()).find(|j| *j != i && buffer(i).is_some() && buffer(*j) == buffer(i));
-        if let Some(j) = other {
+        let Some(own) = buffer(i) else { continue };
+        if let Some(j) = (0..operands.len()).find(|j| *j != i && buffer(*j) == Some(own)) {
             return Err(Error::Shared { op, output: operands[i].0.to_owned(), other: operands[j].0.to_owned() });
         }
     }
