@@ -92,6 +92,23 @@ impl<'c> Model<'c> {
                 return Err(format!("model_type is {other:?}, which is not among llama, mistral, qwen2, qwen3").into());
             }
         };
+        // Of Mistral all layers have the window; of Qwen some, which are told apart otherwise.
+        let window = match config["sliding_window"].as_u64().filter(|_| config["model_type"] == "mistral") {
+            Some(tokens) => Some(u32::try_from(tokens.checked_sub(1).ok_or("sliding_window is 0")?)?),
+            None if config["use_sliding_window"] == true => {
+                return Err("this example does not read use_sliding_window".into());
+            }
+            None => None,
+        };
+        let rope =
+            if config["rope_parameters"].is_object() { &config["rope_parameters"] } else { &config["rope_scaling"] };
+        let theta = rope["rope_theta"].as_f64().or(config["rope_theta"].as_f64()).unwrap_or(1e4);
+        let unread = checkpoint
+            .names()
+            .find(|name| name.ends_with("o_proj.bias") || name.contains(".mlp.") && name.ends_with(".bias"));
+        if let Some(name) = unread {
+            return Err(format!("this example does not read {name}").into());
+        }
         const QKV: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
         let plain = |name: &str| gpu.upload_tensor(&checkpoint.tensor(name)?);
         let weight = |name: &str| gpu.weight(&checkpoint.weight(name)?);
@@ -133,13 +150,13 @@ impl<'c> Model<'c> {
         let tied = !checkpoint.weights().any(|name| name == "lm_head.weight");
         Ok(Self {
             gpu: gpu.clone(),
-            flavour: Flavour { eps, ..flavour },
+            flavour: Flavour { eps, window, ..flavour },
             layers: (0..size("num_hidden_layers")?).map(layer).collect::<Result<_, _>>()?,
             embedding: checkpoint.weight(EMBEDDING)?,
             norm: plain("model.norm.weight")?,
             head: weight(if tied { EMBEDDING } else { "lm_head.weight" })?,
-            theta: config["rope_theta"].as_f64().unwrap_or(1e4),
-            scaling: scaling(&config["rope_scaling"])?,
+            theta,
+            scaling: scaling(rope)?,
         })
     }
 

@@ -361,7 +361,14 @@ fn cases() -> Vec<Case> {
     let second = gptq(None, "gptq_v2");
     let config =
         r#"{"quantization_config":{"quant_method":"gptq","bits":4,"group_size":16,"checkpoint_format":"gptq_v2"}}"#;
-    add("gptq v2", config, parts_as(&second, &names), second);
+    add("gptq v2", config, parts_as(&second, &names), second.clone());
+    // AutoRound's own packing has zeros as they are, those of its names that say gptq one less; Python's JSON has numbers that JSON has not.
+    let config = r#"{"time_step_limit":[0.0,Infinity,-Infinity,NaN],"quantization_config":{"quant_method":"auto-round","bits":4,
+        "group_size":16,"sym":false,"packing_format":"auto_round:exllamav2","dampening":NaN}}"#;
+    add("auto-round", config, parts_as(&second, &names), second);
+    let config = r#"{"quantization_config":{"quant_method":"auto-round","bits":4,"group_size":16,"packing_format":"auto_round:auto_gptq"}}"#;
+    let first = gptq(None, "gptq");
+    add("auto-round as gptq", config, parts_as(&first, &names), first);
 
     let mlx = |mode: &str, bits: u32, group: u32, base: &str, biases: bool| {
         let mut attrs = Attrs::default();
@@ -394,6 +401,11 @@ fn cases() -> Vec<Case> {
     let (tensors, weight) = mlx("mlx.mxfp4", 4, 32, "m.x", false);
     add("mlx mxfp4", MLX, tensors.clone(), weight.clone());
     add("mlx mxfp4 without a configuration", "", tensors, weight);
+    let (tensors, weight) = mlx("mlx.affine", 8, 64, "m.gate", true);
+    let config = r#"{"quantization":{"group_size":32,"bits":4,"mode":"mxfp4","m.gate":{"group_size":64,"bits":8}}}"#;
+    add("mlx, a gate beside mxfp4", config, tensors.clone(), weight.clone());
+    let config = r#"{"quantization":{"group_size":32,"bits":4,"m.gate":{"bits":8}}}"#;
+    add("mlx, a group that is not said", config, tensors, weight);
     let (tensors, weight) = mlx("mlx.nvfp4", 4, 16, "m.q", false);
     add("mlx nvfp4", r#"{"quantization":{"group_size":16,"bits":4,"mode":"nvfp4"}}"#, tensors, weight);
     let (tensors, weight) = mlx("mlx.mxfp8", 8, 32, "m.q", false);
@@ -432,7 +444,8 @@ fn cases() -> Vec<Case> {
         ("weight", Dtype::I8, &[4, 8][..], codes.clone()),
         ("weight_scale", Dtype::F32, &[4, 1], f32s(&largest.map(|v: f32| v / 127.0))),
     ];
-    let tensors = vec![named("m.q.weight", "I8", &[4, 8], codes), named("m.q.SCB", "F32", &[4], f32s(&largest))];
+    let mut tensors = vec![named("m.q.weight", "I8", &[4, 8], codes), named("m.q.SCB", "F32", &[4], f32s(&largest))];
+    tensors.push(named("m.q.weight_format", "U8", &[], vec![0]));
     add("int8 of bitsandbytes", "", tensors, packed("int8", Attrs::default(), 4, 8, &scales));
 
     for (name, config, inverse) in [
@@ -592,6 +605,11 @@ fn a_group_that_contradicts_its_configuration_is_an_error() {
         }
     }
     assert!(silent.is_empty(), "{}", silent.join("\n"));
+    let mut tiled = find("int8 of bitsandbytes");
+    tiled.tensors.pop();
+    tiled.tensors.push(named("m.q.weight_format", "U8", &[], vec![3]));
+    let error = Checkpoint::from_files(file_set(&of_case(&tiled))).expect_err("tiles").to_string();
+    assert!(error.contains("m.q.weight_format = [3], but only [0], which is rows, is read"), "{error}");
     for (dtype, bytes) in [("F32", 4), ("I8", 1)] {
         let mut case = find("gptq v2");
         case.tensors.push(named("m.q.weight", dtype, &[1, 1], vec![0; bytes]));
@@ -785,6 +803,7 @@ fn errors_of_gguf_name_tensor_rule_and_value() {
     says(meta("x", 9, array(8, 1 << 40)), &["metadata x", "an array of 1099511627776 texts"]);
     says(meta("general.alignment", 4, 24u32.to_le_bytes().to_vec()), &["general.alignment = 24"]);
     says(meta("general.alignment", 8, vec![0; 8]), &["general.alignment = "]);
+    says(meta("split.count", 2, vec![3, 0]), &["is a part of 3 of a split file, which must be merged first"]);
     // Counts that no file has.
     for (at, words) in [(8, "a name of 0 bytes"), (16, "pieces of metadata")] {
         let mut file = whole.clone();
@@ -1560,7 +1579,7 @@ fn errors_of_adapters_name_tensor_rule_and_value() {
             &[b, "stored as i8"],
         ),
         (plain().replace("\"r\":4", "\"r\":5"), lora(), &["lora_A.weight", "it has rank 4, but the rank is 5"]),
-        (plain().replace("10", "NaN"), lora(), &["adapter_config.json", "lora_alpha", "expected a digit"]),
+        (plain().replace("10", "NaN"), lora(), &["adapter_config.json", "lora_alpha = NaN is not a finite number"]),
         (plain().replace("10", "1e999"), lora(), &["adapter_config.json", "lora_alpha = inf is not a finite number"]),
         (plain().replace(r#""lora_alpha":10,"#, ""), lora(), &["adapter_config.json", "lora_alpha is missing"]),
         (plain().replace("\"r\":4", "\"r\":-4"), lora(), &["r = -4 is no rank"]),

@@ -600,7 +600,7 @@ const OTHER_LORA: [&str; 7] = [
 impl Config {
     /// Reads it.
     pub fn of_file(text: &[u8]) -> Read<Self> {
-        let mut json = Json::new(text);
+        let mut json = Json::of_config(text);
         let mut members: BTreeMap<String, Value> = BTreeMap::new();
         let (mut ranks, mut alphas) = (Vec::new(), Vec::new());
         json.object(|json, name| {

@@ -139,6 +139,7 @@ pub(super) fn read(all: &[u8], file: usize, list: &mut Listing) -> Read<u32> {
         list.describe(name, value)?;
     }
     let alignment = alignment(&list.metadata[first_piece..])?;
+    one_of_one(&list.metadata[first_piece..])?;
 
     let first = list.len();
     for number in 0..tensors {
@@ -211,6 +212,21 @@ fn alignment(metadata: &[(String, Meta)]) -> Read<usize> {
         None => Ok(32),
         Some((_, Meta::Unsigned(v))) if v.is_power_of_two() && *v <= 1 << 20 => Ok(*v as usize),
         Some((_, other)) => Err(format!("general.alignment = {other}, but it must be a power of two up to 2^20")),
+    }
+}
+
+/// No part of a model that lies in several files.
+fn one_of_one(metadata: &[(String, Meta)]) -> Read<()> {
+    let number = |of: &str| match metadata.iter().find(|(name, _)| name == of) {
+        Some((_, Meta::Unsigned(v))) => Some(*v),
+        _ => None,
+    };
+    match number("split.count") {
+        Some(count) if count > 1 => {
+            let part = number("split.no").map_or("a part".to_owned(), |no| format!("part {}", no.saturating_add(1)));
+            Err(format!("is {part} of {count} of a split file, which must be merged first"))
+        }
+        _ => Ok(()),
     }
 }
 

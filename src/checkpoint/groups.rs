@@ -170,7 +170,7 @@ impl Config {
     /// Of a `config.json`, if it has one.
     pub fn of_model(config: &[u8]) -> Read<Option<Self>> {
         let (mut full, mut mlx) = (None, None);
-        let mut json = Json::new(config);
+        let mut json = Json::of_config(config);
         json.object(|json, name| {
             match name.as_ref() {
                 "quantization_config" => full = Some(json.value()?),
@@ -194,7 +194,7 @@ impl Config {
 
     /// Of a file that is nothing else: AutoGPTQ's and AutoAWQ's own.
     pub fn of_file(place: &'static str, method: &str, text: &[u8]) -> Read<Self> {
-        let mut json = Json::new(text);
+        let mut json = Json::of_config(text);
         let value = json.value()?;
         json.end()?;
         let method = value.name("quant_method")?.unwrap_or(method).to_ascii_lowercase();
@@ -334,15 +334,13 @@ impl<'c> Finder<'c> {
     fn qweight(&self, base: &str, at: usize) -> Found {
         let &[rows, cols] = self.shape(at) else { return Ok(None) };
         let (scales, zeros) = (self.find(base, "scales"), self.find(base, "qzeros"));
+        let packing = self.config.map(|config| config.value.name("packing_format")).transpose()?.flatten();
         let method = match self.method() {
             "awq" => Some(true),
             "gptq" => Some(false),
             "" => None,
             // AutoRound writes either; how it packed is in the name.
-            method if method.ends_with("auto-round") => match self.config {
-                Some(config) => config.value.name("packing_format")?.map(|name| name.contains("awq")),
-                None => None,
-            },
+            method if method.ends_with("auto-round") => packing.map(|name| name.contains("awq")),
             _ => return Ok(None),
         };
         let sure = method.is_some();
@@ -398,7 +396,12 @@ impl<'c> Finder<'c> {
             },
         };
         let zero_less_one = match config.map(|config| config.value.name("checkpoint_format")).transpose()?.flatten() {
-            None | Some("gptq") => true,
+            // AutoRound's own packing has zeros as they are; it writes one less where its name says gptq.
+            None => {
+                let as_gptq = packing.is_none_or(|name| name.contains("gptq") && !name.contains("gptqmodel"));
+                !self.method().ends_with("auto-round") || as_gptq
+            }
+            Some("gptq") => true,
             Some("gptq_v2") => false,
             Some(other) => return Err(format!("checkpoint_format = {other:.40}, but gptq and gptq_v2 are read")),
         };
@@ -491,7 +494,17 @@ impl<'c> Finder<'c> {
             "i8" => {
                 if let Some(largest) = self.find(base, "SCB") {
                     let mut parts = vec![("weight", at, How::Same), ("weight_scale", largest, How::Largest)];
-                    parts.extend(self.find(base, "weight_format").map(|at| ("weight_format", at, How::Seen)));
+                    if let Some(order) = self.find(base, "weight_format") {
+                        // 0 is rows; 1 to 3 are tiles of old versions.
+                        let bytes = self.files.bytes(&self.entries[order]);
+                        if bytes != [0] {
+                            let shown = &bytes[..bytes.len().min(8)];
+                            return Err(format!(
+                                "{base}.weight_format = {shown:?}, but only [0], which is rows, is read"
+                            ));
+                        }
+                        parts.push(("weight_format", order, How::Seen));
+                    }
                     return Ok(Some((Group::new(name, Format::Int8, size, &parts), false)));
                 }
                 let Some(scale) = self.find(base, "weight_scale") else { return Ok(None) };
@@ -508,7 +521,7 @@ impl<'c> Finder<'c> {
         if text.len() > STATE_MOST {
             return Err(format!("its quant_state has {} bytes, but at most {STATE_MOST} are read", text.len()));
         }
-        let mut json = Json::new(text);
+        let mut json = Json::of_config(text);
         let said = json.value().and_then(|value| json.end().map(|()| value));
         let said = said.map_err(|why| format!("its quant_state: {why}"))?;
         let kind = if nf4 { "nf4" } else { "fp4" };
@@ -598,11 +611,13 @@ impl<'c> Finder<'c> {
                 if own == Some(&Value::Flag(false)) {
                     return Err(format!("{base} = false, but it is packed"));
                 }
-                // What is said of this weight comes before what is said of all.
+                // What is said of this weight is in place of what is said of all.
                 let own = own.filter(|own| matches!(own, Value::Map(_)));
-                let from = |name| own.filter(|own| own.get(name).is_some()).unwrap_or(&config.value);
-                let mode = from("mode").name("mode")?.unwrap_or("affine");
-                (mode, from("bits").count("bits")?, from("group_size").count("group_size")?)
+                let from = own.unwrap_or(&config.value);
+                let mode = from.name("mode")?.unwrap_or("affine");
+                // What is not said beside it is not what is said of all, but MLX's own default.
+                let default = |v| Some(v).filter(|_| own.is_some() && mode == "affine");
+                (mode, from.count("bits")?.or(default(4)), from.count("group_size")?.or(default(64)))
             }
             // Four bits to a word and 32 to a scale fit no other.
             None if biases.is_none() && self.stored(scales) == "u8" && group_words.checked_mul(4) == Some(cols) => {

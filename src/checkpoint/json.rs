@@ -28,11 +28,18 @@ pub(super) struct Json<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u32,
+    /// `NaN` and `Infinity` are numbers.
+    python: bool,
 }
 
 impl<'a> Json<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, depth: 0 }
+        Self { bytes, at: 0, depth: 0, python: false }
+    }
+
+    /// Of a configuration, as Python writes it: `NaN`, `Infinity` and `-Infinity`, which JSON has not, are numbers.
+    pub fn of_config(bytes: &'a [u8]) -> Self {
+        Self { python: true, ..Self::new(bytes) }
     }
 
     fn wrong<T>(&self, what: impl std::fmt::Display) -> Read<T> {
@@ -227,6 +234,16 @@ impl<'a> Json<'a> {
         text.parse().or_else(|_| self.wrong(format_args!("{text:.40} is no size that this machine can count")))
     }
 
+    /// One of those that JSON has not.
+    fn beyond(&mut self) -> Option<f64> {
+        self.peek();
+        let rest = &self.bytes[self.at..];
+        let all = [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY)];
+        let (word, v) = all.into_iter().find(|(word, _)| self.python && rest.starts_with(word.as_bytes()))?;
+        self.at += word.len();
+        Some(v)
+    }
+
     fn word(&mut self, word: &str) -> Read<()> {
         if self.bytes[self.at..].starts_with(word.as_bytes()) {
             self.at += word.len();
@@ -245,6 +262,7 @@ impl<'a> Json<'a> {
             Some(b't') => self.word("true"),
             Some(b'f') => self.word("false"),
             Some(b'n') => self.word("null"),
+            _ if self.beyond().is_some() => Ok(()),
             _ => self.number().map(drop),
         }
     }
@@ -276,6 +294,9 @@ impl<'a> Json<'a> {
             Some(b'f') => self.word("false").map(|()| Value::Flag(false))?,
             Some(b'n') => self.word("null").map(|()| Value::Null)?,
             _ => {
+                if let Some(v) = self.beyond() {
+                    return Ok(Value::Number(v));
+                }
                 let text = self.number()?;
                 Value::Number(text.parse().or_else(|_| self.wrong("expected a number"))?)
             }
