@@ -262,6 +262,7 @@ impl dyn Run + '_ {
     }
 }
 
+/// Whether all would be recorded, before a cache counts what comes to it.
 struct Judge<'a, E: Encoder>(&'a Recorder<E>);
 
 impl<E: Encoder> Run for Judge<'_, E> {
@@ -301,16 +302,19 @@ impl DecoderLayer<'_> {
         tokens: &Tokens<'_>,
         cache: Option<&KvLayer<'_>>,
     ) -> Result<()> {
-        self.steps(scratch, tokens, cache, &mut Judge(rec))?;
-        if let (Some(layer), Some(Turn { angles: Angles::Appended, cos, .. })) = (cache, tokens.turn) {
-            if layer.skipped {
-                let told = "tokens have skipped the layer: places in its cache are no positions, which must be told";
-                return Err(shape_error!(OP, "{told}"));
+        rec.together(|rec| {
+            self.steps(scratch, tokens, cache, rec)?;
+            if let (Some(layer), Some(Turn { angles: Angles::Appended, cos, .. })) = (cache, tokens.turn) {
+                if layer.skipped {
+                    let told =
+                        "tokens have skipped the layer: places in its cache are no positions, which must be told";
+                    return Err(shape_error!(OP, "{told}"));
+                }
+                // A replay goes no further than the table either.
+                cos.shape().dims().first().into_iter().for_each(|rows| layer.turned_by(*rows));
             }
-            // A replay goes no further than the table either.
-            cos.shape().dims().first().into_iter().for_each(|rows| layer.turned_by(*rows));
-        }
-        rec.together(|rec| self.steps(scratch, tokens, cache, rec))
+            Ok(())
+        })
     }
 
     /// B and L.

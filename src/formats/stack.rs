@@ -152,14 +152,11 @@ fn alike(first: &Packed<'_>, w: &Packed<'_>) -> std::result::Result<(), String> 
         let same = w.get(numbers).dtype == first.get(numbers).dtype;
         return if same { Ok(()) } else { Err("its numbers are stored otherwise than those of the first".to_owned()) };
     };
-    match (of_first.place, form.place) {
-        _ if matches!(form.scale, Scale::Nested(_)) => {
-            return Err("its scales are nested, and what they share is of one matrix".to_owned());
-        }
-        (Place::Flat(_) | Place::Wrapped(_), _) | (_, Place::Flat(_) | Place::Wrapped(_)) => {
-            return Err("its scales follow no rows, and would run over its end".to_owned());
-        }
-        _ => {}
+    if matches!(form.scale, Scale::Nested(_)) {
+        return Err("its scales are nested, and what they share is of one matrix".to_owned());
+    }
+    if [of_first, form].iter().any(|form| matches!(form.place, Place::Flat(_) | Place::Wrapped(_))) {
+        return Err("its scales follow no rows, and would run over its end".to_owned());
     }
     let anywhere = |form: Form| match form.place {
         Place::Block { cols, .. } => Form { place: Place::Block { rows: 1, cols }, ..form },
