@@ -19,13 +19,10 @@
 // Bytes: keys and values once for each ROWS rows, and (E + 4)·4 for each row and part where the keys are parted. Keys are parted where the
 // tiles alone would not fill a device; attention/merge adds the parts.
 // What counts is how much of memory is on its way: a lane asks for 8 quads of values and 8 of keys at a time, and 512 workgroups of 128
-// lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge; only where
-// each keeps 256 keys there are twice as many, so that a last round of few is a small part of the whole.
-// An NVIDIA H100 takes 12 µs for 1,024 keys of 8 groups of 4 heads of 128 numbers, with the merge, and 24 and 66 µs for 8,192 and 32,768 in f16: 10 µs for
-// two dispatches, the first loads and the last sums, then 1.7 µs for 1,024 keys, 89 % of its copy bandwidth. Q8_0 takes 29 and 70, Q4_0 22 and 57: as long
-// a key as f16, though a half and a quarter of the bytes.
-// The 10 µs are of before the first keys were asked for with the queries, of twice as many barriers at the end, and of a merge that waited for memory
-// up to ten times.
+// lanes for 8 MiB of f16, where 3 TB/s and 700 ns want 2 MiB. More parts than that would wait for each other, and cost a merge.
+// An NVIDIA H100 takes 10 to 11 µs for 1,024 keys of 8 groups of 2 or 4 heads of 128 numbers, with the merge, 21 to 22 for 8,192 and 56 to 57 for 32,768 in f16:
+// 8 µs for two dispatches, the first loads and the last sums, then the copy bandwidth. Q8_0 takes 46 µs for 32,768 keys of 2 heads and 53 of 4, Q4_0 41 and 48.
+// Of those 53 the products with keys are 20, those with values 12, and what is between them, and its barriers, 2 to 4.
 // Arithmetic: 4 rows of 128 numbers, compiled for RDNA3, take some 690 instructions a subgroup for 32 keys in f16 and 850 in Q8_0 and Q4_0, of which
 // 256 multiply; the others widen, find addresses, and read queries and weights. An NVIDIA H100 issues those of 32768 keys of 8 heads in 25 and 31 µs,
 // and has their bytes in 45, 24 and 13: codes wait for instructions, not for memory. The times above are of 790, 1050 and 1080, among them
@@ -39,7 +36,9 @@
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax; then in no branch, but arrays of
 // what is on its way indexed by loops that NVIDIA's compiler did not unroll. It kept 672 bytes of them in memory, and that H100 took 213 µs for 32,768
 // keys in f16, 191 in Q8_0, 187 in Q4_0, whatever was left out of the arithmetic. Keys asked for only when they are wanted (not PIPED): 73 µs in f16, 67 in
-// Q8_0, 65 in Q4_0. Half as many values on their way: the same. The largest logit for all 32 keys, by the lanes of ROWS·LANES alone, while the
+// Q8_0, 65 in Q4_0. Half as many values on their way: the same. Twice as many workgroups for 32,768 keys: 7 % longer in f16, as much in codes. 64 keys of codes at
+// a time, so that a query is read from workgroup memory for two: 2 % less for 32,768 keys of 2 heads, nothing of 4, half as long again for 8,192. 256 lanes: 1.4
+// times as long; 64: the same, and 1.5 times for 8,192 keys in f16. The largest logit for all 32 keys, by the lanes of ROWS·LANES alone, while the
 // others waited: 143 instructions, 240 of codes, between two barriers. Scales multiplied into each code; now they are into the sum.
 // By matrix units, as codes in f16 tiles, with the scales of keys and values beside them (attention/tiled_coop had that): 156 µs in Q8_0, 149 in Q4_0.
 #import attention

@@ -15,7 +15,7 @@ fn few_outputs(id: u32, lane: u32) -> u32 {
 
 // The blocks of a workgroup: those of its slice, and none where it makes terms only.
 fn few_blocks(id: u32) -> vec2<u32> {
-    return select(slices_blocks(slices_slice(id)), vec2<u32>(), make_is_maker(id));
+    return select(slices_blocks(slices_slice(id), 1u), vec2<u32>(), make_is_maker(id));
 }
 
 // Sums over lanes, and stores: whole sums finished, those of a slice by themselves. All lanes call it. What live adapters add, lanes add

@@ -7,10 +7,10 @@ fn slices_slice(id: u32) -> u32 {
     return id % linear_params.slices;
 }
 
-// The blocks of 32 inputs of a slice: the first, and the one after the last.
-fn slices_blocks(slice: u32) -> vec2<u32> {
+// The blocks of 32 inputs of a slice: the first, and the one after the last. They are so many at a time.
+fn slices_blocks(slice: u32, together: u32) -> vec2<u32> {
     let blocks = (linear_params.k + 31u) / 32u;
-    let each = (blocks + linear_params.slices - 1u) / linear_params.slices;
+    let each = (blocks + linear_params.slices * together - 1u) / (linear_params.slices * together) * together;
     let first = min(slice * each, blocks);
     return vec2<u32>(first, min(first + each, blocks));
 }

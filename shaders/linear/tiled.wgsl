@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let id = group.x + group.y * linear_params.fold;
     let origin = matmul_origin(id);
     let slice = slices_slice(id);
-    let blocks = slices_blocks(slice);
+    let blocks = slices_blocks(slice, 1u);
     let lane_x = lane % matmul_LANES_X;
     let lane_y = lane / matmul_LANES_X;
     w_begin(linear_params.w, lane);

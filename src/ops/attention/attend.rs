@@ -306,10 +306,6 @@ const SPLIT_ROWS_MOST: u64 = 32;
 /// for at once.
 const SPLIT_FILLED: u64 = 512;
 
-/// Keys of a part from which on there are twice as many workgroups: where only 3 of the 4 fit, the last of 512 would be alone for a second
-/// round, as long as the first. Of 1,024 the last round is a smaller part of the whole, and what parts cost more is little beside such keys.
-const SPLIT_LONG: u64 = 256;
-
 /// Parts of the keys at most, as many as `attention/merge` has room for.
 const SPLITS_MOST: u64 = 256;
 
@@ -1022,8 +1018,7 @@ impl AttentionProblem {
     /// Parts of the keys of each tile: enough workgroups to fill a device, but each part has at least so many keys, and what is made of all fits
     /// a binding.
     fn splits(&self, caps: &Caps, tiles: u64, filled: u64, keys: u64) -> u64 {
-        let twice = (2 * filled).div_ceil(tiles).min(self.reach() / SPLIT_LONG);
-        let wanted = filled.div_ceil(tiles).max(twice).min(self.reach().div_ceil(keys));
+        let wanted = filled.div_ceil(tiles).min(self.reach().div_ceil(keys));
         wanted.min(caps.storage_binding_bytes / self.part_bytes()).clamp(1, SPLITS_MOST)
     }
 

@@ -458,26 +458,27 @@ struct Matrices {
     sub_rows: u64,
     /// Tiles that a multiprocessor has at a time.
     together: u64,
-    /// What 32 inputs of so many tiles take, in hundredths of a microsecond of an NVIDIA H100.
+    /// What 32 inputs of so many tiles take by turns of 64, in hundredths of a microsecond of an NVIDIA H100.
     block_time: u64,
 }
 
 /// The largest first.
 const MATRICES: [Matrices; 3] = [
-    Matrices { name: "tiled_coop/128x128", rows: 128, cols: 128, sub_rows: 64, together: 1, block_time: 134 },
-    Matrices { name: "tiled_coop/64x64", rows: 64, cols: 64, sub_rows: 32, together: 3, block_time: 173 },
-    Matrices { name: "tiled_coop/32x64", rows: 32, cols: 64, sub_rows: 16, together: 3, block_time: 173 },
+    Matrices { name: "tiled_coop/128x128", rows: 128, cols: 128, sub_rows: 64, together: 1, block_time: 84 },
+    Matrices { name: "tiled_coop/64x64", rows: 64, cols: 64, sub_rows: 32, together: 2, block_time: 60 },
+    Matrices { name: "tiled_coop/32x64", rows: 32, cols: 64, sub_rows: 16, together: 2, block_time: 59 },
 ];
 
 impl Matrices {
     /// The best number of slices of so many blocks of 32 inputs for so many tiles, no more than `most`, and about what all takes. A last round of few
     /// tiles takes as long as one of many, which slices make shorter; but their sums go through memory twice, and one dispatch more.
-    fn slices(&self, tiles: u64, blocks: u64, most: u64) -> (u64, u64) {
+    fn slices(&self, depth: u64, tiles: u64, blocks: u64, most: u64) -> (u64, u64) {
+        let block_time = self.block_time * 8 / if depth < 64 { 5 } else { 8 };
         let time = |slices: u64| {
             let rounds = (tiles * slices).div_ceil(MULTIPROCESSORS * self.together);
             // 3 µs, and 8 bytes a sum at some 2.5 TB/s.
             let merge = if slices > 1 { 300 + slices * tiles * self.rows * self.cols / 3125 } else { 0 };
-            let time = rounds * blocks.div_ceil(slices) * self.block_time + merge;
+            let time = rounds * blocks.div_ceil(slices) * block_time + merge;
             // A tenth is within what this knows.
             (if slices > 1 { time * 11 / 10 } else { time }, slices)
         };
@@ -485,15 +486,18 @@ impl Matrices {
         (slices, time)
     }
 
-    fn fits(&self, caps: &Caps, units: MatrixUnits) -> bool {
+    /// Inputs of a turn: 64, or 32 where there is no workgroup memory for more.
+    fn depth(&self, caps: &Caps, units: MatrixUnits) -> Option<u64> {
         let (size, subgroup) = (u64::from(units.size), u64::from(units.subgroup));
         let lanes = self.rows / self.sub_rows * (self.cols / 32) * subgroup;
-        // Operands, powers, a band of sums, levels, and what the reduce filling has.
-        let sums = self.rows / self.sub_rows * size * (self.cols + 4) * 4;
-        let bytes = (self.rows + self.cols) * 88 + sums + 16 + LEVELS_BYTES;
-        bytes + lanes / 8 * 28 + 32 <= u64::from(caps.workgroup_bytes)
-            && lanes <= u64::from(caps.invocations)
-            && (self.rows * 8).is_multiple_of(lanes)
+        // A band of sums, powers, levels, and what the reduce filling has.
+        let sums = self.rows / self.sub_rows * size * (self.cols / 2 + 4) * 4;
+        let bytes = (self.rows + self.cols) * 8 + sums + 16 + LEVELS_BYTES + lanes / 8 * 28 + 32;
+        // A row of an operand has 16 bytes more than its numbers.
+        let room = u64::from(caps.workgroup_bytes).saturating_sub(bytes) / (self.rows + self.cols);
+        let depth = if room >= 144 { 64 } else { 32 };
+        let fits = room >= 80 && lanes <= u64::from(caps.invocations) && (self.rows * 8).is_multiple_of(lanes);
+        fits.then_some(depth)
     }
 
     /// Rows of the weight, or of each of two.
@@ -702,7 +706,7 @@ impl LinearProblem {
     fn matrices(&self, caps: &Caps) -> Result<Vec<Plan>> {
         let Some(units) = caps.matrix_units().filter(|_| self.m > FEW_ROWS) else { return Ok(Vec::new()) };
         let cpu = caps.kind == DeviceKind::Cpu;
-        let mut shapes: Vec<_> = MATRICES.iter().filter(|shape| shape.fits(caps, units)).collect();
+        let mut shapes: Vec<_> = MATRICES.iter().filter(|shape| shape.depth(caps, units).is_some()).collect();
         let tiles = |shape: &Matrices| self.m.div_ceil(shape.rows) * self.n.div_ceil(shape.outputs(self.up.is_some()));
         if cpu {
             // The largest whose rows are there.
@@ -710,7 +714,8 @@ impl LinearProblem {
             let best = best.unwrap_or(shapes.len().saturating_sub(1));
             shapes.rotate_left(best);
         } else {
-            shapes.sort_by_key(|shape| shape.slices(tiles(shape), self.blocks(), self.slices_most()).1);
+            let depth = |shape: &Matrices| shape.depth(caps, units).unwrap_or_default();
+            shapes.sort_by_key(|shape| shape.slices(depth(shape), tiles(shape), self.blocks(), self.slices_most()).1);
         }
         if cpu || !self.is_for_matrices() {
             shapes.truncate(1);
@@ -825,6 +830,19 @@ impl LinearProblem {
 
     /// A kernel's operands and params, all but the grid.
     fn layer(&self, kernel: &'static str, means: Means, range: Range, rows: Rows, end: End) -> (Builder, LinearParams) {
+        self.layer_by(kernel, means, 32, range, rows, end)
+    }
+
+    /// The same of a kernel that takes so many inputs at a time.
+    fn layer_by(
+        &self,
+        kernel: &'static str,
+        means: Means,
+        depth: u64,
+        range: Range,
+        rows: Rows,
+        end: End,
+    ) -> (Builder, LinearParams) {
         let x_loads = Loads { quads: Self::quads(&[Some(self.x)], self.k), native_f16: means.native_f16 };
         let outputs = [Some(self.y), self.bias, self.residual];
         let loads = Loads { quads: Self::quads(&outputs, self.n), native_f16: means.native_f16 };
@@ -838,7 +856,7 @@ impl LinearProblem {
             slices: 1,
             ..Default::default()
         };
-        step.set("TAIL", Const::Bool(!self.k.is_multiple_of(32)));
+        step.set("TAIL", Const::Bool(!self.k.is_multiple_of(depth)));
         step.set("GATED", Const::Bool(self.up.is_some()));
         let part = |operand, layout: Layout, width: u64| Part {
             operand,
@@ -958,19 +976,21 @@ impl LinearProblem {
         range: Range,
         rows: Rows,
     ) -> Result<Sums> {
+        let depth = shape.depth(caps, units).unwrap_or_default();
         let across = range.outputs().div_ceil(shape.outputs(self.up.is_some()));
         let tiles = across * rows.m.div_ceil(shape.rows);
         let slices = if caps.kind == DeviceKind::Cpu {
             self.tile_slices(caps, tiles, range, rows)
         } else {
-            let (best, _) = shape.slices(tiles, self.blocks(), self.slices_most());
+            let (best, _) = shape.slices(depth, tiles, self.blocks(), self.slices_most());
             self.slices(caps, best * tiles, tiles, best, (range, rows))
         };
-        let (mut step, mut params) = self.layer("linear/tiled_coop", means, range, rows, End::of(slices));
+        let (mut step, mut params) = self.layer_by("linear/tiled_coop", means, depth, range, rows, End::of(slices));
         self.weights(&mut step, &mut params, range, Decode::Near, |_| true);
         step.set("ROWS", Const::U32(shape.rows as u32));
         step.set("COLS", Const::U32(shape.cols as u32));
         step.set("SUB_ROWS", Const::U32(shape.sub_rows as u32));
+        step.set("DEPTH", Const::U32(depth as u32));
         // Factors of columns stand before x.
         step.set("X_POWERS", Const::Bool(self.x.elem != Elem::F16 || self.has_cols()));
         step.set("W_POWERS", Const::Bool(!self.laid().all(|w| w.is_f16())));
