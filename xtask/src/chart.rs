@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::report::{Row, error_and_bound, percent, three_digits};
+use crate::report::{Row, commits, error_and_bound, percent, three_digits};
 
 const MARGIN: f64 = 24.0;
 /// Where the first row begins: below the titles and the heads of the columns.
@@ -107,7 +107,7 @@ pub fn draw(rows: &[Row]) -> String {
 fn draw_head(svg: &mut String, columns: &Columns, rows: &[Row], bottom: f64) {
     if let Some(first) = rows.first() {
         text(svg, MARGIN, 38.0, "title", &first.adapter);
-        let run = format!("{} · {} · commit {}", first.driver, first.date, first.commit);
+        let run = format!("{} · {} · {}", first.driver, first.date, commits(rows));
         text(svg, MARGIN, 58.0, "soft", &run);
     }
     text(

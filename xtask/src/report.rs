@@ -1,6 +1,6 @@
 //! `cargo xtask report`: the committed rows of the benchmark, as a chart and a table that a person can read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub fn run(workspace: &Workspace) -> Result<(), String> {
     for file in &files {
         let in_file = |e: String| format!("{}: {e}", file.display());
         let rows = parse(&workspace::read_text(file)?).map_err(in_file)?;
-        let rows = best_plans(newest_run(&rows).map_err(in_file)?);
+        let rows = best_plans(newest_day(&rows).map_err(in_file)?);
         let Some(first) = rows.first() else {
             eprintln!("{}: no rows", file.display());
             continue;
@@ -58,12 +58,12 @@ pub fn run(workspace: &Workspace) -> Result<(), String> {
         let picture = file.with_extension("svg");
         workspace::write(&picture, &chart::draw(&rows))?;
         println!(
-            "{}: {} rows of {}, {} at commit {}",
+            "{}: {} rows of {}, {} at {}",
             picture.display(),
             rows.len(),
             first.adapter,
             first.date,
-            first.commit
+            commits(&rows)
         );
         let link = picture.strip_prefix(&workspace.root).unwrap_or(&picture);
         measured.push((is_software(&first.adapter), section(&rows, link)));
@@ -129,9 +129,8 @@ fn parse(text: &str) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// The rows of the newest run: a date (ISO, so that its order is that of its text), a commit and a driver. Of two runs on one
-/// date, the one that was appended later.
-fn newest_run(rows: &[Row]) -> Result<Vec<Row>, String> {
+/// The rows of the newest date (ISO, so that its order is that of its text), by one driver, whatever part of the table each run was of.
+fn newest_day(rows: &[Row]) -> Result<Vec<Row>, String> {
     let Some(newest) = rows.iter().max_by(|a, b| a.date.cmp(&b.date)) else {
         return Ok(Vec::new());
     };
@@ -139,12 +138,19 @@ fn newest_run(rows: &[Row]) -> Result<Vec<Row>, String> {
         // The file is named after its adapter; a chart of two would compare what cannot be compared.
         return Err(format!("it has rows of two adapters, `{}` and `{}`", newest.adapter, other.adapter));
     }
-    let run = |row: &Row| (row.date.clone(), row.commit.clone(), row.driver.clone());
-    Ok(rows.iter().filter(|row| run(row) == run(newest)).cloned().collect())
+    let day = |row: &Row| (row.date.clone(), row.driver.clone());
+    Ok(rows.iter().filter(|row| day(row) == day(newest)).cloned().collect())
+}
+
+/// The commits at which they were measured.
+pub fn commits(rows: &[Row]) -> String {
+    let all: BTreeSet<_> = rows.iter().map(|row| row.commit.as_str()).collect();
+    let all: Vec<_> = all.into_iter().collect();
+    format!("{} {}", if all.len() == 1 { "commit" } else { "commits" }, all.join(" and "))
 }
 
 /// The plan with the least time for each case and storage, ordered by op; within an op in the order of the file, which is the
-/// order of the case table. A plan that was timed twice in one run counts with its last time.
+/// order of the case table. A plan that was timed twice counts with its last time.
 fn best_plans(rows: Vec<Row>) -> Vec<Row> {
     let mut timed: Vec<Row> = Vec::new();
     for row in rows {
@@ -217,11 +223,15 @@ fn section(rows: &[Row], picture: &Path) -> String {
     // Writing to a String cannot fail.
     let _ = write!(
         text,
-        "\n### {}\n\nDriver {}, {}, commit {}.\n\n![{}: fraction of the measured roof for each case]({link})\n\n\
+        "\n### {}\n\nDriver {}, {}, {}.\n\n![{}: fraction of the measured roof for each case]({link})\n\n\
          <details><summary>The same as a table</summary>\n\n\
          | op | case | storage | plan | µs | GB/s | of roof | error and bound |\n\
          |---|---|---|---|--:|--:|--:|--:|\n",
-        first.adapter, first.driver, first.date, first.commit, first.adapter
+        first.adapter,
+        first.driver,
+        first.date,
+        commits(rows),
+        first.adapter
     );
     for row in rows {
         let _ = writeln!(
@@ -282,7 +292,7 @@ date,commit,adapter,driver,case,op,storage,plan,median_us,p20_us,p80_us,bytes,fl
 ";
 
     pub fn rows() -> Vec<Row> {
-        best_plans(newest_run(&parse(CSV).expect("it is well-formed")).expect("it has one adapter"))
+        best_plans(newest_day(&parse(CSV).expect("it is well-formed")).expect("it has one adapter"))
     }
 
     #[test]
@@ -307,11 +317,12 @@ date,commit,adapter,driver,case,op,storage,plan,median_us,p20_us,p80_us,bytes,fl
     }
 
     #[test]
-    fn of_one_date_the_run_that_was_appended_last() {
+    fn of_one_date_all_runs() {
         let text = format!("{CSV}2026-11-02,ccc,\"Mill, model 1 <&>\",stone 1.0,a,a,f32,row,1,1,1,1,1,1,1,1,1,1,1\n");
-        let rows = newest_run(&parse(&text).expect("it is well-formed")).expect("it has one adapter");
-        assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].commit, "ccc");
+        let rows = newest_day(&parse(&text).expect("it is well-formed")).expect("it has one adapter");
+        assert_eq!(rows.len(), 8);
+        assert_eq!(commits(&rows), "commits bbb and ccc");
+        assert_eq!(commits(&rows[..1]), "commit bbb");
     }
 
     #[test]
@@ -321,9 +332,9 @@ date,commit,adapter,driver,case,op,storage,plan,median_us,p20_us,p80_us,bytes,fl
         let wrong = CSV.replace(",90,80,99,", ",quick,80,99,");
         assert_eq!(reason(&wrong), "line 2: median_us is `quick`, which is no number");
         let two = CSV.replacen("model 1", "model 2", 1);
-        let reason = newest_run(&parse(&two).expect("it is well-formed")).expect_err("two adapters");
+        let reason = newest_day(&parse(&two).expect("it is well-formed")).expect_err("two adapters");
         assert!(reason.contains("model 1") && reason.contains("model 2"), "{reason}");
-        assert_eq!(newest_run(&[]), Ok(Vec::new()));
+        assert_eq!(newest_day(&[]), Ok(Vec::new()));
     }
 
     #[test]
