@@ -25,9 +25,9 @@
 // Of formats of few bits a block is few bytes, and while x was brought none of them were on their way: the fewer bits, the further from the copy
 // bandwidth (f16 96 %, 8 bits 85, 4 bits 67). So their blocks are asked for with x (EARLY), and for one row the next ones before these are worked
 // on (AHEAD). Nor are they converted any more: by what NVIDIA tells of its SMs, these 59 million conversions are 15 µs, so they are widened
-// by their bits (lib/whole). All that made 17.2 µs of 18.5 in Q4_0, 21 of 32 in NF4 and 20 of 88 in MXFP4. AHEAD takes 24 registers more of one row of Q4_0 or NF4 for RDNA3. RADV asks as early only where
-// no branch stands between (WHOLE), or else at the end of a turn, with x of the next. f16, asked for early, took 240 registers of 8 rows, and Q8_0,
-// asked for ahead, 168 of one.
+// by their bits (lib/whole). All that made 17.2 µs of 18.5 in Q4_0, 21 of 32 in NF4 and 20 of 88 in MXFP4. AHEAD takes 24 registers more of one
+// row of Q4_0 or NF4 for RDNA3. RADV asks as early only where no branch stands between (WHOLE), or else at the end of a turn, with x of the next. f16,
+// asked for early, took 240 registers of 8 rows, and Q8_0, asked for ahead, 168 of one.
 // For one row with live adapters the first workgroups make terms in place of sums (lib/make).
 #import few
 const X_TURNS = (LANES * 8u * ROWS + LANE_COUNT - 1u) / LANE_COUNT; // quads of x that a lane brings

@@ -22,7 +22,7 @@
 // All of workgroup memory is in multiples of 16 bytes: matrices must lie at such, and an array of scalars may lie wherever the variable
 // before it ends (one word before the sums moved each of NVIDIA's matrices by a column).
 // An NVIDIA H100 takes 0.84 µs of a multiprocessor for 32 inputs of 128 × 128, f16 or codes of 4 bits, 140 to 166 TFLOP/s, and 0.60 µs for two tiles of 64 × 64
-// or 32 × 64, which it has at a time. With turns of 32 inputs it was 1.34 and 0.87 µs.
+// or 32 × 64, which it has at a time. With turns of 32 inputs it was 1.34, and 1.73 for three of the smaller ones.
 // There, 512 rows of 14,336 inputs and 4,096 outputs take 379 µs in f16 and 354 in Q4_0; without loads 188 and 309, with those of x alone 247 and 319, with
 // those of the weight alone 290 and 340. So Q4_0 waits for decoding. f16 waits for loads, whether 2 lanes read a row of the weight side by side or 8 do
 // (356), and whether they are asked for before the barrier, after it, or a part before each step of K (366). x is read as words: as f16 its loads took
