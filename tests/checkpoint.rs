@@ -803,7 +803,18 @@ fn errors_of_gguf_name_tensor_rule_and_value() {
     says(meta("x", 9, array(8, 1 << 40)), &["metadata x", "an array of 1099511627776 texts"]);
     says(meta("general.alignment", 4, 24u32.to_le_bytes().to_vec()), &["general.alignment = 24"]);
     says(meta("general.alignment", 8, vec![0; 8]), &["general.alignment = "]);
-    says(meta("split.count", 2, vec![3, 0]), &["is a part of 3 of a split file, which must be merged first"]);
+    let split = |no: u8, count: u16| {
+        made(&|f| {
+            let count = count.to_le_bytes().to_vec();
+            f.metadata.extend([("split.no", 2, vec![no, 0]), ("split.count", 2, count)]);
+        })
+    };
+    says(split(1, 3), &["is part 2 of 3 of a split file", "its name must end with -00002-of-00003.gguf"]);
+    says(split(3, 3), &["split.no = 3, but split.count = 3"]);
+    says(split(0, 5000), &["split.count = 5000, but at most 4096"]);
+    says(meta("split.count", 2, vec![3, 0]), &["split.count = 3, but there is no split.no"]);
+    says(meta("split.count", 6, 3f32.to_le_bytes().to_vec()), &["split.count = 3, but it must be a whole number"]);
+    assert!(Checkpoint::from_bytes(split(0, 1)).is_ok(), "the one part of a file is the file");
     // Counts that no file has.
     for (at, words) in [(8, "a name of 0 bytes"), (16, "pieces of metadata")] {
         let mut file = whole.clone();
@@ -996,6 +1007,82 @@ fn shards_are_one_checkpoint() {
         },
         &["b.safetensors: tensor m.q.weight contradicts quantization_config (bitnet)", "weight_scale", "[2, 1]"],
     );
+}
+
+/// A GGUF file in three parts: what is said of the model is in the first, which has no tensor.
+fn split_gguf() -> FileSet {
+    let part = |no: u8, tensors: Vec<(&str, Vec<u64>, u32, Vec<u8>)>| {
+        let mut file = Gguf::new(tensors);
+        file.metadata.truncate(if no == 0 { file.metadata.len() } else { 0 });
+        file.metadata.extend([
+            ("split.no", 2, vec![no, 0]),
+            ("split.count", 2, vec![3, 0]),
+            ("split.tensors.count", 5, 3i32.to_le_bytes().to_vec()),
+        ]);
+        file.bytes()
+    };
+    files(&[
+        ("m-q-00001-of-00003.gguf", &part(0, vec![])),
+        (
+            "m-q-00002-of-00003.gguf",
+            &part(1, vec![("b.weight", vec![2, 1], 0, f32s(&[1.0, 2.0])), ("c", vec![1], 0, f32s(&[3.0]))]),
+        ),
+        ("m-q-00003-of-00003.gguf", &part(2, vec![("a.weight", vec![1, 2], 0, f32s(&[4.0, 5.0]))])),
+    ])
+}
+
+#[test]
+fn a_gguf_file_in_parts_is_one_checkpoint() {
+    let is_whole = |checkpoint: Checkpoint<'_>, how: &str| {
+        assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a.weight", "b.weight", "c"], "{how}");
+        assert_eq!(checkpoint.weight("b.weight").map(|w| w.decode()), Ok(vec![1.0, 2.0]), "{how}");
+        assert_eq!(checkpoint.weight("a.weight").map(|w| w.decode()), Ok(vec![4.0, 5.0]), "{how}");
+        // What the first part says, once.
+        let said: Vec<&str> = checkpoint.metadata().iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(said.iter().filter(|name| **name == "split.no").count(), 1, "{how}: {said:?}");
+        assert!(said.contains(&"general.architecture"), "{how}: {said:?}");
+        assert!(describe(&checkpoint).to_string().starts_with("GGUF version 3 in 3 files\n"), "{how}");
+    };
+    is_whole(Checkpoint::from_files(split_gguf()).unwrap_or_else(|e| panic!("{e}")), "in memory");
+    let place = Place::new("split");
+    for (name, bytes) in &split_gguf() {
+        place.write(name, bytes);
+    }
+    for path in split_gguf().keys().map(|name| place.0.join(name)).chain([place.0.clone()]) {
+        is_whole(Checkpoint::open(&path).unwrap_or_else(|e| panic!("{e}")), &path.display().to_string());
+    }
+
+    let wrong = |change: &dyn Fn(&mut FileSet), words: &[&str]| {
+        let mut files = split_gguf();
+        change(&mut files);
+        let error = Checkpoint::from_files(files).expect_err("an error").to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error:?} does not say {words:?}");
+    };
+    let [first, second, third] = [1, 2, 3].map(|no| format!("m-q-0000{no}-of-00003.gguf"));
+    wrong(&|files| drop(files.remove(&third)), &[&*first, "is part 1 of 3, but", &*third, "is not there"]);
+    wrong(&|files| drop(files.remove(&first)), &["has 2 checkpoints", &*second]);
+    wrong(
+        &|files| drop(files.insert(third.clone(), files[&second].clone())),
+        &[&*third, "says that it is part 2 of 3, but its name says part 3 of 3"],
+    );
+    let whole = Gguf::new(vec![("a.weight", vec![1, 2], 0, vec![0; 8])]).bytes();
+    wrong(&|files| drop(files.insert(third.clone(), whole.clone().into())), &[&*third, "says that it is whole"]);
+    wrong(&|files| drop(files.insert("n-00002-of-00003.gguf".into(), whole.clone().into())), &["has 2 checkpoints"]);
+    wrong(&|files| drop(files.insert(second.clone(), Cow::Borrowed(b"GGUF"))), &[&*second, "is truncated"]);
+    let change = |name: &str, find: &[u8], put: &[u8]| {
+        let mut files = split_gguf();
+        let mut bytes = files[name].to_vec();
+        let at = bytes.windows(find.len()).position(|w| w == find).unwrap_or_else(|| panic!("no {find:?}"));
+        bytes[at..at + put.len()].copy_from_slice(put);
+        files.insert(name.to_owned(), bytes.into());
+        Checkpoint::from_files(files).expect_err("an error").to_string()
+    };
+    let error = change(&third, b"a.weight", b"b.weight");
+    assert!(error.contains("tensor b.weight is there twice") && error.contains(&second), "{error}");
+    let mut count = b"split.tensors.count".to_vec();
+    count.extend([5, 0, 0, 0]);
+    let error = change(&first, &[&count[..], &[3]].concat(), &[&count[..], &[4]].concat());
+    assert!(error.contains("split.tensors.count = 4, but its 3 parts have 3"), "{error}");
 }
 
 /// A directory of its own, which goes with the test.
@@ -1838,6 +1925,8 @@ fn right_files() -> Vec<(FileSet, &'static str, usize)> {
     }
     all.push((shards(), "model.safetensors.index.json", 0));
     all.push((shards(), "a.safetensors", 16));
+    all.push((split_gguf(), "m-q-00001-of-00003.gguf", 0));
+    all.push((split_gguf(), "m-q-00003-of-00003.gguf", 0));
     // Half of the draws are GGUF's.
     let types = TYPES
         .iter()

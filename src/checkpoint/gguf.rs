@@ -7,9 +7,12 @@
 //! padding to general.alignment (32), then the bytes: offsets count from here, and are multiples of it
 //! ```
 //!
+//! A file may be split into parts, each a file of its own with some of the tensors: `NAME-00001-of-00003.gguf` and so on. What is said of
+//! the model is said in the first.
+//!
 //! Arrays are passed over where they stand: a vocabulary may be larger than what the rest of us may hold.
 //!
-//! Sources: the specification in ggml (`docs/gguf.md`), the types and their sizes in `ggml.h`, `ggml-common.h` and gguf-py's `constants.py`.
+//! Sources: the specification in ggml (`docs/gguf.md`), the parts in llama.cpp's `gguf-split`, the types and their sizes in `ggml.h`, `ggml-common.h` and gguf-py's `constants.py`.
 
 use super::listing::{Listing, Stored};
 use super::{Meta, Read};
@@ -139,7 +142,6 @@ pub(super) fn read(all: &[u8], file: usize, list: &mut Listing) -> Read<u32> {
         list.describe(name, value)?;
     }
     let alignment = alignment(&list.metadata[first_piece..])?;
-    one_of_one(&list.metadata[first_piece..])?;
 
     let first = list.len();
     for number in 0..tensors {
@@ -215,19 +217,58 @@ fn alignment(metadata: &[(String, Meta)]) -> Read<usize> {
     }
 }
 
-/// No part of a model that lies in several files.
-fn one_of_one(metadata: &[(String, Meta)]) -> Read<()> {
+/// Which part of a split file this is, from 0 on, and how many there are: `split.no` and `split.count`. A file that is whole is none.
+pub(super) fn part(metadata: &[(String, Meta)]) -> Read<Option<[usize; 2]>> {
     let number = |of: &str| match metadata.iter().find(|(name, _)| name == of) {
-        Some((_, Meta::Unsigned(v))) => Some(*v),
-        _ => None,
+        None => Ok(None),
+        Some((_, Meta::Unsigned(v))) => Ok(Some(*v)),
+        Some((_, other)) => Err(format!("{of} = {other}, but it must be a whole number")),
     };
-    match number("split.count") {
-        Some(count) if count > 1 => {
-            let part = number("split.no").map_or("a part".to_owned(), |no| format!("part {}", no.saturating_add(1)));
-            Err(format!("is {part} of {count} of a split file, which must be merged first"))
-        }
-        _ => Ok(()),
+    let count = number("split.count")?.unwrap_or(0);
+    if count < 2 {
+        return Ok(None);
     }
+    if count > super::FILES_MOST as u64 {
+        return Err(format!("split.count = {count}, but at most {} files are read", super::FILES_MOST));
+    }
+    match number("split.no")? {
+        Some(no) if no < count => Ok(Some([no as usize, count as usize])),
+        Some(no) => Err(format!("split.no = {no}, but split.count = {count}")),
+        None => Err(format!("split.count = {count}, but there is no split.no")),
+    }
+}
+
+/// The tensors of all parts, as the first part says.
+pub(super) fn tensors_of_parts(metadata: &[(String, Meta)]) -> Option<u64> {
+    let said = metadata.iter().find(|(name, _)| name == "split.tensors.count");
+    match said?.1 {
+        Meta::Unsigned(v) => Some(v),
+        Meta::Signed(v) => u64::try_from(v).ok(),
+        _ => None,
+    }
+}
+
+/// The end of the name of a part, which counts from 1.
+fn end_of_part(no: usize, count: usize) -> String {
+    format!("-{:05}-of-{count:05}.gguf", no + 1)
+}
+
+/// The names of all parts, by the name of one. It must be such a name: nothing else says where the rest are.
+pub(super) fn names_of_parts(name: &str, [no, count]: [usize; 2]) -> Read<Vec<String>> {
+    let end = end_of_part(no, count);
+    let Some(prefix) = name.strip_suffix(&end) else {
+        return Err(format!("is part {} of {count} of a split file, so that its name must end with {end}", no + 1));
+    };
+    Ok((0..count).map(|no| format!("{prefix}{}", end_of_part(no, count))).collect())
+}
+
+/// The name of the first part, where this is that of a later one.
+pub(super) fn first_of_parts(name: &str) -> Option<String> {
+    let (numbered, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (prefix, number) = numbered.rsplit_once('-')?;
+    let (no, count) = (number.parse::<usize>().ok()?.checked_sub(1)?, count.parse().ok()?);
+    let is_later = no > 0 && name.strip_prefix(prefix)? == end_of_part(no, count);
+    is_later.then(|| format!("{prefix}{}", end_of_part(0, count)))
 }
 
 /// The bytes of a number of this type.

@@ -15,8 +15,8 @@
 //! # Ok::<(), gristmill::Error>(())
 //! ```
 //!
-//! Read are GGUF (versions 2 and 3), safetensors, and safetensors in shards (`model.safetensors.index.json`); which it is, the file
-//! itself says. A weight of safetensors is often several tensors: `groups.rs` has the table. It is called
+//! Read are GGUF (versions 2 and 3), in one file or split into parts (`NAME-00001-of-00003.gguf`), safetensors, and safetensors in shards
+//! (`model.safetensors.index.json`); which it is, the file itself says. A weight of safetensors is often several tensors: `groups.rs` has the table. It is called
 //! what it would be called if it were not quantised: `X.weight`, also where the file has `X.qweight`. `config.json` beside the file decides what
 //! names leave open. What is not recognised is a plain tensor, which [`Checkpoint::tensor`] gives as it is.
 //!
@@ -153,10 +153,11 @@ impl std::fmt::Debug for Checkpoint<'_> {
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Checkpoint<'static> {
-    /// Maps a GGUF or safetensors file, an index of shards, or a directory that has one of these.
+    /// Maps a GGUF or safetensors file, an index of shards, or a directory that has one of these. Of a GGUF file in parts any part may be
+    /// named; the others are beside it.
     ///
     /// In a directory the index comes first, then `model.safetensors`, then `adapter_model.safetensors`, then the only file of either
-    /// kind. `config.json` beside safetensors is read, or `quantize_config.json`, or `quant_config.json`; and `adapter_config.json` beside
+    /// kind, where the parts of one file count as one. `config.json` beside safetensors is read, or `quantize_config.json`, or `quant_config.json`; and `adapter_config.json` beside
     /// one file that is not `model.safetensors`.
     ///
     /// The files must not be written or shortened while the checkpoint lives: a program that reads a map of a file that has become
@@ -229,7 +230,13 @@ impl<'a> Checkpoint<'a> {
         } else {
             Err(format!("is neither GGUF nor safetensors, by its first {} bytes", bytes.len().min(9)))
         };
-        let container = read.map_err(|why| (main.name.clone(), why))?;
+        let of_main = |why: String| (main.name.clone(), why);
+        let container = read.map_err(of_main)?;
+        if let Container::Gguf(_) = container {
+            if let Some(part) = gguf::part(&list.metadata).map_err(of_main)? {
+                return Self::split(main, part, source);
+            }
+        }
         Self::finish(container, Files(vec![(main.name, main.data)]), list, source)
     }
 
@@ -266,6 +273,43 @@ impl<'a> Checkpoint<'a> {
         Ok(checkpoint)
     }
 
+    /// A GGUF file in parts, one of which is this.
+    fn split(main: Main<'a>, part: [usize; 2], source: &mut dyn Source<'a>) -> std::result::Result<Self, Wrong> {
+        let of_main = |why: String| (main.name.clone(), why);
+        let names = gguf::names_of_parts(&main.name, part).map_err(of_main)?;
+        let [at, count] = part;
+        let mut others = Vec::new();
+        for name in names.iter().filter(|name| **name != main.name) {
+            let taken = source.take(name).map_err(|why| (name.clone(), why))?;
+            others
+                .push(taken.ok_or_else(|| of_main(format!("is part {} of {count}, but {name} is not there", at + 1)))?);
+        }
+        others.insert(at, main.data);
+
+        let mut list = Listing::default();
+        let (mut container, mut described) = (Container::Safetensors, 0);
+        let files = Files(names.into_iter().zip(others).collect());
+        for (no, (name, data)) in files.0.iter().enumerate() {
+            let wrong = |why: String| (name.clone(), why);
+            let version = gguf::read(data.bytes(), no, &mut list).map_err(wrong)?;
+            let said = gguf::part(&list.metadata[described..]).map_err(wrong)?;
+            if said != Some([no, count]) {
+                let said = said.map_or("whole".to_owned(), |[no, count]| format!("part {} of {count}", no + 1));
+                return Err(wrong(format!("says that it is {said}, but its name says part {} of {count}", no + 1)));
+            }
+            if no == 0 {
+                (container, described) = (Container::Gguf(version), list.metadata.len());
+            }
+            // The first speaks for all.
+            list.metadata.truncate(described);
+        }
+        if let Some(said) = gguf::tensors_of_parts(&list.metadata).filter(|said| *said != list.len() as u64) {
+            let why = format!("split.tensors.count = {said}, but its {count} parts have {}", list.len());
+            return Err((files.name(0).to_owned(), why));
+        }
+        Self::finish(container, files, list, source)
+    }
+
     fn finish(
         container: Container,
         files: Files<'a>,
@@ -298,7 +342,8 @@ impl<'a> Checkpoint<'a> {
 
     fn container(&self) -> String {
         match (self.container, self.files.0.len()) {
-            (Container::Gguf(version), _) => format!("GGUF version {version}"),
+            (Container::Gguf(version), 1) => format!("GGUF version {version}"),
+            (Container::Gguf(version), files) => format!("GGUF version {version} in {files} files"),
             (Container::Safetensors, 1) => "safetensors".to_owned(),
             (Container::Safetensors, files) => format!("safetensors in {files} files"),
         }
@@ -434,6 +479,8 @@ fn choose(source: &dyn Source<'_>) -> Read<String> {
         }
     }
     names.retain(|name| [".safetensors", ".gguf", INDEX_END].iter().any(|end| name.ends_with(end)));
+    let later = |name: &String| gguf::first_of_parts(name).is_some_and(|first| names.contains(&first));
+    let mut names: Vec<_> = names.iter().filter(|name| !later(name)).cloned().collect();
     names.sort_unstable();
     // Shards beside their index are not meant one by one.
     let index = names.iter().find(|name| name.ends_with(INDEX_END));
