@@ -18,8 +18,11 @@ const bar = (fraction, others) => h("div.bar", { role: "img", "aria-label": `${f
 const LOW = -4, HIGH = 1;
 const onLog = (r) => `${Math.min(Math.max((Math.log10(r) - LOW) / (HIGH - LOW), 0.02), 0.98) * 100}%`;
 
-/** Error over bound. It is no number where an error is (NaN against a number), or where there was nothing to compare. */
-export const worstOf = (row) => row.worst ?? (row.ok ? 0 : Infinity);
+/** Whether outputs were held against the reference: else there is a message in place of an error. */
+export const compared = (row) => !row.thrown && (row.ok || Boolean(row.operand));
+
+/** Error over bound. It is endless where an error is no number, or where none is allowed. */
+export const worstOf = (row) => (row.ok ? row.worst ?? 0 : (row.bound > 0 && row.worst) || Infinity);
 
 function gauge(row) {
   if (!row) return h("div.errors", h("div.gauge"));
@@ -27,7 +30,7 @@ function gauge(row) {
   return h(w > 1 ? "div.errors.over" : "div.errors",
     h("div.gauge", { role: "img", "aria-label": errorWords(row) },
       h("i.stem", { style: `width:${onLog(w)}` }), h("i.dot", { style: `left:${onLog(w)}` }), h("i.bound", { style: `left:${onLog(1)}` })),
-    h("span.num", Number.isFinite(w) ? `${sig(w, 2)}×` : "no number"));
+    h("span.num", Number.isFinite(w) ? `${sig(w, 2)}×` : row.error === null ? "no number" : "none allowed"));
 }
 
 export const errorWords = (row) => `error ${tiny(row.error)}, bound ${tiny(row.bound)}`;

@@ -1,6 +1,6 @@
 // What the page knows, and the only code that asks the wasm module for anything.
 // Sections read `state`, listen with `on`, and never call each other.
-import { guard, words } from "./dom.js";
+import { fault, guard, words } from "./dom.js";
 import { percent } from "./show.js";
 
 export const state = {
@@ -52,13 +52,20 @@ async function fetchShaders() {
 
 const baseline = () => new URLSearchParams(location.search).get("caps") === "baseline";
 
-// Both wasms take them.
-let shaders;
+// Both wasms take them, each once.
+let shaders, whole;
 
 /** One of the two wasms, by the name of its files. Not a static import: a file that is missing must be a sentence on the page, not an empty page. */
 async function load(name) {
   const mill = await import(`../${name}.js`);
   await mill.default();
+  return mill;
+}
+
+/** The same with its shaders. */
+async function loaded(name) {
+  const mill = await load(name);
+  mill.provide(await shaders);
   return mill;
 }
 
@@ -101,8 +108,7 @@ export function loadWhole() {
   tell("whole", (state.whole = "loading"));
   return (taken = alone(async () => {
     try {
-      const mill = await load("whole");
-      mill.provide(await shaders);
+      const mill = (whole ??= await loaded("whole"));
       if (state.device) await mill.open({ baseline: baseline() });
       if (state.roof?.copy) mill.keep_roof(state.roof);
       const cases = mill.cases();
@@ -118,7 +124,16 @@ export function loadWhole() {
   }));
 }
 
+/** Ends a run whose device is gone: what comes after it would fail as well, and says nothing about kernels. */
+function lost(message) {
+  if (!/the device is lost/i.test(message ?? "")) return false;
+  if (state.running) state.running.stop = true;
+  fault(`${message}. Reload the page to open it again.`);
+  return true;
+}
+
 const keep = (row) => {
+  if (lost(row.message)) return row;
   if (!state.rows.has(row.case)) state.rows.set(row.case, new Map());
   state.rows.get(row.case).set(`${row.storage} ${row.plan}`, row);
   return row;
@@ -148,7 +163,7 @@ const once = (c, storage, plan, timed, error) => alone(async () => {
 
 /** Runs one case. Shapes that hurt are checked and not timed: they are too small for a time to mean anything. */
 export async function runCase(c, storage, plan) {
-  if (c.real && !state.roof) await measureRoof();
+  if (c.real && !state.roof?.copy) await measureRoof();
   return once(c, storage, plan, c.real);
 }
 
@@ -193,8 +208,8 @@ export async function openWeights() {
 
 /** Decodes the matrix in a format on the device too, once. */
 export const decodeOnDevice = (name) => alone(async () => {
-  const w = state.weights;
-  if (!state.device || w.device.has(name)) return;
+  const w = state.weights, done = w.device.get(name);
+  if (!state.device || (done && !done.error)) return;
   try {
     const got = await state.mill.quantized(name, true);
     w.lost.set(name, got);
@@ -205,8 +220,8 @@ export const decodeOnDevice = (name) => alone(async () => {
 
 /** Multiplies by a weight in each of these formats, checked and timed. */
 export async function timeFormats(names) {
-  if (!state.roof?.copy) await measureRoof();
   await long("run", names, async (name, r) => {
+    await roofFirst(r);
     r.label = `one row times a weight in ${name}`;
     tell("running");
     await decodeOnDevice(name);
@@ -271,9 +286,9 @@ export const mergeAdapters = (asked) => alone(() => state.mill.merged(asked));
 
 /** Merges of the size of a layer, checked and timed: pairs of a kind and its row. */
 export async function timeMerges(kinds, asked) {
-  if (!state.roof?.copy) await measureRoof();
   const rows = [];
   await long("run", kinds, async (kind, r) => {
+    await roofFirst(r);
     r.label = `merge of ${kind}`;
     tell("running");
     const row = await alone(() => state.mill.time_merge(kind, asked)).catch((e) => ({ ok: false, thrown: true, message: words(e) }));
@@ -281,6 +296,14 @@ export async function timeMerges(kinds, asked) {
     rows.push([kind, row]);
   });
   return rows;
+}
+
+/** The roof is part of the run: before it began, another could be asked for. */
+async function roofFirst(r) {
+  if (r.done > 0 || state.roof?.copy) return;
+  r.label = "the roof";
+  tell("running");
+  await measureRoof();
 }
 
 async function long(what, jobs, one) {

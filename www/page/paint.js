@@ -33,10 +33,11 @@ export function paint(canvas, side, most, value) {
 const css = (c) => `rgb(${c.map(Math.round).join()})`;
 const between = (a, b, t) => a.map((c, j) => c + (b[j] - c) * t);
 
-/** The colour of a weight from 0 to 1, by its root: from that of a card through blue-green to that of ink. */
+/** The colour of a weight from 0 to 1, by its root: from that of a card through blue-green to that of ink; what is no number has that of a fault. */
 export function ramp() {
-  const stops = ["--card", "--water-3", "--water", "--ink"].map(colour);
+  const stops = ["--card", "--water-3", "--water", "--ink"].map(colour), bad = css(colour("--bad"));
   return (v) => {
+    if (Number.isNaN(v)) return bad;
     const at = Math.sqrt(Math.min(Math.max(v, 0), 1)) * (stops.length - 1), i = Math.min(Math.floor(at), stops.length - 2);
     return css(between(stops[i], stops[i + 1], at - i));
   };
@@ -44,8 +45,8 @@ export function ramp() {
 
 /** The colour of a number of either sign, full at `most`: as `paint` has it. */
 export function either(most) {
-  const [low, none, high] = ["--grain", "--card", "--water"].map(colour);
-  return (v) => css(between(none, v < 0 ? low : high, Math.sqrt(Math.min(Math.abs(v) / most, 1))));
+  const [low, none, high, bad] = ["--grain", "--card", "--water", "--bad"].map(colour);
+  return (v) => css(Number.isNaN(v) ? bad : between(none, v < 0 ? low : high, Math.sqrt(Math.min(Math.abs(v) / most, 1))));
 }
 
 /** Calls when the colours change. */

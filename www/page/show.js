@@ -28,6 +28,9 @@ export function bytes(b) {
   return `${sig(b / 1024 ** i).replace(/\.0+$/, "")}\u00a0${["B", "KiB", "MiB", "GiB"][i]}`;
 }
 
+/** Error over bound; `null` is what JSON makes of an error that is no number. */
+export const times = (x) => (is(x) ? `${sig(x, 2)}×` : "no number");
+
 /** 2.1·10⁻⁷ */
 export function tiny(x) {
   if (!is(x)) return "not finite";

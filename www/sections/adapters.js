@@ -3,7 +3,7 @@ import { Dials } from "../page/dials.js";
 import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { later } from "../page/later.js";
 import { onScheme, paint } from "../page/paint.js";
-import { bytes, percent, sig, time, tiny } from "../page/show.js";
+import { bytes, percent, sig, time, times, tiny } from "../page/show.js";
 import { mergeAdapters, onBusy, openAdapters, state, timeMerges } from "../page/mill.js";
 
 const { abs, acos, max, min, round, sqrt, floor, PI } = Math;
@@ -177,16 +177,16 @@ class Adapters {
       const lost = sqrt(sum([...got.base].map((v, i) => (v - got.made[i]) ** 2)) / sum([...got.made].map((v) => v * v)));
       return swap(k.facts, fact("holds", "Format", NAMES[got.asked.format]), fact("size", "Size", bytes(got.bytes)), fact("lost", "Lost in it", lost ? percent(lost) : "nothing", lost ? "RMS over RMS" : ""));
     }
-    const of = got.merged.find((m) => m.kind === k.key), there = of.difference !== null, wrong = there && !(of.worst <= 1);
+    const of = got.merged.find((m) => m.kind === k.key), there = Boolean(of.plan), wrong = there && !((of.worst ?? Infinity) <= 1);
     const [rows, columns] = this.given(k.key), off = (norms, given) => given && max(...norms.map((v, i) => abs(v - abs(given[i])) / (abs(given[i]) || 1)));
     const apart = (e) => (e === null ? "no m" : e < 1e-4 ? `|m|, off ${tiny(e)}` : `not |m|, off ${percent(e)}`);
     const row = this.times.get(this.timeKey(k.key, got.asked));
     swap(k.facts,
-      fact(wrong ? "bad" : "difference", "Off from the host", there ? tiny(of.difference) : "–", there ? "" : state.device ? "" : "no WebGPU"),
-      fact(wrong ? "bad" : "worst", "Error over bound", there ? `${sig(of.worst, 2)}×` : "–"),
+      fact(wrong ? "bad" : "difference", "Off from the host", there ? tiny(of.difference) : "–", there ? "" : "no WebGPU"),
+      fact(wrong ? "bad" : "worst", "Error over bound", there ? times(of.worst) : "–"),
       fact("rows", "Rows’ norms", apart(off(k.rows, rows))),
       fact("columns", "Columns’ norms", apart(off(k.columns, columns))),
-      fact(row && !row.ok ? "bad" : "time", "Merge", row ? (row.ok ? time(row.median_us) : "failed") : "not timed yet", row?.ok ? `${percent(row.roof_fraction)} of the roof, ${sig(row.worst ?? 0, 2)}× bound` : ""));
+      fact(row && !row.ok ? "bad" : "time", "Merge", row ? (row.ok ? time(row.median_us) : "failed") : "not timed yet", row?.ok ? `${percent(row.roof_fraction)} of the roof, ${times(row.worst ?? 0)} bound` : ""));
   }
 
   drawScatters() {

@@ -3,7 +3,7 @@ import { Dials } from "../page/dials.js";
 import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { later } from "../page/later.js";
 import { either, onScheme, ramp } from "../page/paint.js";
-import { percent, plural, sig, tiny } from "../page/show.js";
+import { percent, plural, sig, times, tiny } from "../page/show.js";
 import { attend, openAttention, state } from "../page/mill.js";
 
 const START = "The miller milled the grain: the mill grinds grain, the water turns the mill.";
@@ -11,7 +11,7 @@ const TOKENS_MOST = 32;
 const { exp, log, max, min, round } = Math;
 
 const SPLITS = [["words", "Words"], ["letters", "Letters"]];
-const split = (text, by) => (by === "letters" ? [...text].filter((c) => c.trim()) : text.match(/[\p{L}\p{N}]+(?:['’][\p{L}\p{N}]+)*|[^\s\p{L}\p{N}]/gu) ?? []);
+const split = (text, by) => (by === "letters" ? [...text].filter((c) => c.trim()) : text.match(/[\p{L}\p{M}\p{N}]+(?:['’][\p{L}\p{M}\p{N}]+)*|[^\s\p{L}\p{M}\p{N}]/gu) ?? []);
 
 const NORMS = [
   ["none", "None", "Logits are `q·k/√D`: what has a long key is heard by all."],
@@ -83,7 +83,8 @@ class View {
     for (const canvas of Object.values(this.canvases)) {
       canvas.addEventListener("pointermove", guard((e) => this.point(e, canvas)));
       canvas.addEventListener("pointerdown", guard((e) => this.point(e, canvas)));
-      canvas.addEventListener("pointerleave", guard(() => this.point(null)));
+      // A finger that is lifted leaves too: what it chose stays.
+      canvas.addEventListener("pointerleave", guard((e) => { if (e.pointerType !== "touch") this.point(null); }));
     }
     onScheme(guard(() => this.draw()));
     onWidth(body, () => this.draw());
@@ -118,7 +119,7 @@ class View {
 
   async compute() {
     const a = this.asked, turn = (this.turn += 1), tokens = this.tokens.slice(0, TOKENS_MOST);
-    if (!tokens.length) return;
+    if (!tokens.length) return this.body.removeAttribute("aria-busy");
     const asked = {
       tokens, heads: a.heads, rope: a.rope, causal: a.causal,
       l2: a.norm === "l2" ? GAINS[a.gain] : null, rms: a.norm === "rms", window: this.window, softcap: CAPS[a.cap], sink: SINKS[a.sink],
@@ -173,11 +174,12 @@ class View {
     const logit = (map) => max(...over(map, ({ weights, lse }) => log(max(...weights)) + lse));
     const sink = mean(over(s, (r) => r.sink ?? 0));
     const stat = (kind, name, value, note) => h(`div.${kind}`, h("dt", name), h("dd", value), h("dd.quiet", note));
-    const off = max(s.difference ?? 0, p.difference ?? 0), worst = max(s.worst ?? 0, p.worst ?? 0), there = s.difference !== null || p.difference !== null;
+    // Of a device `null` is no number.
+    const both = (key) => max(...[s, p].map((map) => map[key] ?? Infinity)), off = both("difference"), worst = both("worst"), there = s.plans.length > 0;
     const wrong = there && !(worst <= 1);
     swap(this.stats,
-      stat(wrong ? "bad.difference" : "difference", "Off from the host", there ? tiny(off) : "–", there ? "the largest difference of a weight" : state.device ? "no number" : "no WebGPU: the host’s own"),
-      stat(wrong ? "bad.worst" : "worst", "Error over bound", there ? `${sig(worst, 2)}×` : "–", there ? `by ${[...new Set(s.plans)].join(" and ")}` : "nothing to compare"),
+      stat(wrong ? "bad.difference" : "difference", "Off from the host", there ? tiny(off) : "–", there ? "the largest difference of a weight" : "no WebGPU: the host’s own"),
+      stat(wrong ? "bad.worst" : "worst", "Error over bound", there ? times(worst) : "–", there ? `by ${[...new Set(s.plans)].join(" and ")}` : "nothing to compare"),
       stat("spread", "A row is spread over", `${sig(spread(s), 2)} tokens`, `without: ${sig(spread(p), 2)}`),
       stat("logit", "Largest logit", sig(logit(s), 2), `without: ${sig(logit(p), 2)}`),
       stat("sunk", "Into the sink", got.sink === null ? "–" : percent(sink), got.sink === null ? "there is none" : "of the weight of all rows"));

@@ -1,7 +1,7 @@
 // One row for every case of the case table: the same problems that the native tests and benchmarks run.
 import { guard, h, swap, trouble } from "../page/dom.js";
 import { bytes, percent, plural, sig, time, tiny, whole } from "../page/show.js";
-import { cells, errorWords, heads, rowName, table, verdict, worstOf } from "../page/marks.js";
+import { cells, compared, errorWords, heads, rowName, table, verdict, worstOf } from "../page/marks.js";
 import { code } from "../page/code.js";
 import { loadWhole, on, rowsOf, runAll, runCase, runReference, runReferences, state, tooMuch } from "../page/mill.js";
 
@@ -40,7 +40,7 @@ class Row {
   draw() {
     const { c } = this, rows = rowsOf(c.name), ref = state.references.get(c.name), busy = state.active === c.name;
     const bad = rows.filter((r) => !r.ok), timed = rows.filter((r) => r.median_us > 0).sort((a, b) => b.roof_fraction - a.roof_fraction || a.median_us - b.median_us);
-    const [worst] = rows.filter((r) => !r.thrown).sort((a, b) => worstOf(b) > worstOf(a) ? 1 : -1);
+    const [worst] = rows.filter(compared).sort((a, b) => worstOf(b) > worstOf(a) ? 1 : -1);
     const kind = !rows.length ? "none" : bad.length ? "fail" : "pass";
     const says = busy ? verdict("none", "running…")
       : !rows.length && ref ? (ref.error ? verdict("fail", "error") : verdict("none", `${sig(ref.ms)} ms, CPU`))
@@ -97,9 +97,9 @@ class Row {
   drawResults(rows, ref) {
     swap(this.results,
       h("h4", "Results so far"),
-      rows.length ? table("Results of this case", COLUMNS, rows.map((r) => [r.storage, h("code", r.plan), r.ok ? verdict("pass") : verdict("fail", r.thrown ? "error" : "fail"),
+      rows.length ? table("Results of this case", COLUMNS, rows.map((r) => [r.storage, h("code", r.plan), r.ok ? verdict("pass") : verdict("fail", compared(r) ? "fail" : "error"),
         percent(r.roof_fraction), time(r.median_us), r.p20_us ? `${time(r.p20_us)} – ${time(r.p80_us)}` : "–", sig(r.gb_s), sig(r.gflop_s), time(r.host_us),
-        r.thrown ? "–" : tiny(r.error), r.thrown ? "–" : tiny(r.bound), bytes(r.bytes)])) : h("p.quiet", "None yet."),
+        compared(r) ? tiny(r.error) : "–", compared(r) ? tiny(r.bound) : "–", bytes(r.bytes)])) : h("p.quiet", "None yet."),
       rows.filter((r) => !r.ok).map((r) => trouble(complaint(r))),
       ref && [h("h4", "The reference, in f64 on the CPU"), ref.error ? trouble(ref.error) : [h("p", `${sig(ref.ms)} ms, with the making of its inputs and bounds`), h("pre.output", { tabindex: "0" }, ref.output)]]);
   }

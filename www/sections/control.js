@@ -35,13 +35,15 @@ export function mountControl(root) {
   const scope = h("select", { "aria-label": "How much to run" }, SCOPES.map(([t], i) => h("option", { value: i }, t)));
   const go = h("button.main.big", { id: "run-all", onclick: async () => {
     if (state.running) return stop();
+    // Until it is drawn anew: a second press would ask for a second run.
+    go.disabled = true;
     await loadWhole();
     return runAll({ ...SCOPES[scope.value][1], fusion: true });
   } });
   const dl = h("dl.readings");
   const draw = () => {
     // How many there are is known when all are loaded.
-    go.textContent = state.running ? "Stop" : state.whole === "loading" ? "Loading…" : state.later.length ? "Run all cases" : `Run all ${plural(state.cases.length, "case")}`;
+    go.textContent = state.running ? "Stop" : state.whole === "loading" ? "Loading…" : state.later.length ? "Run all cases" : `Run all ${plural(state.cases.filter((c) => !tooMuch(c)).length, "case")}`;
     go.disabled = state.whole === "loading";
     swap(dl, readings());
   };

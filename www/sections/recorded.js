@@ -22,7 +22,7 @@ function readCsv(text) {
   });
 }
 
-/** One set for each adapter, newest first; in it the newest row of each case, storage and plan. */
+/** One set for each adapter, newest first; in it of each case and storage the rows of the day and commit that measured it last, by the newest driver. */
 async function load() {
   const index = await fetch("results/index.json");
   if (index.status === 404) return [];
@@ -32,12 +32,14 @@ async function load() {
     const file = await fetch(`results/${name}`);
     if (!file.ok) throw new Error(`results/${name}: ${file.status}`);
     for (const r of readCsv(await file.text())) {
-      if (!sets.has(r.adapter)) sets.set(r.adapter, { adapter: r.adapter, date: "", rows: new Map() });
-      const set = sets.get(r.adapter), key = `${r.case} ${r.storage} ${r.plan}`, old = set.rows.get(key);
-      if (!old || r.date >= old.date) set.rows.set(key, r);
+      if (!sets.has(r.adapter)) sets.set(r.adapter, { adapter: r.adapter, date: "", runs: new Map() });
+      const set = sets.get(r.adapter), key = `${r.driver} ${r.case} ${r.storage}`, last = set.runs.get(key);
+      if (last?.date === r.date && last.commit === r.commit) last.plans.set(r.plan, r);
+      else if (!last || r.date >= last.date) set.runs.set(key, { ...r, plans: new Map([[r.plan, r]]) });
       if (r.date >= set.date) Object.assign(set, { date: r.date, driver: r.driver, commit: r.commit });
     }
   }
+  for (const set of sets.values()) set.rows = [...set.runs.values()].filter((run) => run.driver === set.driver).flatMap((run) => [...run.plans.values()]);
   return [...sets.values()].sort((a, b) => (a.date < b.date ? 1 : -1));
 }
 
@@ -66,8 +68,8 @@ export default {
       if (!sets.length) return swap(body, h("p.empty", "There are no recorded rows next to this page."));
       const list = h("div");
       const show = (set) => {
-        const rows = [...set.rows.values()], ops = [...new Set(rows.map((r) => r.op))];
-        swap(list, h("p.stamp", h("b", "Recorded"), ` on ${set.adapter}, driver ${set.driver}, ${set.date}, commit `, h("code", set.commit)),
+        const { rows } = set, ops = [...new Set(rows.map((r) => r.op))];
+        swap(list, h("p.stamp", h("b", "Recorded"), ` on ${set.adapter}, driver ${set.driver}. Each row has its date; the newest are of commit `, h("code", set.commit), "."),
           ops.map((op, i) => {
             const mine = rows.filter((r) => r.op === op);
             return h("details.group", { open: !state.device && !i }, h("summary", h("h3", op), h("span.quiet", ` ${plural(mine.length, "row")}`)), heads(h("span"), h("span")), h("ul", lines(mine)));

@@ -4,7 +4,7 @@ import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { landscape } from "../page/landscape.js";
 import { later } from "../page/later.js";
 import { either, onScheme, ramp } from "../page/paint.js";
-import { bytes, percent, plural, rate, sig, time, whole } from "../page/show.js";
+import { bytes, percent, plural, rate, sig, time, times, whole } from "../page/show.js";
 import { keepPatches, onBusy, openFilm, routePatches, state, timeLayer, timeLayers } from "../page/mill.js";
 
 const { max, min, round, floor } = Math;
@@ -45,8 +45,8 @@ class Film {
     this.hint = h("p.hint");
     this.chart = h("div");
     this.lanes = h("div.lanes");
-    this.timer = h("button", { onclick: () => this.measure([this.got.layers[this.layer]]) }, "Time this layer");
-    this.timers = h("span.buttons.at", this.timer, h("button", { onclick: () => this.measure(this.got.layers) }, "Time all layers"));
+    this.timer = h("button", { onclick: () => this.measure((all) => [all[this.layer]]) }, "Time this layer");
+    this.timers = h("span.buttons.at", this.timer, h("button", { onclick: () => this.measure((all) => all) }, "Time all layers"));
     const view = (key, title, scale) => h(`figure.of-${key}`, h("figcaption", h("b", title), h("span.with")), this.canvases[key], scale);
     swap(body,
       h("p.quiet.made", `${this.rows} × ${this.columns} patches and ${shape.tokens - this.patches} tokens of text, which are never skipped, go through ${shape.layers} layers of the shape of Qwen3-0.6B. `,
@@ -58,7 +58,7 @@ class Film {
       h("fieldset.film", h("legend.unseen", "Layer"), this.frames.map((f) => f.label)),
       h("div.maps", view("kept", "What it keeps"),
         view("gates", "Its gates", h("p.scale", h("span", `g = ${sig(1 - ALPHA_MOST, 2)}`), h("i"), h("span", sig(1 + ALPHA_MOST, 3)))),
-        view("stay", "How long patches stay", h("p.scale.weights", h("span", "no layer"), h("i"), h("span", `all ${shape.layers}`)))),
+        view("stay", "How long patches stay", h("p.scale.even", h("span", "no layer"), h("i"), h("span", `all ${shape.layers}`)))),
       h("div.along", h("label", { for: "skipping-patch" }, "Patch by patch"), this.pick), this.hint,
       h("div.two.costs",
         h("figure", h("figcaption", h("b", "Operations of each layer"), "of one that keeps all"), this.chart,
@@ -68,7 +68,8 @@ class Film {
     for (const canvas of Object.values(this.canvases)) {
       canvas.addEventListener("pointermove", guard((e) => this.point(e, canvas)));
       canvas.addEventListener("pointerdown", guard((e) => this.point(e, canvas)));
-      canvas.addEventListener("pointerleave", guard(() => this.choose(null)));
+      // A finger that is lifted leaves too: what it chose stays.
+      canvas.addEventListener("pointerleave", guard((e) => { if (e.pointerType !== "touch") this.choose(null); }));
     }
     onScheme(guard(() => this.draw()));
     onWidth(body, () => this.draw());
@@ -184,8 +185,8 @@ class Film {
     const there = got.different !== null, asked = got.layers.filter((l) => l.routed).length * shape.tokens, [flops, cache] = [got.flops, got.cache_bytes].map((n) => n * shape.layers), giga = (n) => rate(n / 1e9, "FLOP");
     const times = got.layers.map((_, i) => this.timeOf(i)), known = times.every((t) => t !== null), took = times.reduce((n, t) => n + t, 0), us = this.dense?.dense_us;
     swap(this.stats,
-      stat(got.different ? "bad.difference" : "difference", "Unlike the host", there ? whole(got.different) : "–", there ? `of ${whole(asked)} places of tokens` : state.device ? "nothing to compare" : "no WebGPU: the host’s own"),
-      stat(there && !(routed.worst <= 1) ? "bad.worst" : "worst", "Error over bound", there ? `${sig(routed.worst, 2)}×` : "–", there ? "of scores and gates" : "nothing to compare"),
+      stat(got.different ? "bad.difference" : "difference", "Unlike the host", there ? whole(got.different) : "–", there ? `of ${whole(asked)} places of tokens` : "no WebGPU: the host’s own"),
+      stat(there && !((routed.worst ?? Infinity) <= 1) ? "bad.worst" : "worst", "Error over bound", there ? times(routed.worst) : "–", there ? "of scores and gates" : "nothing to compare"),
       stat("tokens", "Tokens kept", percent(sum("rows") / all), `${whole(sum("rows"))} of ${whole(all)} in all layers`),
       stat("flops", "Operations", percent(sum("flops") / flops), `${giga(sum("flops"))} of ${giga(flops)}`),
       stat("cache", "KV cache", percent(sum("cache_bytes") / cache), `${bytes(sum("cache_bytes"))} of ${bytes(cache)}, f16`),
@@ -318,11 +319,12 @@ class Film {
     this.drawTimes();
   }
 
-  async measure(layers) {
-    const ratios = layers.filter((l) => l.routed && !this.times.get(l.ratio)?.us).map((l) => l.ratio), due = [...new Set(ratios)];
-    if (!this.dense?.dense_us) due.unshift(null);
+  /** Times some of the layers anew, and the one that keeps all, which they are held against. */
+  async measure(some) {
+    if (!this.got) return;
+    const ratios = some(this.got.layers).filter((l) => l.routed).map((l) => l.ratio);
     this.follows = true;
-    await timeLayers(due, (ratio, timed) => this.took(ratio, timed));
+    await timeLayers([null, ...new Set(ratios)], (ratio, timed) => this.took(ratio, timed));
     this.drawTimes();
   }
 

@@ -149,8 +149,8 @@ class Weights {
     swap(this.stats,
       stat("bits", "Bits a weight", sig(f.bits, f.bits < 10 ? 3 : 4).replace(/\.0+$/, ""), "with scales and tables, K = 4096"),
       stat("lost", "Error", r ? part(r.error) : "…", r ? `RMS over RMS; largest ${part(r.largest)}` : "computing"),
-      stat(d?.same === d?.of ? "same" : "bad", "On this device", !state.device ? "–" : d?.error ? "failed" : d ? (d.same === d.of ? "bit for bit" : "differs") : "…",
-        !state.device ? "no WebGPU: decoded on the CPU only" : d?.of ? `${whole(d.same)} of ${whole(d.of)} decoded as on the host` : "decoding"),
+      stat(!d || d.same === d.of && !d.error ? "same" : "bad", "On this device", !state.device ? "–" : d?.error ? "failed" : d ? (d.same === d.of ? "bit for bit" : "differs") : "…",
+        !state.device ? "no WebGPU: decoded on the CPU only" : d?.error ? "why is said below" : d ? `${whole(d.same)} of ${whole(d.of)} decoded as on the host` : "decoding"),
       stat(t && !t.ok ? "bad" : "time", product, t ? (t.ok ? time(t.median_us) : "failed") : "–", t?.ok ? `checked, ${percent(t.roof_fraction)} of the roof` : state.device ? "not timed yet" : "needs WebGPU"),
       stat("rate", "Rate", t?.ok ? rate(t.gb_s, "B/s") : "–", t?.ok ? `${bytes(t.bytes)}, by ${t.plan}` : `a layer of ${whole(w.multiplied ** 2)} weights`));
     const wrong = [d?.error, t && !t.ok && (t.message ?? "the product is wrong")].filter(Boolean);

@@ -119,13 +119,19 @@ fn merge(kind: &str, format: Format, dense: Elem, [n, k]: [usize; 2], rank: usiz
 }
 
 impl Asked {
-    /// A merge that is shown.
-    fn case(&self, kind: &str) -> Result<Case> {
-        let mut made = merge(kind, format_of(&self.format)?, Elem::F32, [SIDE; 2], self.rank);
-        made.attrs = made.attrs.with("scale", f64::from(self.scale));
+    /// A merge into a weight of this shape and storage.
+    fn merge(&self, kind: &str, y: Elem, shape: [usize; 2]) -> Result<Case> {
+        let mut made = merge(kind, format_of(&self.format)?, y, shape, self.rank);
         if kind == "bora" {
             made.attrs = made.attrs.with("order", if self.columns_first { "col_row" } else { "row_col" });
         }
+        Ok(made)
+    }
+
+    /// A merge that is shown.
+    fn case(&self, kind: &str) -> Result<Case> {
+        let mut made = self.merge(kind, Elem::F32, [SIDE; 2])?;
+        made.attrs = made.attrs.with("scale", f64::from(self.scale));
         Ok(made)
     }
 
@@ -201,12 +207,12 @@ pub fn shape_json(caps: &Caps) -> String {
 
 /// A merge of the size of a layer, in f16.
 fn layer(kind: &str, asked: &Asked, caps: &Caps) -> Result<Case> {
-    let mut made = merge(kind, format_of(&asked.format)?, Elem::F16, timed(caps), asked.rank);
+    let mut made = asked.merge(kind, Elem::F16, timed(caps))?;
     made.inputs.iter_mut().for_each(|input| input.fill = Fill::Normal { mean: 0.0, deviation: 0.5 });
     let [n, k] = timed(caps);
-    // The product, and of each norm the numbers once more and their squares.
+    // The product, and of each norm squares, their sum, and what a number is multiplied with.
     let norms = KINDS.iter().position(|of| *of == kind).unwrap_or_default();
-    made.flops = (2 * asked.rank * n * k * (1 + norms)) as u64;
+    made.flops = ((2 * asked.rank + 3 * norms) * n * k) as u64;
     Ok(made)
 }
 
