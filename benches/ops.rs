@@ -27,12 +27,15 @@ cargo bench --bench ops -- [FILTER]... [OPTIONS]
 
 Checks and times every real case of the table. With filters, only what contains one of them in `case storage plan`,
 such as `llama`, `decode f16` or `row/tree`; `skipping` are decoder layers with parts of their tokens, `swapping` the
-adapters of a model, attached, replaced and taken away, `fused` ops in one dispatch beside their parts in many.
+adapters of a model, attached, replaced and taken away, `fused` ops in one dispatch beside their parts in many. A software
+device, which takes minutes for each of the first two, times them by these words only.
 
   --best       each case by the plan that the dispatcher chooses, and no other
   --all-plans  the naive plan of large cases too, which takes a software device minutes
   --quick      fewer and shorter samples
-  --save       append the rows to benches/results even though filters or --quick were given
+  --save       append the rows to benches/results even though filters or --quick were given; not with --quick on a
+               software device, whose runs then turn through too little memory
+  --busy       append them even though the device did other work meanwhile
   --no-save    append nothing
   --json       one JSON document on stdout, and nothing else there
   --list       what would run, without running it";
@@ -66,6 +69,7 @@ struct Options {
     all_plans: bool,
     quick: bool,
     save: bool,
+    busy: bool,
     no_save: bool,
     json: bool,
     list: bool,
@@ -81,6 +85,7 @@ impl Options {
                 "--all-plans" => options.all_plans = true,
                 "--quick" => options.quick = true,
                 "--save" => options.save = true,
+                "--busy" => options.busy = true,
                 "--no-save" => options.no_save = true,
                 "--json" => options.json = true,
                 "--list" => options.list = true,
@@ -99,9 +104,40 @@ impl Options {
         self.filters.is_empty() || self.filters.iter().any(|f| text.contains(f.as_str()))
     }
 
+    /// Whether what is timed beside the cases is asked for: all of it where nothing is. On a software device that takes minutes to hours, so
+    /// there its kind must be named: a part of the name may be that of a model or format, and mean the cases.
+    fn wants_beside(&self, name: &str, software: bool) -> bool {
+        let kind = name.split('/').next().unwrap_or(name);
+        let asks = |filter: &String| name.contains(filter.as_str()) && (!software || filter.contains(kind));
+        if self.filters.is_empty() { !software } else { self.filters.iter().any(asks) }
+    }
+
     /// Rows are kept where the run is whole, or where the person says so.
     fn saves(&self) -> bool {
         !self.no_save && (self.save || (self.filters.is_empty() && !self.quick))
+    }
+
+    /// The time that is taken. A software device times well with less, and each of its samples is longer. Elsewhere a quick run turns through as
+    /// much memory as a whole one, so that its rows differ from that one's in their spread only, and can be saved.
+    fn effort(&self, software: bool) -> Result<Effort, Failure> {
+        let whole = Effort::bench();
+        let mut effort = whole.clone();
+        if self.quick {
+            let rotate_bytes = if software { 64 << 20 } else { whole.rotate_bytes };
+            effort = Effort { sample_ms: 4.0, samples: 5, rotate_bytes, settle_ms: 80.0 };
+        }
+        if software {
+            effort.samples = effort.samples.min(9);
+        }
+        if self.saves() && effort.rotate_bytes < whole.rotate_bytes {
+            let [has, needs] = [effort.rotate_bytes, whole.rotate_bytes].map(|bytes| bytes >> 20);
+            return Err(format!(
+                "--quick --save: on a software device the runs of --quick turn through {has} MB, and rows are saved of {needs} only; \
+                 leave out one of the two"
+            )
+            .into());
+        }
+        Ok(effort)
     }
 }
 
@@ -116,7 +152,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// True where every check passed.
+/// True where every check passed, and nothing beside the cases failed.
 async fn run(options: &Options) -> Result<bool, Failure> {
     if options.help {
         println!("{HELP}");
@@ -125,20 +161,13 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     let begun = Instant::now();
     let gpu = Dispatcher::request().await?;
     let software = gpu.caps().kind == DeviceKind::Cpu;
-    let mut effort = if options.quick {
-        Effort { sample_ms: 4.0, samples: 5, rotate_bytes: 64 << 20, settle_ms: 80.0 }
-    } else {
-        Effort::bench()
-    };
-    if software {
-        // A software device times well with less, and each of its samples is longer.
-        effort.samples = effort.samples.min(9);
-    }
-    let todo = todo(&gpu, options, software)?;
+    let effort = options.effort(software)?;
+    let mut beside = Beside::default();
+    let todo = todo(&gpu, options, software, &mut beside);
     let layers = layers(options, software);
     let swaps = wants_swaps(options, software);
     let fused = fused(options, software);
-    if todo.is_empty() && layers.is_empty() && !swaps && fused.is_empty() {
+    if todo.is_empty() && layers.is_empty() && !swaps && fused.is_empty() && beside.failures.is_empty() {
         return Err(
             format!("no `case storage plan` contains {}; --list shows them all", options.filters.join(" or ")).into()
         );
@@ -161,9 +190,14 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         for one in &fused {
             println!("{}", one.name());
         }
-        return Ok(true);
+        beside.failures.iter().for_each(|failure| eprintln!("FAILED  {failure}"));
+        return Ok(beside.failures.is_empty());
     }
     let device = Device::of(&gpu);
+    if options.saves() {
+        // Before the time is taken, not after.
+        results_file(&device)?;
+    }
     let mut progress = Progress::new(options.json);
     progress.say(&device.text(&gpu, &effort));
 
@@ -177,11 +211,22 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         let title = format!("{} {}", case.name, storage.name());
         progress.status(&format!("{:3} of {count}  {title}: the reference", rows.len() + 1));
         let busy = Busy::new(&gpu);
-        let trial = Trial::new(&gpu, case, *storage, Some(&effort))?;
+        // Of a lost device, without the reference.
+        let trial = gpu.check().and_then(|()| Trial::new(&gpu, case, *storage, Some(&effort)));
         drop(busy);
         for plan in plans {
             progress.status(&format!("{:3} of {count}  {title} {plan}", rows.len() + 1));
-            let row = trial.row(plan, Some(&roof), &effort).await;
+            let row = match &trial {
+                Ok(trial) => trial.row(plan, Some(&roof), &effort).await,
+                Err(error) => Row {
+                    case: case.name.clone(),
+                    op: case.op.to_owned(),
+                    storage: storage.name().to_owned(),
+                    plan: plan.clone(),
+                    message: Some(error.to_string()),
+                    ..Row::default()
+                },
+            };
             if let Some(message) = &row.message {
                 progress.say(&format!("FAILED  {title} {plan}\n{}", indented(message)));
             }
@@ -189,36 +234,39 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         }
     }
 
-    let mut beside = Beside::default();
     for one in fused {
         progress.status(&one.name());
         let fusion = match &one {
-            Fused::Norm(storage) => fusion(&gpu, *storage, &effort).await?,
-            Fused::Prologue(sizes, tokens) => prologue_fusion(&gpu, sizes, *tokens, one.storage(), &effort).await?,
+            Fused::Norm(storage) => fusion(&gpu, *storage, &effort).await,
+            Fused::Prologue(sizes, tokens) => prologue_fusion(&gpu, sizes, *tokens, one.storage(), &effort).await,
         };
-        beside.fusions.push((one, fusion));
+        let fusion = beside.kept(&one.name(), fusion);
+        beside.fusions.extend(fusion.map(|fusion| (one, fusion)));
     }
     for (sizes, format, tokens) in &layers {
-        progress.status(&layer_name(sizes, *format, *tokens));
-        beside.savings.push(skipping(&gpu, sizes, *format, *tokens, &effort).await?);
+        let name = layer_name(sizes, *format, *tokens);
+        progress.status(&name);
+        let saving = beside.kept(&name, skipping(&gpu, sizes, *format, *tokens, &effort).await);
+        beside.savings.extend(saving);
     }
     if swaps {
         progress.status(SWAPPING);
-        beside.swaps.push(swapping(&gpu, &layer_sizes()[0], Format::Q4_0).await?);
+        let swaps = beside.kept(SWAPPING, swapping(&gpu, &layer_sizes()[0], Format::Q4_0).await);
+        beside.swaps.extend(swaps);
     }
     progress.status("the host");
-    let host = host::Cost::measure(&gpu)?;
+    beside.host = beside.kept("the host", host::Cost::measure(&gpu));
     progress.status("the roof once more");
-    let steadiness = steadiness(&gpu, &roof, &effort).await?;
+    beside.steadiness = beside.kept("the roof once more", steadiness(&gpu, &roof, &effort).await);
     progress.status("");
 
     let ok = rows.iter().all(|r| r.ok);
-    let steady = STEADY.contains(&steadiness);
+    let steady = beside.steadiness.is_some_and(|part| STEADY.contains(&part));
     let skipped: usize = todo.iter().map(|w| w.skipped.len()).sum();
-    let keep = options.saves() && ok && (steady || options.save) && !rows.is_empty();
-    let saved = if keep { Some(save(&device, &rows)?) } else { None };
+    let keep = options.saves() && ok && (steady || options.busy) && !rows.is_empty();
+    let saved = if keep { beside.kept("saving", save(&device, &rows)) } else { None };
     if options.json {
-        println!("{}", json(&device, &roof, steadiness, &rows, &beside, &host));
+        println!("{}", json(&device, &roof, &rows, &beside));
     } else {
         if !rows.is_empty() {
             println!("\n{}", table(&rows));
@@ -226,7 +274,7 @@ async fn run(options: &Options) -> Result<bool, Failure> {
         print!("{}", fusion_text(&beside.fusions));
         print!("{}", savings_text(&beside.savings));
         print!("{}", swaps_text(&beside.swaps));
-        print!("{}", targets(&roof, &rows, &beside.fusions, &host, software));
+        print!("{}", targets(&roof, &rows, &beside, software));
         print!("{}", savings_targets(&beside.savings));
         print!("{}", swaps_targets(&beside.swaps));
     }
@@ -236,11 +284,11 @@ async fn run(options: &Options) -> Result<bool, Failure> {
             NAIVE_BYTES >> 20
         ));
     }
-    if !steady {
+    if let Some(part) = beside.steadiness.filter(|_| !steady) {
         progress.say(&format!(
             "\nThe device did other work meanwhile: at the end a copy reached {:.0} % of what it reached at the beginning, so that \
              fractions of the roof mean little.",
-            steadiness * 100.0
+            part * 100.0
         ));
     }
     if software {
@@ -251,9 +299,11 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     }
     match saved {
         Some(path) => progress.say(&format!("{} rows appended to {}.", rows.len(), path.display())),
+        // There is nothing to save, or why it was not is told below.
+        None if rows.is_empty() || keep => {}
         None if options.saves() && !ok => progress.say("Nothing was saved, because not all checks passed."),
         None if options.saves() => {
-            progress.say("Nothing was saved, because the device was busy; --save saves all the same.")
+            progress.say("Nothing was saved, because the device was busy, or may have been; --busy saves all the same.")
         }
         None => progress.say("Nothing was saved: --save keeps the rows of a part."),
     }
@@ -261,8 +311,11 @@ async fn run(options: &Options) -> Result<bool, Failure> {
     if failed > 0 {
         progress.say(&format!("\n{failed} of {} CHECKS FAILED, and were not timed; see above.", rows.len()));
     }
+    for failure in &beside.failures {
+        progress.say(&format!("\nFAILED  {failure}"));
+    }
     progress.say(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
-    Ok(ok)
+    Ok(ok && beside.failures.is_empty())
 }
 
 /// What is timed beside the cases, against what it stands in for.
@@ -271,6 +324,18 @@ struct Beside {
     fusions: Vec<(Fused, Fusion)>,
     savings: Vec<Saving>,
     swaps: Vec<Swaps>,
+    host: Option<host::Cost>,
+    /// The copy at the end as a part of that at the beginning.
+    steadiness: Option<f64>,
+    /// What went wrong, but for the rows, which have messages of their own.
+    failures: Vec<String>,
+}
+
+impl Beside {
+    /// What was measured. An error is kept, to be told at the end: the rows of an hour must not be lost to it.
+    fn kept<T>(&mut self, what: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
+        result.map_err(|error| self.failures.push(format!("{what}: {error}"))).ok()
+    }
 }
 
 /// A case in a storage, with the plans that are run and those that are left out.
@@ -281,7 +346,7 @@ struct Work {
     skipped: Vec<String>,
 }
 
-fn todo(gpu: &Dispatcher, options: &Options, software: bool) -> Result<Vec<Work>, Failure> {
+fn todo(gpu: &Dispatcher, options: &Options, software: bool, beside: &mut Beside) -> Vec<Work> {
     let mut todo = Vec::new();
     for case in cases::all().into_iter().filter(|c| c.real) {
         for storage in case.storages.clone() {
@@ -289,7 +354,12 @@ fn todo(gpu: &Dispatcher, options: &Options, software: bool) -> Result<Vec<Work>
                 continue;
             }
             let slow = software && !options.all_plans && case.bytes(storage) > NAIVE_BYTES;
-            let names = case.plans(storage, gpu.caps())?.into_iter().map(|p| p.name);
+            let plans = match case.plans(storage, gpu.caps()) {
+                // Nobody asked.
+                Err(_) if !options.wants(&case.name, storage, "") => continue,
+                plans => beside.kept(&format!("{} {}", case.name, storage.name()), plans),
+            };
+            let names = plans.into_iter().flatten().map(|p| p.name);
             let names = names.take(if options.best { 1 } else { usize::MAX });
             let names = names.filter(|p| options.wants(&case.name, storage, p));
             // Where there is nothing but the naive plan, that is the case's best.
@@ -306,21 +376,17 @@ fn todo(gpu: &Dispatcher, options: &Options, software: bool) -> Result<Vec<Work>
             }
         }
     }
-    Ok(todo)
+    todo
 }
 
-/// The decoder layers that are timed with parts of their tokens: those whose names are asked for, and all where nothing is. A device of
-/// software takes minutes for one, and is asked by name only.
+/// The decoder layers that are timed with parts of their tokens: those that are asked for, and all where nothing is. A device of software
+/// takes minutes for one.
 fn layers(options: &Options, software: bool) -> Vec<(LayerSizes, Format, usize)> {
     let all = layer_sizes().into_iter().flat_map(|sizes| {
         let formats = [Format::Dense, Format::Q4_0].into_iter();
         formats.flat_map(move |format| SKIPPING_TOKENS.map(|tokens| (sizes, format, tokens)))
     });
-    let wanted = |(sizes, format, tokens): &(LayerSizes, Format, usize)| {
-        let name = layer_name(sizes, *format, *tokens);
-        if options.filters.is_empty() { !software } else { options.filters.iter().any(|f| name.contains(f.as_str())) }
-    };
-    all.filter(wanted).collect()
+    all.filter(|(sizes, format, tokens)| options.wants_beside(&layer_name(sizes, *format, *tokens), software)).collect()
 }
 
 fn layer_name(sizes: &LayerSizes, format: Format, tokens: usize) -> String {
@@ -329,9 +395,9 @@ fn layer_name(sizes: &LayerSizes, format: Format, tokens: usize) -> String {
 
 const SWAPPING: &str = "swapping/qwen3-0.6b-q4_0";
 
-/// The adapters of a whole model are swapped where that is asked for, and where nothing is; by a device of software by name only.
+/// The adapters of a whole model are swapped where that is asked for, and where nothing is.
 fn wants_swaps(options: &Options, software: bool) -> bool {
-    if options.filters.is_empty() { !software } else { options.filters.iter().any(|f| SWAPPING.contains(f.as_str())) }
+    options.wants_beside(SWAPPING, software)
 }
 
 /// What is timed in one dispatch and in many.
@@ -689,7 +755,7 @@ fn savings_targets(savings: &[Saving]) -> String {
 }
 
 /// The targets, and what this run reached.
-fn targets(roof: &Roof, rows: &[Row], fusions: &[(Fused, Fusion)], host: &host::Cost, software: bool) -> String {
+fn targets(roof: &Roof, rows: &[Row], beside: &Beside, software: bool) -> String {
     let mut out = String::from("\nTargets\n");
     let verdict = |ok: bool| if ok { "reached" } else { "missed" };
     let fraction = |r: &Row| r.gb_s().unwrap_or(0.0) / roof.copy_gb_s;
@@ -716,7 +782,7 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Fused, Fusion)], host: &host::
         );
     }
     out.push_str(&linear_targets(roof, rows));
-    for (one, f) in fusions {
+    for (one, f) in &beside.fusions {
         let (ratio, target) = (f.ratio(), one.target());
         let _ = writeln!(
             out,
@@ -729,16 +795,18 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Fused, Fusion)], host: &host::
             f.bytes
         );
     }
-    let _ = writeln!(
-        out,
-        "  host below {HOST_TARGET_US} µs a recorded dispatch: {} with {:.2} µs (wgpu alone {:.2}); ending and submitting the \
-         pass {:.2} µs a dispatch (wgpu alone {:.2})",
-        verdict(host.ours.record_us < HOST_TARGET_US),
-        host.ours.record_us,
-        host.bare.record_us,
-        host.ours.submit_us,
-        host.bare.submit_us,
-    );
+    if let Some(host) = &beside.host {
+        let _ = writeln!(
+            out,
+            "  host below {HOST_TARGET_US} µs a recorded dispatch: {} with {:.2} µs (wgpu alone {:.2}); ending and submitting the \
+             pass {:.2} µs a dispatch (wgpu alone {:.2})",
+            verdict(host.ours.record_us < HOST_TARGET_US),
+            host.ours.record_us,
+            host.bare.record_us,
+            host.ours.submit_us,
+            host.bare.submit_us,
+        );
+    }
     if software {
         out.push_str(
             "  This is a software device: its times are those of a processor, and only their ratios say something of the kernels.\n",
@@ -747,7 +815,7 @@ fn targets(roof: &Roof, rows: &[Row], fusions: &[(Fused, Fusion)], host: &host::
     out
 }
 
-fn json(device: &Device, roof: &Roof, steadiness: f64, rows: &[Row], beside: &Beside, host: &host::Cost) -> String {
+fn json(device: &Device, roof: &Roof, rows: &[Row], beside: &Beside) -> String {
     let number = |v: f64| if v.is_finite() { format!("{v:e}") } else { "null".to_owned() };
     let maybe = |v: Option<f64>| v.map_or_else(|| "null".to_owned(), number);
     let list = |items: Vec<String>| format!("[{}]", items.join(","));
@@ -809,12 +877,18 @@ fn json(device: &Device, roof: &Roof, steadiness: f64, rows: &[Row], beside: &Be
     let swaps = list(beside.swaps.iter().map(swaps).collect());
     let cost =
         |c: &host::Loop| format!("{{\"record_us\":{},\"submit_us\":{}}}", number(c.record_us), number(c.submit_us));
+    let host = beside.host.as_ref().map_or_else(
+        || "null".to_owned(),
+        |host| format!("{{\"ours\":{},\"wgpu\":{}}}", cost(&host.ours), cost(&host.bare)),
+    );
+    let failures = list(beside.failures.iter().map(|failure| json_text(failure)).collect());
     let rows = list(rows.iter().map(|r| format!("\n  {}", r.json())).collect());
     format!(
         "{{\"date\":{},\"commit\":{},\"device\":{{\"name\":{},\"driver\":{},\"kind\":{},\"api\":{}}},\n \
          \"roof\":{{\"copy\":{copies},\"copy_gb_s\":{},\"fma_gflop_s\":{},\"f16_gflop_s\":{},\"matrix_gflop_s\":{},\"dot_gop_s\":{},\"timer\":{},\
          \"steadiness\":{}}},\n \
-         \"rows\":{rows},\n \"fusion\":{fusions},\n \"skipping\":{savings},\n \"swapping\":{swaps},\n \"host\":{{\"ours\":{},\"wgpu\":{}}}}}",
+         \"rows\":{rows},\n \"fusion\":{fusions},\n \"skipping\":{savings},\n \"swapping\":{swaps},\n \"host\":{host},\n \
+         \"failures\":{failures}}}",
         json_text(&today()),
         json_text(&commit()),
         json_text(&device.name),
@@ -827,17 +901,27 @@ fn json(device: &Device, roof: &Roof, steadiness: f64, rows: &[Row], beside: &Be
         maybe(roof.matrix_gflop_s),
         maybe(roof.dot_gop_s),
         json_text(roof.timer.name()),
-        number(steadiness),
-        cost(&host.ours),
-        cost(&host.bare),
+        maybe(beside.steadiness),
     )
+}
+
+/// Where the adapter's rows are saved. A file of other columns is an error: beneath them our numbers would say something else.
+fn results_file(device: &Device) -> Result<PathBuf, Failure> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+    let path = dir.join(slug(&device.name)).with_extension("csv");
+    let wrong = match std::fs::read_to_string(&path) {
+        Ok(text) if text.lines().next() == Some(COLUMNS) => return Ok(path),
+        Ok(_) => format!("its first line is not `{COLUMNS}`, so that no rows can be appended"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(path),
+        Err(error) => error.to_string(),
+    };
+    Err(format!("{}: {wrong}", path.display()).into())
 }
 
 /// Appends the rows to the adapter's file.
 fn save(device: &Device, rows: &[Row]) -> Result<PathBuf, Failure> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
-    std::fs::create_dir_all(&dir)?;
-    let path = dir.join(slug(&device.name)).with_extension("csv");
+    let path = results_file(device)?;
+    std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
     let mut text = String::new();
     if !path.exists() {
         let _ = writeln!(text, "{COLUMNS}");

@@ -1,11 +1,11 @@
-//! The chart of one run, as an SVG file.
+//! The chart of one adapter, as an SVG file.
 //!
 //! It stands in a README as a picture, so it brings what it needs: no script, no font of its own, and colours for light and for
 //! dark. Its rows are laid out as a table with a bar in the middle, because the numbers are half of what it says.
 
 use std::fmt::Write;
 
-use crate::report::{Row, commits, error_and_bound, percent, three_digits};
+use crate::report::{Row, commits, dates, error_and_bound, percent, three_digits};
 
 const MARGIN: f64 = 24.0;
 /// Where the first row begins: below the titles and the heads of the columns.
@@ -57,7 +57,7 @@ const STYLE: &str = "
   }
 ";
 
-/// Draws the rows of one run on one adapter, which are ordered by op and case.
+/// Draws the rows of one adapter, which are ordered by op and case.
 pub fn draw(rows: &[Row]) -> String {
     let columns = Columns::of(rows);
     let mut body = String::new();
@@ -107,7 +107,7 @@ pub fn draw(rows: &[Row]) -> String {
 fn draw_head(svg: &mut String, columns: &Columns, rows: &[Row], bottom: f64) {
     if let Some(first) = rows.first() {
         text(svg, MARGIN, 38.0, "title", &first.adapter);
-        let run = format!("{} · {} · {}", first.driver, first.date, commits(rows));
+        let run = format!("{} · {} · {}", first.driver, dates(rows), commits(rows));
         text(svg, MARGIN, 58.0, "soft", &run);
     }
     text(
@@ -226,9 +226,17 @@ mod tests {
         let document = roxmltree::Document::parse(&svg).expect("it is well-formed");
         let texts: Vec<_> =
             document.descendants().filter(|node| node.has_tag_name("text")).filter_map(|node| node.text()).collect();
-        for words in
-            ["Mill, model 1 <&>", "rms_norm", "layer_norm", "prefill", "82 %", "162 %", "21.0", "1.0e-7 ≤ 2.0e-7"]
-        {
+        for words in [
+            "Mill, model 1 <&>",
+            "stone 1.0 · 2026-11-01 to 2026-11-02 · commits aaa and bbb",
+            "rms_norm",
+            "layer_norm",
+            "prefill",
+            "82 %",
+            "162 %",
+            "21.0",
+            "1.0e-7 ≤ 2.0e-7",
+        ] {
             assert!(texts.contains(&words), "{words} is not in {texts:?}");
         }
         // One bar a row, and none longer than the axis.
@@ -237,7 +245,7 @@ mod tests {
             .filter(|node| matches!(node.attribute("class"), Some("f32" | "f16")))
             .filter_map(|node| node.attribute("width")?.parse().ok())
             .collect();
-        assert_eq!(bars.len(), 4);
+        assert_eq!(bars.len(), 5);
         assert!(bars.iter().all(|width| *width <= BARS), "{bars:?}");
         // A result outside of its bound is not hidden.
         assert_eq!(document.descendants().filter(|node| node.attribute("class") == Some("right bad")).count(), 1);

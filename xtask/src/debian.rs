@@ -5,6 +5,7 @@
 //! installed, nor mounted, nor run as root afterwards: a program is run by that root's own dynamic linker, with that root's libraries.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -30,6 +31,9 @@ const MIRROR: &str = "http://deb.debian.org/debian";
 /// Debootstrap of an older distribution does not know the suite's name; all suites of Debian are made alike.
 const SCRIPT: &str = "/usr/share/debootstrap/scripts/sid";
 const PACKAGES: &str = "mesa-vulkan-drivers,libvulkan1";
+/// The keys by which the mirror's lists of packages are signed, and these have the packages' digests: it is asked by http, and what it says is
+/// unpacked as root.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A root that is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +77,11 @@ pub fn root(suite: Suite) -> Result<Root, String> {
         eprintln!("{}: in {}", suite.what, dir.display());
         return Ok(root);
     }
-    if process::on_path("debootstrap").is_none() && !Path::new("/usr/sbin/debootstrap").is_file() {
-        apt_install(&["debootstrap"], "debootstrap is missing")?;
+    // Only root has `sbin` on its path.
+    let program = |name: &str| process::on_path(name).is_some() || Path::new("/usr/sbin").join(name).is_file();
+    let packages = missing_packages(program, Path::new(KEYRING));
+    if !packages.is_empty() {
+        apt_install(&packages, "what unpacks Debian's packages and checks their signatures is missing")?;
     }
     // A root that stands at its place is whole: it is made beside it. What an interrupted run left there is removed.
     let half = dir.with_extension("part");
@@ -84,15 +91,29 @@ pub fn root(suite: Suite) -> Result<Root, String> {
     }
     std::fs::create_dir_all(&half).map_err(|e| format!("{}: {e}", half.display()))?;
     eprintln!("there is no {}: unpacking that of Debian {} into {} (600 MB)", suite.what, suite.name, dir.display());
-    let mut debootstrap = as_root("debootstrap")?;
-    debootstrap
-        .args(["--variant=minbase", &format!("--include={PACKAGES}"), suite.name])
-        .arg(&half)
-        .args([MIRROR, SCRIPT]);
-    install(&mut debootstrap)?;
+    install(unpacking(&mut as_root("debootstrap")?, suite, &half))?;
     whole(&half, suite.driver)?;
     install(as_root("mv")?.arg(&half).arg(&dir))?;
     whole(&dir, suite.driver)
+}
+
+/// What must be installed before a root can be made. Debootstrap only recommends the two others.
+fn missing_packages(program: impl Fn(&str) -> bool, keyring: &Path) -> Vec<&'static str> {
+    let needed = [
+        ("debootstrap", program("debootstrap")),
+        ("debian-archive-keyring", keyring.is_file()),
+        ("gpgv", program("gpgv")),
+    ];
+    needed.into_iter().filter(|(_, there)| !there).map(|(package, _)| package).collect()
+}
+
+/// The arguments of debootstrap. Left to itself it warns where there is no keyring, and goes on unchecked.
+fn unpacking<'a>(debootstrap: &'a mut Command, suite: Suite, dir: &Path) -> &'a mut Command {
+    let (keyring, include) = (format!("--keyring={KEYRING}"), format!("--include={PACKAGES}"));
+    debootstrap
+        .args(["--force-check-gpg", &keyring, "--variant=minbase", &include, suite.name])
+        .arg(dir)
+        .args([MIRROR, SCRIPT])
 }
 
 /// Where it is.
@@ -150,6 +171,22 @@ fn whole(dir: &Path, driver: &str) -> Result<Root, String> {
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_unpacked_unchecked() {
+        let mut command = Command::new("debootstrap");
+        let shown = process::shown(unpacking(&mut command, LAVAPIPE, Path::new("/cache/half")));
+        assert_eq!(
+            shown,
+            "debootstrap --force-check-gpg --keyring=/usr/share/keyrings/debian-archive-keyring.gpg --variant=minbase \
+             --include=mesa-vulkan-drivers,libvulkan1 forky /cache/half http://deb.debian.org/debian \
+             /usr/share/debootstrap/scripts/sid"
+        );
+        let all = ["debootstrap", "debian-archive-keyring", "gpgv"];
+        assert_eq!(missing_packages(|_| false, Path::new("/no/keyring.gpg")), all);
+        assert_eq!(missing_packages(|name| name == "debootstrap", &std::env::current_exe().expect("a file")), all[2..]);
+        assert_eq!(missing_packages(|_| true, Path::new("/no/keyring.gpg")), all[1..2]);
+    }
 
     #[test]
     fn a_root_is_whole_or_an_error() {

@@ -59,45 +59,60 @@ pub fn newest_lavapipe(root: Root) -> Device {
     Device { name: "newest lavapipe", icds: vec![root.icd], adapter: Some("llvmpipe"), runner: root.runner }
 }
 
-/// The matrix of this machine. An element is an error when a device that must be there is not.
-pub fn matrix(browser: Option<&Browser>) -> Vec<(&'static str, Result<Device, String>)> {
+/// A place in the matrix, and what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Here(Device),
+    /// It must be there and is not, for this reason.
+    Missing(String),
+    /// It is there and cannot be tested on, for this reason.
+    LeftOut(String),
+}
+
+/// The matrix of this machine: each place with its name.
+pub fn matrix(browser: Option<&Browser>) -> Vec<(String, Place)> {
     if !cfg!(target_os = "linux") {
         let name = "this machine's GPU";
-        return vec![(name, Ok(Device { name, icds: Vec::new(), adapter: None, runner: Vec::new() }))];
+        let device = Device { name, icds: Vec::new(), adapter: None, runner: Vec::new() };
+        return vec![(name.to_owned(), Place::Here(device))];
     }
     let found = vulkan::find();
     let mut devices = vec![
         software("lavapipe", "llvmpipe", found.named(&["lvp"])),
         software("SwiftShader", "SwiftShader", swiftshader(browser)),
     ];
-    for vendor in gpu_vendors(Path::new("/")) {
-        let (name, prefixes) = match vendor {
-            0x8086 => ("Intel GPU", ["intel", "intel"]),
-            0x1002 => ("AMD GPU", ["radeon", "amd"]),
-            0x10de => ("NVIDIA GPU", ["nvidia", "nouveau"]),
-            // The display adapters of virtual machines, most of which have no Vulkan.
-            _ => {
-                eprintln!("not in the matrix: a GPU of PCI vendor {vendor:#06x}");
-                continue;
-            }
-        };
-        let icds = found.named(&prefixes);
-        if icds.is_empty() {
-            eprintln!("not in the matrix: {name}, which has no Vulkan driver here");
-            continue;
-        }
-        devices.push((name, Ok(Device { name, icds, adapter: None, runner: Vec::new() })));
-    }
+    devices.extend(gpu_vendors(Path::new("/")).into_iter().map(|vendor| gpu(vendor, &found)));
     devices
 }
 
-fn software(name: &'static str, adapter: &'static str, icds: Vec<PathBuf>) -> (&'static str, Result<Device, String>) {
-    let device = if icds.is_empty() {
-        Err(format!("{name} is not installed: no ICD file of it was found"))
+fn software(name: &'static str, adapter: &'static str, icds: Vec<PathBuf>) -> (String, Place) {
+    let place = if icds.is_empty() {
+        Place::Missing(format!("{name} is not installed: no ICD file of it was found"))
     } else {
-        Ok(Device { name, icds, adapter: Some(adapter), runner: Vec::new() })
+        Place::Here(Device { name, icds, adapter: Some(adapter), runner: Vec::new() })
     };
-    (name, device)
+    (name.to_owned(), place)
+}
+
+/// A GPU of this PCI vendor. One that cannot be tested on is no failure, since nothing here could mend it.
+fn gpu(vendor: u32, found: &vulkan::Found) -> (String, Place) {
+    let (name, prefixes) = match vendor {
+        0x8086 => ("Intel GPU", ["intel", "intel"]),
+        0x1002 => ("AMD GPU", ["radeon", "amd"]),
+        0x10de => ("NVIDIA GPU", ["nvidia", "nouveau"]),
+        // The display adapters of virtual machines, most of which have no Vulkan.
+        _ => {
+            let reason = "which Vulkan drivers are of this vendor is not known here";
+            return (format!("GPU of PCI vendor {vendor:#06x}"), Place::LeftOut(reason.to_owned()));
+        }
+    };
+    let icds = found.named(&prefixes);
+    let place = if icds.is_empty() {
+        Place::LeftOut("it has no Vulkan driver here".to_owned())
+    } else {
+        Place::Here(Device { name, icds, adapter: None, runner: Vec::new() })
+    };
+    (name.to_owned(), place)
 }
 
 /// Chromium brings SwiftShader, in its own directory and outside of what the loader searches.
@@ -153,15 +168,16 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_device_is_chosen_by_the_environment() {
-        let (_, device) = software("lavapipe", "llvmpipe", vec!["/a.json".into(), "/b.json".into()]);
+        let (_, place) = software("lavapipe", "llvmpipe", vec!["/a.json".into(), "/b.json".into()]);
         let mut command = Command::new("cargo");
-        device.expect("it has drivers").choose(&mut command).expect("the paths can be joined");
+        let Place::Here(device) = place else { unreachable!("it has drivers") };
+        device.choose(&mut command).expect("the paths can be joined");
         assert_eq!(
             process::shown(&command),
             "GRISTMILL_ADAPTER=llvmpipe VK_DRIVER_FILES=/a.json:/b.json VK_ICD_FILENAMES=/a.json:/b.json cargo"
         );
         let (_, missing) = software("SwiftShader", "SwiftShader", Vec::new());
-        assert!(missing.is_err_and(|reason| reason.contains("SwiftShader is not installed")));
+        assert!(matches!(missing, Place::Missing(reason) if reason.contains("SwiftShader is not installed")));
         let root = Root {
             runner: vec!["/root/ld.so".into(), "--library-path".into(), "/root/lib".into()],
             icd: "/c.json".into(),
@@ -171,6 +187,21 @@ mod tests {
         let shown = process::shown(&command);
         assert!(shown.contains("_UNKNOWN_LINUX_GNU_RUNNER='/root/ld.so --library-path /root/lib'"), "{shown}");
         assert!(shown.contains("VK_DRIVER_FILES=/c.json"), "{shown}");
+    }
+
+    #[test]
+    fn a_gpu_that_cannot_be_tested_on_is_in_the_matrix_with_its_reason() {
+        let icds = ["/lvp_icd.json", "/radeon_icd.json"].map(PathBuf::from).to_vec();
+        let found = vulkan::Found { loader: true, icds, searched: Vec::new() };
+        let left_out = |vendor| match gpu(vendor, &found) {
+            (name, Place::LeftOut(reason)) => (name, reason),
+            here => unreachable!("{here:?}"),
+        };
+        assert_eq!(left_out(0x10de), ("NVIDIA GPU".to_owned(), "it has no Vulkan driver here".to_owned()));
+        let (name, reason) = left_out(0x1af4);
+        assert!(name == "GPU of PCI vendor 0x1af4" && reason.contains("not known here"), "{name}: {reason}");
+        let (name, place) = gpu(0x1002, &found);
+        assert!(name == "AMD GPU" && matches!(place, Place::Here(d) if d.icds == [Path::new("/radeon_icd.json")]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `cargo xtask registers`: what a GPU's compiler makes of the kernels, where no GPU is.
 
+use std::process::Command;
+
 use crate::debian::Root;
 use crate::workspace::Workspace;
 use crate::{debian, process, vulkan};
@@ -12,11 +14,11 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<(), String> {
     if let Some(reason) = debian::missing(debian::RADV) {
         return Err(format!("no {}: {reason}", debian::RADV.what));
     }
-    compile(workspace, debian::root(debian::RADV)?, args)
+    process::run(&mut command(workspace, debian::root(debian::RADV)?, args)?)
 }
 
 /// In the profile and with the packages of the tests, which have compiled nearly all of it; it is the driver that works.
-pub fn compile(workspace: &Workspace, root: Root, args: &[String]) -> Result<(), String> {
+pub fn command(workspace: &Workspace, root: Root, args: &[String]) -> Result<Command, String> {
     let mut cargo = process::cargo(
         workspace,
         "bench --profile dev --package gristmill --package gristmill-www --bench registers --",
@@ -25,5 +27,5 @@ pub fn compile(workspace: &Workspace, root: Root, args: &[String]) -> Result<(),
     vulkan::show_only(&mut cargo, &[root.icd])?;
     process::run_by(&mut cargo, &root.runner);
     cargo.env("RADV_FORCE_FAMILY", FAMILY);
-    process::run(&mut cargo)
+    Ok(cargo)
 }

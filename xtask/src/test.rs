@@ -1,9 +1,10 @@
 //! `cargo xtask test`: everything that must hold, on every device of the matrix.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::process::Command;
 
-use crate::devices::{self, Device};
+use crate::devices::{self, Device, Place};
 use crate::serve::Server;
 use crate::setup::{self, Browser};
 use crate::steps::Steps;
@@ -30,6 +31,9 @@ const UNROLLED: [&str; 5] = [
     "attention/q8_0-tiles",
     "adapter_linear/dora-q4_0",
 ];
+/// The variables that tests are given as the person has set them: more golden cases, and what changes nothing of what is tested. Any other
+/// of the library or its tests, left in a shell, would make less of a test than its step says, or something else.
+const KEPT: [&str; 3] = ["GRISTMILL_GOLDEN", "GRISTMILL_CACHE", "GRISTMILL_DUMP"];
 /// Needs the page, served.
 const BROWSER: &str = "browser";
 
@@ -58,15 +62,16 @@ pub fn run(workspace: &Workspace, quick: bool) -> Result<(), String> {
         steps.leave_out("tests on devices", "GRISTMILL_ADAPTER=none");
     } else {
         let mut first = true;
-        for (name, device) in devices {
-            match device {
-                Ok(device) => {
+        for (name, place) in devices {
+            match place {
+                Place::Here(device) => {
                     on_device(&mut steps, workspace, &groups, &device, first, quick);
                     first = false;
                 }
-                Err(reason) => {
-                    steps.run(name, || Err::<(), _>(reason));
+                Place::Missing(reason) => {
+                    steps.run(&name, || Err::<(), _>(reason));
                 }
+                Place::LeftOut(reason) => steps.leave_out(&name, &reason),
             }
         }
     }
@@ -133,13 +138,14 @@ fn on_device(steps: &mut Steps, workspace: &Workspace, groups: &Groups, device: 
         if !first && device.is_software() {
             test.env("GRISTMILL_PLANS", "some");
         }
-        process::run(test.env_remove("GRISTMILL_CAPS"))
+        process::run(&mut test)
     });
     if first {
         // The same text on every device, and each example is a program to link: once is enough.
         for (what, targets) in [("examples in the documentation", "--doc"), ("examples", "--examples")] {
             steps.run(&format!("{name}, {what}"), || {
                 let mut test = process::cargo(workspace, &format!("{TEST} {targets}"));
+                forget(&mut test, std::env::vars_os());
                 device.choose(&mut test)?;
                 process::run(&mut test)
             });
@@ -150,7 +156,7 @@ fn on_device(steps: &mut Steps, workspace: &Workspace, groups: &Groups, device: 
             UNROLLED.iter().try_for_each(|filter| {
                 let mut test = cargo_test(workspace, &["correctness".to_owned()]);
                 device.choose(&mut test)?;
-                test.env("GRISTMILL_LOOPS", "unrolled").env_remove("GRISTMILL_CAPS").args(["--", filter]);
+                test.env("GRISTMILL_LOOPS", "unrolled").args(["--", filter]);
                 process::run(&mut test)
             })
         });
@@ -185,7 +191,7 @@ fn newest_lavapipe(steps: &mut Steps, workspace: &Workspace, quick: bool) {
             let mut command = cargo_test(workspace, &[test.to_owned()]);
             device.choose(&mut command)?;
             // A filter that finds nothing fails nothing: so the first of these must find the units.
-            command.env("GRISTMILL_MATRIX", "must").env_remove("GRISTMILL_CAPS").args(["--", filter]);
+            command.env("GRISTMILL_MATRIX", "must").args(["--", filter]);
             process::run(&mut command)
         });
     }
@@ -203,7 +209,11 @@ fn registers(steps: &mut Steps, workspace: &Workspace, quick: bool) {
     let Some(root) = steps.run("set-up: RADV without a GPU", || debian::root(debian::RADV)) else {
         return steps.leave_out(NAME, "its compiler could not be set up");
     };
-    steps.run(NAME, || registers::compile(workspace, root, &["--check".to_owned()]));
+    steps.run(NAME, || {
+        let mut check = registers::command(workspace, root, &["--check".to_owned()])?;
+        forget(&mut check, std::env::vars_os());
+        process::run(&mut check)
+    });
 }
 
 /// Builds the page, serves it, and lets the browser test drive a real browser there.
@@ -232,13 +242,25 @@ fn page(steps: &mut Steps, workspace: &Workspace, groups: &Groups, browser: Opti
 /// choice would build wgpu once more.
 const TEST: &str = "test --package gristmill --package gristmill-www";
 
-/// `cargo test` of these integration tests. A failure in one file does not keep the next from running.
+/// `cargo test` of these integration tests. A failure in one file does not keep the next from running. Its environment says nothing of what
+/// is tested: what a step is about, it sets afterwards.
 fn cargo_test(workspace: &Workspace, names: &[String]) -> Command {
     let mut test = process::cargo(workspace, &format!("{TEST} --no-fail-fast"));
+    forget(&mut test, std::env::vars_os());
     for name in names {
         test.args(["--test", name]);
     }
     test
+}
+
+/// Keeps our variables in this environment from a command, but for those that are [`KEPT`].
+fn forget(command: &mut Command, environment: impl Iterator<Item = (OsString, OsString)>) {
+    for (name, _) in environment {
+        let text = name.to_string_lossy();
+        if text.starts_with("GRISTMILL_") && !KEPT.contains(&&*text) {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// The integration tests by what they need.
@@ -286,6 +308,19 @@ mod tests {
 
     fn names(line: &str) -> Vec<String> {
         line.split_whitespace().map(String::from).collect()
+    }
+
+    #[test]
+    fn what_is_tested_does_not_depend_on_the_shell() {
+        let ours = ["ADAPTER", "BLESS", "CAPS", "FUZZ", "GOLDEN", "LOOPS", "PLAN", "PLANS", "SHADERS"];
+        let shell = ours.map(|name| format!("GRISTMILL_{name}")).into_iter().chain(["HOME".to_owned()]);
+        let mut command = Command::new("cargo");
+        forget(&mut command, shell.map(|name| (name.into(), "some".into())));
+        command.env("GRISTMILL_PLANS", "all");
+        let left: Vec<_> = command.get_envs().map(|(name, value)| (name.to_str(), value.is_some())).collect();
+        let gone = ours.into_iter().filter(|name| *name != "GOLDEN");
+        let names: Vec<_> = gone.map(|name| (format!("GRISTMILL_{name}"), name == "PLANS")).collect();
+        assert_eq!(left, names.iter().map(|(name, set)| (Some(name.as_str()), *set)).collect::<Vec<_>>());
     }
 
     #[test]

@@ -63,9 +63,15 @@ pub fn read_text(file: &Path) -> Result<String, String> {
     std::fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))
 }
 
-/// Writes a file; an error names it.
+/// Writes a file; an error names it. It is written beside its place and then moved there, so that what is there is always whole.
 pub fn write(file: &Path, contents: &str) -> Result<(), String> {
-    std::fs::write(file, contents).map_err(|e| format!("cannot write {}: {e}", file.display()))
+    let mut part = file.as_os_str().to_owned();
+    part.push(".part");
+    std::fs::write(&part, contents).and_then(|()| std::fs::rename(&part, file)).map_err(|e| {
+        // The reason is told; that this may fail too says nothing more.
+        let _ = std::fs::remove_file(&part);
+        format!("cannot write {}: {e}", file.display())
+    })
 }
 
 /// The files of a directory that have this extension, in the order of their names. A directory that is not there has none.
@@ -101,6 +107,26 @@ mod tests {
         assert_eq!(workspace.tests, ["golden", "laws"]);
         assert!(Workspace::from_metadata("{}").is_err());
         assert!(Workspace::from_metadata("no json").is_err());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_whole_stays_as_it_was() {
+        let dir = std::env::temp_dir().join(format!("gristmill-write-{}", std::process::id()));
+        let (file, part) = (dir.join("a.txt"), dir.join("a.txt.part"));
+        std::fs::create_dir_all(&part).expect("a directory");
+        std::fs::write(&file, "old").expect("a file");
+        let text = || read_text(&file).expect("it is there");
+        // Where a directory is, no file can be.
+        let reason = write(&file, "new").expect_err("no room for it");
+        assert!(reason.contains("cannot write") && reason.contains("a.txt: "), "{reason}");
+        assert_eq!(text(), "old");
+        std::fs::remove_dir(&part).expect("it was there");
+        write(&file, "new").expect("there is room");
+        assert_eq!((text().as_str(), part.exists()), ("new", false));
+        // Nor is anything left beside a place that is taken.
+        assert!(write(&dir, "new").is_err());
+        assert!(!dir.with_extension("part").exists());
+        std::fs::remove_dir_all(&dir).expect("it was there");
     }
 
     #[test]
