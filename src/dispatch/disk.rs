@@ -1,6 +1,7 @@
 //! The driver's pipeline cache, kept on disk between runs.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) struct DiskCache {
     pub cache: wgpu::PipelineCache,
@@ -31,7 +32,10 @@ impl DiskCache {
     pub fn save(&self) {
         let Some(data) = self.cache.get_data() else { return };
         let Some(dir) = self.path.parent() else { return };
-        let temporary = self.path.with_extension(std::process::id().to_string());
+        // A process may have several.
+        static SAVED: AtomicU64 = AtomicU64::new(0);
+        let number = SAVED.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.path.with_extension(format!("{}-{number}", std::process::id()));
         let written = std::fs::create_dir_all(dir)
             .and_then(|()| std::fs::write(&temporary, data))
             .and_then(|()| std::fs::rename(&temporary, &self.path));

@@ -7,8 +7,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
+/// What a browser says of a scope. Several may wait for it: the promise is JavaScript's, and what it leaves stays.
 #[cfg(target_arch = "wasm32")]
-type Answer = std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>;
+#[derive(Clone)]
+struct Answer {
+    there: js_sys::Promise,
+    error: std::rc::Rc<std::cell::OnceCell<Option<Error>>>,
+}
+
+#[cfg(target_arch = "wasm32")]
+impl Answer {
+    fn of(asked: std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>) -> Self {
+        let error = std::rc::Rc::new(std::cell::OnceCell::new());
+        let told = error.clone();
+        let there = wasm_bindgen_futures::future_to_promise(async move {
+            let _ = told.set(asked.await);
+            Ok(wasm_bindgen::JsValue::UNDEFINED)
+        });
+        Self { there, error }
+    }
+
+    async fn told(self) -> Option<Error> {
+        let _ = wasm_bindgen_futures::JsFuture::from(self.there).await;
+        self.error.get().cloned().flatten()
+    }
+}
 
 /// So many answers are kept; from then on for each that comes the first goes, if it is there.
 #[cfg(target_arch = "wasm32")]
@@ -24,8 +47,25 @@ pub(crate) struct Faults {
     /// There was no memory for something, of which a browser tells later.
     #[cfg(target_arch = "wasm32")]
     starved: std::rc::Rc<std::cell::Cell<bool>>,
+    /// They stay until they are there: several may wait for one, and who gives up waiting takes none away.
     #[cfg(target_arch = "wasm32")]
     answers: std::rc::Rc<std::cell::RefCell<Vec<Answer>>>,
+}
+
+/// The answer of a scope that is waited for by itself.
+pub(crate) struct Own {
+    #[cfg(target_arch = "wasm32")]
+    answer: Option<Answer>,
+}
+
+impl Own {
+    pub async fn told(self) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        if let Some(answer) = self.answer {
+            return answer.told().await.map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
 }
 
 /// A poisoned lock means that a thread panicked while it held it; what it guards are plain values.
@@ -52,11 +92,14 @@ impl Faults {
         lock(&self.lost).get_or_insert_with(|| reason.into());
     }
 
+    /// An error where the device is lost.
+    fn alive(&self) -> Result<()> {
+        lock(&self.lost).clone().map_or(Ok(()), |reason| Err(Error::Lost { reason }))
+    }
+
     /// An error where the device is lost, or where an error has been raised that nobody has been told of.
     pub fn check(&self) -> Result<()> {
-        if let Some(reason) = lock(&self.lost).clone() {
-            return Err(Error::Lost { reason });
-        }
+        self.alive()?;
         lock(&self.raised).take().map_or(Ok(()), Err)
     }
 
@@ -90,10 +133,10 @@ impl Faults {
         #[cfg(target_arch = "wasm32")]
         {
             let faults = self.clone();
-            self.keep(Box::pin(async move {
+            self.keep(Answer::of(Box::pin(async move {
                 let first = [validation.await, internal.await, memory.await].into_iter().find_map(|e| e);
                 first.map(|e| faults.classify(e, &what))
-            }));
+            })));
             Ok(done)
         }
     }
@@ -103,7 +146,7 @@ impl Faults {
     fn keep(&self, answer: Answer) {
         let mut answers = self.answers.borrow_mut();
         if answers.len() >= ANSWERS {
-            if let Some(told) = futures::FutureExt::now_or_never(&mut answers[0]) {
+            if let Some(told) = answers[0].error.get().cloned() {
                 drop(answers.remove(0));
                 let mut raised = lock(&self.raised);
                 *raised = raised.take().or(told);
@@ -136,20 +179,78 @@ impl Faults {
         false
     }
 
+    /// The answer of the last scope, whoever else waits for it.
+    pub fn own(&self) -> Own {
+        Own {
+            #[cfg(target_arch = "wasm32")]
+            answer: self.answers.borrow().last().cloned(),
+        }
+    }
+
     /// Waits for the answers of all scopes so far, and gives the first error.
     pub async fn settle(&self) -> Result<()> {
         #[cfg(target_arch = "wasm32")]
         {
-            let answers = std::mem::take(&mut *self.answers.borrow_mut());
+            let answers = self.answers.borrow().clone();
             let mut first = None;
             for answer in answers {
-                let error = answer.await;
-                first = first.or(error);
+                let told = answer.told().await;
+                first = first.or(told);
             }
+            // What came meanwhile may not be there yet.
+            self.answers.borrow_mut().retain(|answer| answer.error.get().is_none());
             if let Some(error) = first {
                 return Err(error);
             }
         }
         self.check()
+    }
+
+    /// Runs what the device has to say, where `poll` does so.
+    ///
+    /// # Errors
+    /// The device is lost: wgpu 30 panics where a driver says so while it is polled, for it has no error of that name there.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn polled(&self, poll: impl FnOnce() -> std::result::Result<(), wgpu::PollError>) -> Result<()> {
+        // A lost device is not polled again.
+        self.alive()?;
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.alive()?;
+                Err(Error::Device { what: "wait".into(), message: error.to_string() })
+            }
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                self.lose(text.unwrap_or("it could not be polled"));
+                self.alive()
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_panics_when_it_is_polled_is_lost() {
+        let faults = Faults::default();
+        assert_eq!(faults.polled(|| Ok(())), Ok(()));
+        let told = faults
+            .polled(|| std::panic::resume_unwind(Box::new("Error in Device::poll: parent device is lost".to_owned())));
+        assert!(matches!(&told, Err(Error::Lost { reason }) if reason.contains("parent device is lost")), "{told:?}");
+        assert!(matches!(faults.check(), Err(Error::Lost { .. })));
+        // And it is left alone.
+        assert!(matches!(faults.polled(|| unreachable!("it is polled again")), Err(Error::Lost { .. })));
+    }
+
+    #[test]
+    fn polling_tells_nobody_of_an_error_that_another_call_must_tell() {
+        let faults = Faults::default();
+        *lock(&faults.raised) = Some(Error::Device { what: "device".into(), message: "stray".into() });
+        assert_eq!(faults.polled(|| Ok(())), Ok(()));
+        assert!(matches!(faults.check(), Err(Error::Device { .. })));
     }
 }

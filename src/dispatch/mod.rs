@@ -441,11 +441,22 @@ impl Dispatcher {
         self.shared.ring.take(self.device(), &self.shared.faults, || self.next_id())
     }
 
+    /// The answer of what was scoped last.
+    fn own_answer(&self) -> faults::Own {
+        self.shared.faults.own()
+    }
+
+    /// Runs what the device has to say.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn poll(&self, how: wgpu::PollType) -> Result<()> {
+        self.shared.faults.polled(|| self.device().poll(how).map(drop))
+    }
+
     /// Drops the bind groups of buffers that are gone: they would keep their memory alive.
     fn tidy(&self) {
         // Natively this runs what the device has to say: callbacks of finished work, and of a loss.
         #[cfg(not(target_arch = "wasm32"))]
-        let _ = self.device().poll(wgpu::PollType::Poll);
+        let _ = self.poll(wgpu::PollType::Poll);
         let gone: HashSet<u64> = lock(&self.shared.graveyard).drain(..).collect();
         let mut state = lock(&self.shared.state);
         if !gone.is_empty() {

@@ -47,11 +47,13 @@ impl Dispatcher {
             self.queue().submit([encoder.finish()]);
             staging
         })?;
+        let own = self.own_answer();
         let (tell, told) = oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             let _ = tell.send(result.map_err(|e| e.to_string()));
         });
         heard(self, told).await?;
+        own.told().await?;
         self.settle().await?;
         let view = staging
             .get_mapped_range(..)
@@ -72,10 +74,7 @@ pub(super) async fn done(gpu: &Dispatcher) -> Result<()> {
 /// Waits for a callback. Natively the device must be polled for it, which blocks this thread; a browser calls by itself.
 async fn heard(gpu: &Dispatcher, told: oneshot::Receiver<std::result::Result<(), String>>) -> Result<()> {
     #[cfg(not(target_arch = "wasm32"))]
-    if let Err(error) = gpu.device().poll(wgpu::PollType::wait_indefinitely()) {
-        gpu.check()?;
-        return Err(Error::Device { what: "wait".into(), message: error.to_string() });
-    }
+    gpu.poll(wgpu::PollType::wait_indefinitely())?;
     match told.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(message)) => {
