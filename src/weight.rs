@@ -163,9 +163,13 @@ impl Dispatcher {
     pub fn weight_zeros(&self, format: Format, dense: Elem, [n, k]: [usize; 2]) -> Result<Weight> {
         let op = "weight_zeros";
         rows_fit(op, n)?;
-        // As many rows as most formats may want together, which are but few; else all.
+        fits(op, "k", k)?;
+        // As many rows as most formats may want together, which are but few; else all, but no gigabytes for a shape that is none.
         let rows = 1 << n.trailing_zeros().min(5);
-        let sample = zeros(format, dense, rows, k).or_else(|_| zeros(format, dense, n, k))?;
+        let all =
+            matches!(format, Format::Bcq(_) | Format::Hqq(_) | Format::GroupIc(_)) || n.saturating_mul(k) <= 1 << 20;
+        let sample =
+            zeros(format, dense, rows, k).or_else(|e| if all { zeros(format, dense, n, k) } else { Err(e) })?;
         let laid = Laid::blank(&sample, n, self.binding_bytes())?;
         let value = || format.to_string();
         laid.written().map_err(|rule| Error::Value { op, name: "format", value: value(), rule })?;
@@ -210,10 +214,15 @@ impl Dispatcher {
 
 /// A weight may have so many rows.
 fn rows_fit(op: &'static str, n: usize) -> Result<()> {
-    if n > 0 && u32::try_from(n).is_ok() {
+    fits(op, "n", n)
+}
+
+/// Rows or columns.
+fn fits(op: &'static str, name: &'static str, size: usize) -> Result<()> {
+    if size > 0 && u32::try_from(size).is_ok() {
         return Ok(());
     }
-    Err(Error::Value { op, name: "n", value: n.to_string(), rule: "it must be at least 1 and fit 32 bits" })
+    Err(Error::Value { op, name, value: size.to_string(), rule: "it must be at least 1 and fit 32 bits" })
 }
 
 /// Writes words from word `at` on.

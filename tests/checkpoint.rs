@@ -1128,6 +1128,15 @@ fn files_and_directories_are_opened() {
         assert_eq!(Checkpoint::open(path).map(|c| c.names().count()), Ok(3), "{path:?}");
     }
     assert_eq!(Checkpoint::open(place.0.join("b.safetensors")).map(|c| c.names().count()), Ok(1));
+    // Of a pipe nobody would ever write the end.
+    #[cfg(unix)]
+    {
+        let pipe = place.0.join("pipe.gguf");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let error = Checkpoint::open(&pipe).expect_err("a pipe").to_string();
+        assert!(error.contains("pipe.gguf") && error.contains("is not a file"), "{error}");
+    }
     let empty = place.write("empty.gguf", b"");
     for (path, word) in [(&empty, "neither"), (&place.0.join("none.gguf"), "is not there")] {
         let error = Checkpoint::open(path).expect_err(word).to_string();

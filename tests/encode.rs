@@ -455,6 +455,20 @@ fn any_rows_by_any_bindings_are_the_hosts() {
 }
 
 #[test]
+fn a_weight_of_an_impossible_shape_is_refused_before_memory_is_taken() {
+    let gpu = gpu();
+    for (format, shape) in [
+        (Format::Q4_0, [1, 1 << 62]),
+        (Format::Q4_0, [1 << 40, 32]),
+        // Its rows are no multiple of 256: all of them would take 1.6 TB.
+        (Format::Q4K, [4_000_000_000, 100]),
+    ] {
+        let told = gpu.weight_zeros(format, Elem::F32, shape).expect_err("no weight").to_string();
+        assert!(shape.iter().any(|size| told.contains(&size.to_string())), "{told}");
+    }
+}
+
+#[test]
 fn what_stood_in_a_weight_is_gone_and_zeros_are_zeros() {
     let gpu = gpu();
     for (format, n, k) in [(Format::Q5_1, 7, 96), (format("bnb.nf4", &[]), 5, 128), (Format::Dense, 3, 5)] {

@@ -12,11 +12,12 @@ pub(super) type Map = memmap2::Mmap;
 #[allow(unsafe_code, reason = "a map is of memory that others may write")]
 pub(super) fn map(path: &Path) -> Read<Option<Map>> {
     let cannot = |e: std::io::Error| format!("cannot be read: {e}");
-    let file = File::open(path).map_err(cannot)?;
-    let about = file.metadata().map_err(cannot)?;
-    if !about.is_file() {
+    // Asked before it is opened: that of a pipe would wait for who writes it.
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
         return Err("is not a file".into());
     }
+    let file = File::open(path).map_err(cannot)?;
+    let about = file.metadata().map_err(cannot)?;
     if about.len() == 0 {
         return Ok(None);
     }

@@ -280,10 +280,14 @@ impl Laid {
         let side = stack.all().any(Packed::has_side).then(|| stack.sides(stack.n()));
         // Scales that are there several times would each be found by itself.
         let own = codec.form(w) == form;
+        let whole = |name, size: usize| {
+            let rule = "shaders count rows and columns in 32 bits";
+            u32::try_from(size).map_err(|_| Error::Value { op: w.format().name(), name, value: size.to_string(), rule })
+        };
         let laid = Self {
             format: w.format(),
-            n: stack.n() as u32,
-            k: w.k() as u32,
+            n: whole("n", stack.n())?,
+            k: whole("k", w.k())?,
             body,
             nearest: codec.nearest(w).filter(|_| own),
             groups: groups_of(w, codec, body),
