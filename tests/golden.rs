@@ -304,12 +304,12 @@ fn candidates(file: &SafeTensors<'_>) -> Result<Value, Failed> {
 fn schedule(attrs: &Attrs, file: &SafeTensors<'_>, compare: &Compare, is_error: bool) -> Result<(), Failed> {
     let layers = || -> Result<Vec<Layer>, Error> {
         let a = attrs.reader(SCHEDULE);
-        let base = Schedule::new(a.needed("layers")? as usize);
+        let base = Schedule::new(a.needed("layers") as usize);
         let schedule = Schedule {
-            curve: Curve::parse(a.text("kind", "shifted_cosine")?)?,
-            beta: a.number("beta", base.beta)?,
-            skip_above: a.number("skip_above", base.skip_above)?,
-            floor: a.number("floor", base.floor)?,
+            curve: Curve::parse(a.text("kind", "shifted_cosine"))?,
+            beta: a.number("beta", base.beta),
+            skip_above: a.number("skip_above", base.skip_above),
+            floor: a.number("floor", base.floor),
             ..base
         };
         a.finish()?;

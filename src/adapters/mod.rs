@@ -219,6 +219,11 @@ impl AdapterSet {
         self.pool.bytes() + self.tray.bytes()
     }
 
+    /// The bytes of a place.
+    pub(crate) fn place_bytes(&self) -> u64 {
+        self.pool.bytes() / self.room().adapters.max(1) as u64
+    }
+
     pub(crate) fn pool(&self) -> &Tensor {
         &self.pool
     }

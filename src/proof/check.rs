@@ -1,5 +1,6 @@
 //! Comparing what a kernel gave with what the reference says, within a derived bound.
 
+use crate::kv::KvFormat;
 use crate::tensor::Elem;
 
 /// What an output must be.
@@ -16,18 +17,22 @@ pub struct Expected {
     /// The elements that the reference has no answer for, and that are not compared: of large cases it makes some rows only.
     /// Empty where it has one for all.
     pub unknown: Vec<bool>,
+    /// A number is right only as it is; what is subnormal may be zero.
+    pub exact: bool,
+    /// The output is rows of codes of this width, which are decoded first.
+    pub codes: Option<(KvFormat, usize)>,
 }
 
 impl Expected {
     /// An output of which every plan takes operands as they are stored.
     pub fn new(role: &'static str, want: Vec<f64>, bound: Vec<f64>) -> Self {
-        Self { role, want, bound, rounded: Vec::new(), unknown: Vec::new() }
+        Self { role, want, bound, rounded: Vec::new(), unknown: Vec::new(), exact: false, codes: None }
     }
 
     /// An output that is right only as it is.
     pub fn exact(role: &'static str, want: Vec<f64>) -> Self {
         let bound = vec![0.0; want.len()];
-        Self::new(role, want, bound)
+        Self { exact: true, ..Self::new(role, want, bound) }
     }
 
     /// The bounds that a plan is judged by which rounds operands to this.
@@ -78,6 +83,16 @@ fn stored_bound(want: f64, bound: f64, elem: Elem) -> f64 {
     bound + elem.unit_roundoff() * (want.abs() + bound) + smallest
 }
 
+/// The bound of an element that is right only as it is: a device may flush it where it is subnormal.
+fn exact_bound(want: f64, elem: Elem) -> f64 {
+    let normal = match elem {
+        Elem::F16 => 2f64.powi(-14),
+        Elem::F32 | Elem::Bf16 => 2f64.powi(-126),
+        Elem::U32 | Elem::I32 | Elem::I8 | Elem::U8 => 0.0,
+    };
+    if want.abs() < normal { want.abs() } else { 0.0 }
+}
+
 /// Compares an output, of a plan that rounds operands to `operands`, with what it must be. NaN and infinities must match in place.
 pub fn compare(expected: &Expected, operands: Option<Elem>, got: &[f32], elem: Elem) -> Outcome {
     let bounds = expected.bounds(operands);
@@ -99,7 +114,7 @@ pub fn compare(expected: &Expected, operands: Option<Elem>, got: &[f32], elem: E
             continue;
         }
         let (got, want) = (f64::from(*got), *want);
-        let bound = stored_bound(want, *bound, elem);
+        let bound = if expected.exact { exact_bound(want, elem) } else { stored_bound(want, *bound, elem) };
         let same = (got.is_nan() && want.is_nan()) || got == want || (!got.is_nan() && got == elem.round(want));
         let error = if same { 0.0 } else { (got - want).abs() };
         // A NaN on either side alone, or a bound that is not a number, is as wrong as can be.
@@ -126,7 +141,7 @@ mod tests {
 
     fn expected(want: &[f64], bound: f64) -> Expected {
         let (bound, rounded) = (vec![bound; want.len()], vec![10.0 * bound; want.len()]);
-        Expected { role: "y", want: want.to_vec(), bound, rounded, unknown: Vec::new() }
+        Expected { rounded, ..Expected::new("y", want.to_vec(), bound) }
     }
 
     #[test]
@@ -161,6 +176,18 @@ mod tests {
         assert_eq!((out.ok(), out.compared, out.index), (true, 1, 1));
         let out = compare(&some, None, &[f32::NAN, 2.01, 7.0], Elem::F32);
         assert_eq!((out.ok(), out.wrong, out.index), (false, 1, 1));
+    }
+
+    #[test]
+    fn what_is_exact_is_right_only_as_it_is() {
+        let ok = |want: f64, got: f32, elem| compare(&Expected::exact("y", vec![want]), None, &[got], elem).ok();
+        let below = f32::from_bits(1.0f32.to_bits() - 1);
+        assert!(ok(1.0, 1.0, Elem::F32) && !ok(1.0, below, Elem::F32) && !ok(-2.0, -2.0 * below, Elem::F32));
+        assert!(compare(&Expected::new("y", vec![1.0], vec![0.0]), None, &[below], Elem::F32).ok(), "it is rounded");
+        // Zero is none but zero, of either sign; a subnormal number may be flushed, but is no other.
+        assert!(ok(0.0, -0.0, Elem::F32) && !ok(0.0, 1e-40, Elem::F32) && !ok(0.0, 1e-9, Elem::F16));
+        assert!(ok(1e-40, 0.0, Elem::F32) && !ok(1e-40, 3e-40, Elem::F32) && ok(2f64.powi(-20), 0.0, Elem::F16));
+        assert!(ok(f64::NAN, f32::NAN, Elem::F32) && !ok(f64::NAN, 0.0, Elem::F32) && !ok(3.0, 2.0, Elem::U32));
     }
 
     #[test]

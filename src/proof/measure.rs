@@ -65,7 +65,7 @@ pub struct Effort {
     pub sample_ms: f64,
     /// Samples; fewer, but at least 3, where a single run takes longer than a sample should.
     pub samples: usize,
-    /// The copies of the operands through which runs turn have this many bytes together, or more.
+    /// The copies of the operands through which runs turn have this many bytes together that are moved, or more.
     pub rotate_bytes: u64,
     /// GPU time, in milliseconds, for which runs must not have become quicker before the first sample is taken. A GPU that has waited for the
     /// host runs at a fraction of its clock and comes up over seconds: an NVIDIA H100 was seen to take four times as long over what is
@@ -101,7 +101,7 @@ pub struct Timing {
     pub us: [f64; 3],
     /// Host time to record one dispatch, in microseconds.
     pub host_us: f64,
-    /// The copies of the operands through which the runs turned, in bytes.
+    /// The bytes that runs through all copies of the operands must move: what a cache would have to hold.
     pub rotated_bytes: u64,
 }
 
@@ -121,7 +121,7 @@ impl Trial {
     /// No memory, or a lost device.
     pub fn new(gpu: &Dispatcher, case: &Case, storage: Elem, effort: Option<&Effort>) -> Result<Self> {
         let prepared = Prepared::new(gpu, case, storage)?;
-        let copies = effort.map_or(Ok(Vec::new()), |e| prepared.copies(e.rotate_bytes))?;
+        let copies = effort.map_or(Ok(Vec::new()), |e| prepared.copies(e.rotate_bytes, case.unmoved_bytes(storage)))?;
         Ok(Self { gpu: gpu.clone(), case: case.clone(), storage, prepared, copies })
     }
 
@@ -137,7 +137,7 @@ impl Trial {
     /// check is never timed. Errors are the row's message.
     pub async fn row(&self, plan: &str, roof: Option<&Roof>, effort: &Effort) -> Row {
         let mut row = blank(&self.case, self.storage, plan);
-        row.bytes = self.prepared.bytes() - self.case.unmoved_bytes(self.storage);
+        row.bytes = self.prepared.bytes().saturating_sub(self.case.unmoved_bytes(self.storage));
         if let Err(error) = self.judge(plan, roof, effort, &mut row).await {
             (row.ok, row.message) = (false, Some(error.to_string()));
         }
@@ -185,7 +185,8 @@ impl Trial {
         })
         .await?;
         let host_us = sets[0].with(Host { gpu: &self.gpu, plan })?;
-        Ok(Timing { us, host_us, rotated_bytes: self.prepared.bytes() * sets.len() as u64 })
+        let bytes = self.prepared.bytes().saturating_sub(self.case.unmoved_bytes(self.storage));
+        Ok(Timing { us, host_us, rotated_bytes: bytes * sets.len() as u64 })
     }
 }
 

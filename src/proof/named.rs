@@ -1,7 +1,7 @@
 //! Ops from names: a golden file and a case both say `rms_norm`, `eps`, `x`, `weight`.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
 use std::hash::{Hash, Hasher};
 
@@ -41,7 +41,7 @@ pub struct Operands {
 pub struct Roles<'a> {
     op: &'static str,
     operands: &'a Operands,
-    used: RefCell<BTreeSet<&'static str>>,
+    used: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Roles<'a> {
@@ -52,19 +52,19 @@ impl<'a> Roles<'a> {
 
     /// A set of live adapters that may be absent.
     pub fn maybe_set(&self, role: &'static str) -> Option<&'a AdapterSet> {
-        self.used.borrow_mut().insert(role);
+        self.used.borrow_mut().push(role);
         self.operands.sets.get(role)
     }
 
     /// A tensor that may be absent.
     pub fn maybe(&self, role: &'static str) -> Option<&'a Tensor> {
-        self.used.borrow_mut().insert(role);
+        self.used.borrow_mut().push(role);
         self.operands.tensors.get(role)
     }
 
     /// A weight that may be absent.
     pub fn maybe_weight(&self, role: &'static str) -> Option<&'a Weight> {
-        self.used.borrow_mut().insert(role);
+        self.used.borrow_mut().push(role);
         self.operands.weights.get(role)
     }
 
@@ -88,10 +88,10 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// A tensor whose role the op does not know.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(&self) -> Result<()> {
         let used = self.used.borrow();
         let Operands { tensors, weights, sets } = self.operands;
-        match tensors.keys().chain(weights.keys()).chain(sets.keys()).find(|role| !used.contains(role.as_str())) {
+        match tensors.keys().chain(weights.keys()).chain(sets.keys()).find(|role| !used.contains(&role.as_str())) {
             None => Ok(()),
             Some(role) => Err(shape_error!(self.op, "there is no operand {role}")),
         }

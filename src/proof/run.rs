@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::cases::{Case, ONLY_PAGE, Stored, Values, attach};
 use super::measure::COPIES_MOST;
 use super::{Attrs, Expected, Operands, Outcome, Use, build, compare};
-use crate::adapters::AdapterSet;
 use crate::caps::Caps;
 use crate::dispatch::Dispatcher;
 use crate::error::Result;
@@ -26,6 +25,8 @@ pub struct Prepared {
     outputs: Vec<&'static str>,
     /// What the weights hold that the op writes, before it does.
     before: Vec<(&'static str, Packed<'static>)>,
+    /// Of a set, those that rows have.
+    adapters: u64,
     expected: Vec<Expected>,
 }
 
@@ -120,6 +121,12 @@ impl Prepared {
             tensors.insert(output.role.to_owned(), all.view(skew, &output.shape)?);
             whole.insert(output.role.to_owned(), all);
         }
+        // Rows have them by an index, or all the first.
+        let adapters = hosts.get("adapter_index").filter(|_| !ONLY_PAGE).map_or(1, |index| {
+            // A set would be one more that the page sorts.
+            let is_new = |(i, v): &(usize, &f32)| **v >= 0.0 && !index[..*i].contains(v);
+            index.iter().enumerate().filter(is_new).count() as u64
+        });
         let mut operands = Operands { tensors, weights, ..Operands::default() };
         attach(Some(gpu), case.op, &case.attrs, &mut operands)?;
         Ok(Self {
@@ -131,6 +138,7 @@ impl Prepared {
             outputs: case.outputs.iter().map(|o| o.role).collect(),
             before: Vec::new(),
             expected: Vec::new(),
+            adapters,
         })
     }
 
@@ -193,7 +201,13 @@ impl Prepared {
         let mut verdict = Verdict { outcomes: Vec::new(), spilled: Vec::new() };
         for expected in &self.expected {
             let outcome = match self.operands.tensors.get(expected.role) {
-                Some(tensor) => compare(expected, operands, &tensor.read().await?, tensor.elem()),
+                Some(tensor) => match expected.codes {
+                    Some((format, width)) if !ONLY_PAGE => {
+                        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&tensor.read_bytes().await?);
+                        compare(expected, operands, &format.decode(&words, width, 1.0), Elem::F32)
+                    }
+                    _ => compare(expected, operands, &tensor.read().await?, tensor.elem()),
+                },
                 // Of a weight, its bytes on the device.
                 None => {
                     let words = self.operands.weights[expected.role].read_words().await?;
@@ -217,11 +231,12 @@ impl Prepared {
         Ok(verdict)
     }
 
-    /// Copies of all operands, side by side in one buffer for each, of `rotate_bytes` together: for timing.
+    /// Copies of all operands, side by side in one buffer for each, of which `rotate_bytes` are moved together, where a copy has so many that are
+    /// not: for timing. They take eight times as much memory at most.
     ///
     /// # Errors
     /// No memory, or a lost device.
-    pub fn copies(&self, rotate_bytes: u64) -> Result<Vec<Self>> {
+    pub fn copies(&self, rotate_bytes: u64, unmoved: u64) -> Result<Vec<Self>> {
         // The parts of weights are copied as tensors, under names that no role has.
         let part = |role: &str, i: usize| format!("{role}#{i}");
         let mut tensors = self.operands.tensors.clone();
@@ -247,15 +262,16 @@ impl Prepared {
                 outputs: Vec::new(),
                 before: Vec::new(),
                 expected: Vec::new(),
+                adapters: self.adapters,
             }
         };
-        Ok(side_by_side(&self.gpu, &tensors, rotate_bytes)?.into_iter().map(of).collect())
+        Ok(side_by_side(&self.gpu, &tensors, rotate_bytes, unmoved)?.into_iter().map(of).collect())
     }
 
-    /// The bytes that the op must move at least: every operand once.
+    /// The bytes that the op must move at least: every operand once, and of sets of adapters those that rows have.
     pub fn bytes(&self) -> u64 {
         let Operands { tensors, weights, sets } = &self.operands;
-        let sets = sets.values().map(AdapterSet::bytes);
+        let sets = sets.values().map(|set| set.place_bytes() * self.adapters.min(set.room().adapters as u64));
         tensors.values().map(Tensor::bytes).chain(weights.values().map(Weight::bytes)).chain(sets).sum()
     }
 }
@@ -297,12 +313,13 @@ impl Case {
     }
 }
 
-/// Copies of tensors, of `rotate_bytes` together or more but no more than [`COPIES_MOST`], nor than a buffer of the device
-/// holds: those of one tensor lie in one buffer.
+/// Copies of tensors, of `rotate_bytes` together or more without what is `unmoved` of each, but no more than [`COPIES_MOST`], nor than
+/// eight times as many bytes, nor than a buffer of the device holds: those of one tensor lie in one buffer.
 pub(super) fn side_by_side(
     gpu: &Dispatcher,
     tensors: &BTreeMap<String, Tensor>,
     rotate_bytes: u64,
+    unmoved: u64,
 ) -> Result<Vec<BTreeMap<String, Tensor>>> {
     // As far into its 256 bytes as the original, so that plans see the same alignment.
     let head = |t: &Tensor| t.offset_bytes() % BIND_ALIGN_BYTES;
@@ -310,7 +327,8 @@ pub(super) fn side_by_side(
         |t: &Tensor| (head(t) + t.bytes().next_multiple_of(4)).next_multiple_of(BIND_ALIGN_BYTES).max(BIND_ALIGN_BYTES);
     let bytes: u64 = tensors.values().map(stride).sum();
     let widest = tensors.values().map(stride).max().unwrap_or(1);
-    let count = rotate_bytes.div_ceil(bytes.max(1)).min(gpu.caps().buffer_bytes / widest).clamp(1, COPIES_MOST);
+    let room = (8 * rotate_bytes / bytes.max(1)).min(gpu.caps().buffer_bytes / widest);
+    let count = rotate_bytes.div_ceil(bytes.saturating_sub(unmoved).max(1)).min(room).clamp(1, COPIES_MOST);
     let mut copies = vec![BTreeMap::new(); count as usize];
     let mut encoder =
         gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("gristmill copies") });

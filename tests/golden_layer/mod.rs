@@ -53,27 +53,27 @@ pub fn run(gpu: &Dispatcher, tensors: &Tensors, attrs: &Attrs, candidates: Optio
     let &[batch, tokens, width] = x.shape().dims() else {
         return Err(Error::Shape { op: LAYER, detail: format!("x has shape {}", x.shape()) });
     };
-    let heads = a.needed("heads")? as usize;
-    let groups = a.number("kv_heads", heads as f64)? as usize;
-    let head_dim = a.number("head_dim", (width / heads) as f64)? as usize;
-    let flavour = Flavour { eps: a.number("eps", 1e-6)? as f32, ..Flavour::llama(heads, groups, head_dim) };
+    let heads = a.needed("heads") as usize;
+    let groups = a.number("kv_heads", heads as f64) as usize;
+    let head_dim = a.number("head_dim", (width / heads.max(1)) as f64) as usize;
+    let flavour = Flavour { eps: a.number("eps", 1e-6) as f32, ..Flavour::llama(heads, groups, head_dim) };
     let choose = match attrs.0.get("k") {
-        Some(Value::Number(_)) => Choose::Count(a.needed("k")? as usize),
-        _ => Choose::Ratio(a.needed("ratio")? as f32),
+        Some(Value::Number(_)) => Choose::Count(a.needed("k") as usize),
+        _ => Choose::Ratio(a.needed("ratio") as f32),
     };
     let gate = Gate {
-        of: GateOf::parse(a.text("gate", "tanh")?)?,
-        alpha: a.number("alpha", 0.2)? as f32,
-        bias: a.number("bias", 1.0)? as f32,
+        of: GateOf::parse(a.text("gate", "tanh"))?,
+        alpha: a.number("alpha", 0.2) as f32,
+        bias: a.number("bias", 1.0) as f32,
     };
     let router = Router {
         bias: tensors.get("router.bias"),
         gate,
-        gate_on: GateOn::parse(a.text("gate_on", "mlp")?)?,
-        scale_skipped: a.flag("scale_skipped", true)?,
+        gate_on: GateOn::parse(a.text("gate_on", "mlp"))?,
+        scale_skipped: a.flag("scale_skipped", true),
         ..Router::new(named.tensor("router.weight")?, choose)
     };
-    let theta = a.number("rope_theta", 10_000.0)?;
+    let theta = a.number("rope_theta", 10_000.0);
     a.finish()?;
 
     let names = ["q_proj", "k_proj", "v_proj", "o_proj"].map(|name| format!("self_attn.{name}"));

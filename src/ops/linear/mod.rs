@@ -182,8 +182,9 @@ const W: usize = 11;
 /// The most rows of x that the kernel for few rows takes.
 pub const FEW_ROWS: u64 = 8;
 
-/// The longest row of the naive kernel, in blocks of 32: lavapipe ends a shader, without a word, after 65,535 turns of its loops.
-const NAIVE_BLOCKS: u64 = 1300;
+/// The longest row of the naive kernel, in blocks of 32: lavapipe ends a shader, without a word, after 65,535 turns of its loops, of which
+/// a block takes 80 where two weights have a loop over each number (sums of signs, scales in the order of the columns).
+const NAIVE_BLOCKS: u64 = 800;
 
 params! {
     /// The params of the kernels under `shaders/linear/` that import `lib/linear.wgsl`, where each is explained.

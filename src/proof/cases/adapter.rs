@@ -1,8 +1,8 @@
 //! Adapters: every kind on dense and low-bit bases, in shapes that hurt, and on layers of real models.
 
-use super::linear::format;
+use super::linear::{DISTINCT, format};
 use super::making::Making;
-use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput, hand};
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::formats::laid::Laid;
@@ -28,14 +28,14 @@ pub(super) fn kind<'t>(
     r: &Roles<'t>,
     cores: &'t [&'t Tensor],
 ) -> Result<(Kind<'t>, f32)> {
-    let kind = match a.text("kind", "")? {
+    let kind = match a.text("kind", "") {
         "lora" => Kind::Lora { a: r.need("lora_A")?, b: r.need("lora_B")? },
         "dora" => {
             let magnitude = r.need("lora_magnitude_vector")?;
             Kind::Dora { a: r.need("lora_A")?, b: r.need("lora_B")?, magnitude }
         }
         "bora" => {
-            let name = a.text("order", "row_col")?;
+            let name = a.text("order", "row_col");
             let Some(order) = [Order::RowCol, Order::ColRow].into_iter().find(|o| o.name() == name) else {
                 let rule = "it must be row_col or col_row";
                 return Err(Error::Value { op, name: "order", value: name.to_owned(), rule });
@@ -58,7 +58,7 @@ pub(super) fn kind<'t>(
             return Err(Error::Value { op, name: "kind", value: other.to_owned(), rule });
         }
     };
-    Ok((kind, a.number("scale", 1.0)? as f32))
+    Ok((kind, a.number("scale", 1.0) as f32))
 }
 
 pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
@@ -70,9 +70,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         None => Merged::Numbers(r.need("y")?),
     };
     let op = AdapterMerge::new(r.weight("w0")?, kind, scale, y);
-    a.finish()?;
-    r.finish()?;
-    user(&op)
+    hand(&a, &r, user, &op)
 }
 
 /// The relative error of one f32 operation.
@@ -164,7 +162,7 @@ impl Make {
     fn new(name: &str, kind: &str, [n, k]: [usize; 2], rank: usize, base: Format) -> Self {
         let deviation = 1.0 / (k as f32).sqrt();
         let fill = Fill::Normal { mean: 0.0, deviation };
-        let rows = if n * k > 1 << 20 { 128 } else { n };
+        let rows = if n * k > 1 << 20 { DISTINCT } else { n };
         let mut made = Self(Box::new(Case {
             name: format!("adapter_merge/{name}"),
             op: "adapter_merge",
@@ -178,9 +176,10 @@ impl Make {
             storages: F32.to_vec(),
             real: false,
             skew: 0,
-            // The product, and of each norm the numbers once more and their squares.
             flops: (2 * rank * n * k) as u64,
         }));
+        // The product once; and of a norm squares, their sum, and what a number is multiplied with.
+        let norm = 3 * (n * k) as u64;
         let of = |rank: usize| Fill::Normal { mean: 0.0, deviation: 0.3 / (rank as f32).sqrt() };
         let one = Fill::Normal { mean: 0.0, deviation: 1.0 };
         match kind {
@@ -188,11 +187,11 @@ impl Make {
                 made = made.input("lora_A", &[rank, k], of(k)).input("lora_B", &[n, rank], one).scale(2.0);
                 if kind == "dora" {
                     made = made.input("lora_magnitude_vector", &[n], one);
-                    made.0.flops *= 2;
+                    made.0.flops += norm;
                 }
                 if kind == "bora" {
                     made = made.input("m_row", &[n], one).input("m_col", &[k], one);
-                    made.0.flops *= 3;
+                    made.0.flops += 2 * norm;
                 }
             }
             "miss" => made = made.input("miss_block", &[rank, n], of(k)),

@@ -2,7 +2,7 @@
 
 use super::cover::pairs;
 use super::making::Making;
-use super::{Arrays, Case, Fill, Input, Output, Stored, User, codes_named};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, codes_named, hand};
 use crate::error::{Error, Result};
 use crate::kv::{KvFormat, KvRows, Place};
 use crate::ops::attention::{Attention, HeadMix, Order};
@@ -15,22 +15,22 @@ pub(super) const OPS: &[&str] = &["attention"];
 pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
     let a = attrs.reader(op);
     let named = |name: &'static str, value: &str, rule| Err(Error::Value { op, name, value: value.to_owned(), rule });
-    let order = match a.text("order", "heads")? {
+    let order = match a.text("order", "heads") {
         "heads" => Order::HeadsFirst,
         "tokens" => Order::TokensFirst,
         other => return named("order", other, "it must be heads or tokens"),
     };
-    let place = match a.text("place", "heads")? {
+    let place = match a.text("place", "heads") {
         "heads" => Place::Heads,
         "tokens" => Place::Tokens,
-        "paged" => Place::Paged { table: r.need("table")?, page: a.needed("page")? as usize },
+        "paged" => Place::Paged { table: r.need("table")?, page: a.needed("page") as usize },
         other => return named("place", other, "it must be heads, tokens or paged"),
     };
     // −1 is no limit.
-    let window = |name| Ok(Some(a.number(name, -1.0)?).filter(|n| *n >= 0.0).map(|n| n as u32));
+    let window = |name| Some(a.number(name, -1.0)).filter(|n| *n >= 0.0).map(|n| n as u32);
     let number = |name| a.number(name, -1.0);
     let rows = |role: &'static str| {
-        let (tensor, name) = (r.need(role)?, a.text(role, "dense")?);
+        let (tensor, name) = (r.need(role)?, a.text(role, "dense"));
         let Some(format) = codes_named(name) else { return KvRows::of(tensor) };
         let width = r.need(if role == "k" { "q" } else { "y" })?.shape().dims().last().copied().unwrap_or(1);
         KvRows::over(tensor, format, tensor.bytes() as usize / format.row_bytes(width).max(1), width)
@@ -41,30 +41,24 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         lse: r.maybe("lse"),
         order,
         place,
-        kv_heads: Some(number("kv_heads")?).filter(|n| *n >= 0.0).map(|n| n as usize),
+        kv_heads: Some(number("kv_heads")).filter(|n| *n >= 0.0).map(|n| n as usize),
         mask: r.maybe("mask"),
         kv_len: r.maybe("kv_len"),
         q_len: r.maybe("q_len"),
-        longest: Some(number("longest")?).filter(|n| *n >= 0.0).map(|n| n as usize),
-        causal: a.flag("causal", false)?,
-        offset: a.number("causal_offset", 0.0)? as i32,
+        longest: Some(number("longest")).filter(|n| *n >= 0.0).map(|n| n as usize),
+        causal: a.flag("causal", false),
+        offset: a.number("causal_offset", 0.0) as i32,
         offsets: r.maybe("causal_offset"),
         positions: r.maybe("positions"),
-        window_left: window("window_left")?,
-        window_right: window("window_right")?,
+        window_left: window("window_left"),
+        window_right: window("window_right"),
         prefix: r.maybe("prefix"),
         list: r.maybe("list"),
         sinks: r.maybe("sinks"),
         alibi: r.maybe("alibi"),
-        softcap: a.number("softcap", 0.0)? as f32,
-        bound: match attrs.0.get("bound") {
-            None => None,
-            Some(_) => Some(a.needed("bound")? as f32),
-        },
-        scale: match attrs.0.get("scale") {
-            None => None,
-            Some(_) => Some(a.needed("scale")? as f32),
-        },
+        softcap: a.number("softcap", 0.0) as f32,
+        bound: attrs.0.get("bound").map(|_| a.needed("bound") as f32),
+        scale: attrs.0.get("scale").map(|_| a.needed("scale") as f32),
         gain: r.maybe("gain"),
         kv_head: r.maybe("kv_head"),
         q_starts: r.maybe("q_starts"),
@@ -73,9 +67,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         mix_after: mix("mix_after", "mix_after_bias"),
         ..Attention::new(r.need("q")?, &k, &v, r.need("y")?)
     };
-    a.finish()?;
-    r.finish()?;
-    user(&op)
+    hand(&a, &r, user, &op)
 }
 
 /// The relative error of one f32 operation.
@@ -98,9 +90,9 @@ fn with_reference<T>(
     let list = |role: &str| arrays.get(role).map(|a| a.data.as_slice());
     let whole = |role: &str, i: usize| list(role).map(|l| l[i] as i64);
     let (q, k, v) = (get("q"), get("k"), get("v"));
-    let tokens_first = a.text("order", "heads")? == "tokens";
-    let place = a.text("place", "heads")?;
-    let page = a.number("page", 1.0)? as usize;
+    let tokens_first = a.text("order", "heads") == "tokens";
+    let place = a.text("place", "heads");
+    let page = a.number("page", 1.0) as usize;
     let q_starts = list("q_starts");
     let k_starts = list("k_starts");
     let (batch, heads, longest) = match (q.shape.as_slice(), q_starts) {
@@ -152,7 +144,7 @@ fn with_reference<T>(
     });
     let tokens: Vec<Vec<Option<usize>>> = tokens.collect();
     let first = |b: usize| q_starts.map_or(b * longest, |s| s[b] as usize);
-    let offset = a.number("causal_offset", 0.0)? as i64;
+    let offset = a.number("causal_offset", 0.0) as i64;
     let position = |b: usize, l: usize| {
         whole("positions", first(b) + l).unwrap_or(l as i64 + whole("causal_offset", b).unwrap_or(offset))
     };
@@ -179,7 +171,7 @@ fn with_reference<T>(
         Some(Value::Number(scale)) => *scale as f32,
         _ => (1.0 / (d as f64).sqrt()) as f32,
     };
-    let window = |name| Ok(Some(a.number(name, -1.0)? as i64).filter(|n| *n >= 0));
+    let window = |name| Some(a.number(name, -1.0) as i64).filter(|n| *n >= 0);
     let prefix = |b: usize| whole("prefix", b).unwrap_or(0);
     let mix = |matrix, bias| list(matrix).map(|matrix| (matrix, list(bias)));
     then(&reference::Attention {
@@ -195,9 +187,9 @@ fn with_reference<T>(
         position: &position,
         mask: &mask,
         scale: list("gain").map_or(f64::from(scale), |g| g[0]),
-        softcap: f64::from(a.number("softcap", 0.0)? as f32),
-        causal: a.flag("causal", false)?,
-        window: (window("window_left")?, window("window_right")?),
+        softcap: f64::from(a.number("softcap", 0.0) as f32),
+        causal: a.flag("causal", false),
+        window: (window("window_left"), window("window_right")),
         prefix: &prefix,
         sinks: list("sinks"),
         alibi: list("alibi"),
@@ -210,7 +202,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
     with_reference(case, arrays, |a| {
         let e = a.v.shape.last().copied().unwrap_or(1);
         let numbers = a.q.data.len() / a.q.shape.last().copied().unwrap_or(1) * e;
-        let mut y = Expected::exact("y", vec![0.0; numbers]);
+        let mut y = Expected::new("y", vec![0.0; numbers], vec![0.0; numbers]);
         y.rounded = y.bound.clone();
         // Of many queries the reference answers some, an odd number apart so that they lie anywhere in tiles.
         let every = (case.flops / REFERENCE_FLOPS) as usize / 2 * 2 + 1;
@@ -273,11 +265,11 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Ve
 }
 
 /// Of `queries` queries and `keys` keys of a head: how many pairs see each other by `causal` and the window, and how many keys some query sees.
-fn seen(attrs: &Attrs, queries: usize, keys: usize) -> Result<[u64; 2]> {
+fn seen(attrs: &Attrs, queries: usize, keys: usize) -> [u64; 2] {
     let a = attrs.reader(OPS[0]);
-    let (causal, offset) = (a.flag("causal", false)?, a.number("causal_offset", 0.0)? as i64);
-    let side = |name| Ok(Some(a.number(name, -1.0)? as i64).filter(|n| *n >= 0));
-    let (left, right) = (side("window_left")?, side("window_right")?);
+    let (causal, offset) = (a.flag("causal", false), a.number("causal_offset", 0.0) as i64);
+    let side = |name| Some(a.number(name, -1.0) as i64).filter(|n| *n >= 0);
+    let (left, right) = (side("window_left"), side("window_right"));
     let (mut pairs, mut first, mut end) = (0, keys as i64, 0);
     for position in (0..queries as i64).map(|l| l + offset) {
         let from = left.map_or(0, |n| position - n).max(0);
@@ -287,17 +279,16 @@ fn seen(attrs: &Attrs, queries: usize, keys: usize) -> Result<[u64; 2]> {
             (pairs, first, end) = (pairs + (to - from) as u64, first.min(from), end.max(to));
         }
     }
-    Ok([pairs, (end - first).max(0) as u64])
+    [pairs, (end - first).max(0) as u64]
 }
 
 /// The bytes of keys and values that no query sees; where more than numbers tells which those are, none.
 pub(super) fn unread_bytes(case: &Case, storage: Elem) -> u64 {
     let [q, k, v] = case.inputs.as_slice() else { return 0 };
-    let dimension =
-        |name, first: &str| if case.attrs.reader(case.op).text(name, "heads").ok() == Some(first) { 1 } else { 2 };
+    let dimension = |name, first: &str| if case.attrs.reader(case.op).text(name, "heads") == first { 1 } else { 2 };
     let (of_queries, of_keys) = (dimension("order", "tokens"), dimension("place", "tokens"));
     let size = |input: &Input, at: usize| input.shape.get(at).copied().unwrap_or(0);
-    let Ok([_, keys]) = seen(&case.attrs, size(q, of_queries), size(k, of_keys)) else { return 0 };
+    let [_, keys] = seen(&case.attrs, size(q, of_queries), size(k, of_keys));
     let bytes = |input: &Input| {
         let of = |shape: &[usize]| input.stored.elements(shape) * input.stored.elem(storage).bytes();
         let mut read = input.shape.clone();
@@ -578,7 +569,7 @@ impl Make {
     /// With the operations of what queries see alone.
     fn counted(mut self) -> Self {
         let [b, h, _, l, s, d, e] = self.1;
-        let [pairs, _] = seen(&self.0.attrs, l, s).unwrap_or_default();
+        let [pairs, _] = seen(&self.0.attrs, l, s);
         self.0.flops = 2 * (b * h * (d + e)) as u64 * pairs;
         self
     }

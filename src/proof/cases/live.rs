@@ -1,8 +1,8 @@
 //! Linear layers with live adapters: every kind and plan, rows of a batch with adapters of their own, and the layers of real models.
 
-use super::linear::{self, Row, U, U16, bounds, format, roundings};
+use super::linear::{self, DISTINCT, Row, U, U16, bounds, format, roundings};
 use super::making::Making;
-use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput, adapter};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, WeightInput, adapter, hand};
 use crate::adapters::{AdapterAttach, AdapterSet, Magnitudes, Room};
 use crate::dispatch::Dispatcher;
 use crate::error::Result;
@@ -43,11 +43,11 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
     let a = attrs.reader(op);
     // Of these the sets have been made.
     for name in ["kind", "order", "pool"] {
-        a.text(name, "")?;
+        a.text(name, "");
     }
-    a.list("scales")?;
+    a.list("scales");
     for name in ["scale", "rank", "places"] {
-        a.number(name, 1.0)?;
+        a.number(name, 1.0);
     }
     let op = Linear {
         up: r.maybe_weight("up"),
@@ -61,9 +61,7 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         activation: linear::activation(&a)?,
         ..Linear::new(r.need("x")?, r.weight("w0")?, r.need("y")?)
     };
-    a.finish()?;
-    r.finish()?;
-    user(&op)
+    hand(&a, &r, user, &op)
 }
 
 fn scale_of(attrs: &Attrs, place: usize) -> f64 {
@@ -90,7 +88,7 @@ pub(super) fn attach(gpu: Option<&Dispatcher>, attrs: &Attrs, operands: &mut Ope
             let kind = match low {
                 (Some(a), Some(b), None, Some(row), Some(col)) => {
                     let reader = attrs.reader(OP);
-                    let first = reader.text("order", "row_col")?;
+                    let first = reader.text("order", "row_col");
                     let order = if first == Order::ColRow.name() { Order::ColRow } else { Order::RowCol };
                     Kind::Bora { a, b, row, col, order }
                 }
@@ -115,8 +113,8 @@ pub(super) fn attach(gpu: Option<&Dispatcher>, attrs: &Attrs, operands: &mut Ope
             _ => 0,
         });
         let room = Room {
-            adapters: reader.number("places", last as f64)? as usize,
-            rank: reader.number("rank", rank as f64)? as usize,
+            adapters: reader.number("places", last as f64) as usize,
+            rank: reader.number("rank", rank as f64) as usize,
             elem: pool_elem(attrs),
             magnitudes: [Magnitudes::None, Magnitudes::Rows, Magnitudes::Both][magnitudes.max().unwrap_or(0)],
         };
@@ -319,7 +317,7 @@ impl Make {
     /// A layer of a base in this format.
     fn new(name: &str, m: usize, [n, k]: [usize; 2], base: Format) -> Self {
         let fill = Fill::Normal { mean: 0.0, deviation: 1.0 / (k as f32).sqrt() };
-        let rows = if n * k > 1 << 20 { 128 } else { n };
+        let rows = if n * k > 1 << 20 { DISTINCT } else { n };
         let x = Fill::Normal { mean: 0.0, deviation: 1.0 };
         Self(Box::new(Case {
             name: format!("{OP}/{name}"),
@@ -384,12 +382,18 @@ impl Make {
 
     /// Adapters in some places, and which each row has.
     fn many(mut self, adapters: &[(usize, &str, usize)], index: &'static [f32]) -> Self {
+        let ([m, n, k], plain) = (self.sizes(), self.0.flops);
         for (place, kind, rank) in adapters {
             self = self.low(kind, *rank, PLACES[*place]);
         }
+        // A row has one of them, or none.
+        let rank_of = |row: usize| {
+            let of = index[row % index.len()];
+            adapters.iter().find(|(place, ..)| *place as f32 == of).map_or(0, |(.., rank)| *rank)
+        };
+        self.0.flops = plain + (0..m).map(|row| 2 * (rank_of(row) * (n + k)) as u64).sum::<u64>();
         let scales: Vec<f64> = (0..PLACES.len()).map(|i| 1.0 + 0.5 * i as f64).collect();
         self.0.attrs = self.0.attrs.with("scales", scales).with("places", PLACES.len() as f64);
-        let m = self.0.inputs[0].shape[0];
         self.input("adapter_index", &[m], Fill::These(index), Stored::Always(Elem::I32))
     }
 

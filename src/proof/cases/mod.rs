@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AnyOp, Attrs, Expected, Operands, Roles};
+use super::{AnyOp, Attrs, Expected, Operands, Reader, Roles};
 use crate::dispatch::Dispatcher;
 use crate::error::{Result, shape_error};
 use crate::formats::{Dtype, Format, Packed, Part};
@@ -149,6 +149,13 @@ pub fn attach(gpu: Option<&Dispatcher>, op: &str, attrs: &Attrs, operands: &mut 
         return Ok(());
     }
     live::attach(gpu, attrs, operands)
+}
+
+/// Hands an op over, of which every attribute and role has been asked for.
+fn hand(a: &Reader<'_>, r: &Roles<'_>, user: User<'_>, op: &dyn AnyOp) -> Result<()> {
+    a.finish()?;
+    r.finish()?;
+    user(op)
 }
 
 /// What is done with an op that has been built.
@@ -404,10 +411,12 @@ impl Case {
     }
 
     /// The bytes of operands that the op need not move: keys that no query sees, angles of positions that no token has, rows of a cache to which
-    /// nothing is appended.
+    /// nothing is appended, rows that no list has.
     pub fn unmoved_bytes(&self, storage: Elem) -> u64 {
         match ONLY_PAGE {
+            _ if norm::OPS.contains(&self.op) => norm::unread_bytes(self, storage),
             true => 0,
+            false if depth::OPS.contains(&self.op) => depth::unread_bytes(self, storage),
             false if attention::OPS.contains(&self.op) => attention::unread_bytes(self, storage),
             false if prologue::OPS.contains(&self.op) => prologue::unmoved_bytes(self, storage),
             false => rope::unread_bytes(self),

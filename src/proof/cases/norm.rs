@@ -2,13 +2,13 @@
 
 use super::codes::{Coding, U, codes};
 use super::making::Making;
-use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, counted};
+use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, counted, hand};
 use crate::error::Result;
 use crate::ops::norm::{
     BatchChannelNorm, BatchNorm, CODE_FLOOR, CrmsNorm, GroupNorm, HypersphericalStep, L2Norm, LayerNorm, PowerNorm,
     RmsNorm, Scaler, UnifiedNorm,
 };
-use crate::proof::{Attrs, Expected, Reader, Roles};
+use crate::proof::{AnyOp, Attrs, Expected, Reader, Roles};
 use crate::reference::{self, Array, Normed};
 use crate::tensor::Elem;
 
@@ -28,26 +28,18 @@ pub(super) const OPS: &[&str] = &[
 
 pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
     let a = attrs.reader(op);
-    /// Every attribute and role has been asked for; then the op is handed over.
-    macro_rules! hand {
-        ($op:expr) => {{
-            let op = $op;
-            a.finish()?;
-            r.finish()?;
-            user(&op)
-        }};
-    }
+    let mut hand = |op: &dyn AnyOp| hand(&a, &r, user, op);
     let (weight, bias) = (|| r.maybe("weight"), || r.maybe("bias"));
     let fused = || (r.maybe("residual"), r.maybe("sum"), r.maybe("scale"));
     match op {
-        "layer_norm" => hand!({
+        "layer_norm" => hand(&{
             let ((residual, sum, scale), stats) = (fused(), r.maybe("stats"));
-            let (axis, eps) = (a.number("axis", -1.0)? as i32, a.number("eps", 1e-5)? as f32);
+            let (axis, eps) = (a.number("axis", -1.0) as i32, a.number("eps", 1e-5) as f32);
             let new = LayerNorm::new(r.need("x")?, r.need("y")?);
             let (rows, grids, weight, bias) = (r.maybe("rows"), r.maybe("grids"), weight(), bias());
             LayerNorm { residual, rows, grids, weight, bias, sum, stats, scale, axis, eps, ..new }
         }),
-        "rms_norm" => hand!({
+        "rms_norm" => hand(&{
             let ((residual, sum, scale), stats) = (fused(), r.maybe("stats"));
             RmsNorm {
                 residual,
@@ -59,47 +51,47 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
                 sum,
                 stats,
                 scale,
-                axis: a.number("axis", -1.0)? as i32,
-                eps: a.number("eps", 1e-6)? as f32,
-                eps_outside: a.flag("eps_outside", false)?,
-                partial: a.number("partial", 1.0)?,
-                weight_offset: a.number("weight_offset", 0.0)? as f32,
-                cast_before_weight: a.flag("cast_before_weight", false)?,
+                axis: a.number("axis", -1.0) as i32,
+                eps: a.number("eps", 1e-6) as f32,
+                eps_outside: a.flag("eps_outside", false),
+                partial: a.number("partial", 1.0),
+                weight_offset: a.number("weight_offset", 0.0) as f32,
+                cast_before_weight: a.flag("cast_before_weight", false),
                 ..RmsNorm::new(r.need("x")?, r.need("y")?)
             }
         }),
-        "crms_norm" => hand!({
+        "crms_norm" => hand(&{
             let (residual, sum, scale) = fused();
-            CrmsNorm { residual, sum, scale, ..CrmsNorm::new(r.need("z")?, r.need("y")?, a.needed("eps")? as f32) }
+            CrmsNorm { residual, sum, scale, ..CrmsNorm::new(r.need("z")?, r.need("y")?, a.needed("eps") as f32) }
         }),
-        "l2_norm" => hand!({
+        "l2_norm" => hand(&{
             let (residual, sum, scale) = fused();
-            let (axis, eps) = (a.number("axis", -1.0)? as i32, a.number("eps", 1e-12)? as f32);
+            let (axis, eps) = (a.number("axis", -1.0) as i32, a.number("eps", 1e-12) as f32);
             L2Norm { residual, sum, scale, axis, eps, ..L2Norm::new(r.need("x")?, r.need("y")?) }
         }),
-        "power_norm" => hand!({
+        "power_norm" => hand(&{
             let (residual, sum, scale) = fused();
             let new = PowerNorm::new(r.need("x")?, r.need("phi")?, r.need("y")?);
-            let (groups, eps) = (a.needed("groups")? as usize, a.needed("eps")? as f32);
+            let (groups, eps) = (a.needed("groups") as usize, a.needed("eps") as f32);
             PowerNorm { residual, weight: weight(), bias: bias(), sum, scale, groups, eps, ..new }
         }),
-        "unified_norm" => hand!({
+        "unified_norm" => hand(&{
             let (residual, sum, scale) = fused();
             let new = UnifiedNorm::new(r.need("x")?, r.need("var")?, r.need("y")?);
-            UnifiedNorm { residual, weight: weight(), bias: bias(), sum, scale, eps: a.needed("eps")? as f32, ..new }
+            UnifiedNorm { residual, weight: weight(), bias: bias(), sum, scale, eps: a.needed("eps") as f32, ..new }
         }),
-        "batch_norm" => hand!({
+        "batch_norm" => hand(&{
             let new = BatchNorm::new(r.need("x")?, r.need("mean")?, r.need("var")?, r.need("y")?);
             let (residual, sum) = (r.maybe("residual"), r.maybe("sum"));
-            BatchNorm { residual, weight: weight(), bias: bias(), sum, eps: a.needed("eps")? as f32, ..new }
+            BatchNorm { residual, weight: weight(), bias: bias(), sum, eps: a.needed("eps") as f32, ..new }
         }),
-        "group_norm" => hand!({
+        "group_norm" => hand(&{
             let ((residual, sum, scale), stats) = (fused(), r.maybe("stats"));
-            let new = GroupNorm::new(r.need("x")?, r.need("y")?, a.needed("groups")? as usize);
-            let eps = a.needed("eps")? as f32;
+            let new = GroupNorm::new(r.need("x")?, r.need("y")?, a.needed("groups") as usize);
+            let eps = a.needed("eps") as f32;
             GroupNorm { residual, weight: weight(), bias: bias(), sum, stats, scale, eps, ..new }
         }),
-        "batch_channel_norm" => hand!(BatchChannelNorm {
+        "batch_channel_norm" => hand(&BatchChannelNorm {
             x: r.need("x")?,
             bn_mean: r.need("bn_mean")?,
             bn_var: r.need("bn_var")?,
@@ -108,18 +100,18 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
             weight: weight(),
             bias: bias(),
             y: r.need("y")?,
-            groups: a.needed("groups")? as usize,
-            bn_eps: a.needed("bn_eps")? as f32,
-            eps: a.needed("eps")? as f32,
+            groups: a.needed("groups") as usize,
+            bn_eps: a.needed("bn_eps") as f32,
+            eps: a.needed("eps") as f32,
         }),
-        "scaler" => hand!(Scaler {
-            relu: a.flag("relu", false)?,
-            floor: a.number("floor", 0.0)? as f32,
+        "scaler" => hand(&Scaler {
+            relu: a.flag("relu", false),
+            floor: a.number("floor", 0.0) as f32,
             ..Scaler::new(r.need("x")?, r.need("weight")?, r.need("y")?)
         }),
-        _ => hand!({
+        _ => hand(&{
             let new = HypersphericalStep::new(r.need("x")?, r.need("h")?, r.need("alpha")?, r.need("y")?);
-            let (gain, eps) = (a.number("gain", 1.0)? as f32, a.number("eps", 1e-8)? as f32);
+            let (gain, eps) = (a.number("gain", 1.0) as f32, a.number("eps", 1e-8) as f32);
             HypersphericalStep { scaler: r.maybe("scaler"), gain, eps, ..new }
         }),
     }
@@ -173,27 +165,27 @@ fn of_all(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> 
     };
     let x = added(input(first), &mut out);
     // An eps is an f32 to the op.
-    let eps = |absent: f64| a.number("eps", absent).map(|e| f64::from(e as f32));
-    let groups = || a.number("groups", 1.0).map(|g| g as usize);
+    let eps = |absent: f64| f64::from(a.number("eps", absent) as f32);
+    let groups = || a.number("groups", 1.0) as usize;
     let (weight, bias) = (get("weight"), get("bias"));
     let last = x.shape.last().copied().unwrap_or(1);
     let from_axis = |x: &Array, a: &Reader<'_>| -> Result<usize> {
-        let axis = a.number("axis", -1.0)? as isize;
+        let axis = a.number("axis", -1.0) as isize;
         let at = if axis < 0 { axis + x.shape.len() as isize } else { axis } as usize;
         Ok(at)
     };
     match case.op {
         "layer_norm" => {
             let len = x.shape[from_axis(&x, &a)?..].iter().product();
-            let eps = eps(1e-5)?;
+            let eps = eps(1e-5);
             let normed = reference::layer_norm(&x, len, weight, bias, eps);
             out.extend(rows(case, &x, &normed, len, len, Kind::Center, eps, 0.0));
         }
         "rms_norm" => {
             let len: usize = x.shape[from_axis(&x, &a)?..].iter().product();
-            let (eps, outside) = (eps(1e-6)?, a.flag("eps_outside", false)?);
-            let stat_len = (len as f64 * a.number("partial", 1.0)?) as usize;
-            let (offset, casts) = (a.number("weight_offset", 0.0)?, a.flag("cast_before_weight", false)?);
+            let (eps, outside) = (eps(1e-6), a.flag("eps_outside", false));
+            let stat_len = (len as f64 * a.number("partial", 1.0)) as usize;
+            let (offset, casts) = (a.number("weight_offset", 0.0), a.flag("cast_before_weight", false));
             let cast = |h: f64| if casts { storage.round(f64::from(h as f32)) } else { h };
             let mut normed = reference::rms_norm(&x, len, stat_len, weight, bias, eps, outside, offset, cast);
             if let Some(after) = get("after") {
@@ -208,13 +200,13 @@ fn of_all(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> 
             out.extend(rows(case, &x, &normed, len, stat_len, Kind::Plain, eps, step));
         }
         "crms_norm" => {
-            let eps = eps(0.0)?;
+            let eps = eps(0.0);
             let normed = reference::crms_norm(&x, last, eps);
             out.extend(rows(case, &x, &normed, last, last, Kind::Crms, eps, 0.0));
         }
         "l2_norm" => {
             let axis = from_axis(&x, &a)?;
-            let (len, eps) = (x.shape[axis], eps(1e-12)?);
+            let (len, eps) = (x.shape[axis], eps(1e-12));
             let normed = reference::l2_norm(&x, axis, eps);
             let inner: usize = x.shape[axis + 1..].iter().product();
             if inner == 1 {
@@ -230,19 +222,19 @@ fn of_all(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> 
             }
         }
         "power_norm" => {
-            let (groups, eps) = (groups()?, eps(1e-5)?);
+            let (groups, eps) = (groups(), eps(1e-5));
             let normed = reference::power_norm(&x, groups, weight, bias, &input("phi"), eps);
             let len = last / groups;
             out.extend(rows(case, &x, &normed, len, len, Kind::Plain, eps, 0.0));
         }
         "group_norm" => {
-            let (groups, eps) = (groups()?, eps(1e-5)?);
+            let (groups, eps) = (groups(), eps(1e-5));
             let normed = reference::group_norm(&x, groups, weight, bias, eps);
             let len = x.shape[1..].iter().product::<usize>() / groups;
             out.extend(rows(case, &x, &normed, len, len, Kind::Center, eps, 0.0));
         }
         "batch_channel_norm" => {
-            let (groups, eps, bn_eps) = (groups()?, eps(1e-5)?, f64::from(a.number("bn_eps", 1e-5)? as f32));
+            let (groups, eps, bn_eps) = (groups(), eps(1e-5), f64::from(a.number("bn_eps", 1e-5) as f32));
             let bn = [input("bn_mean"), input("bn_var"), input("bn_weight"), input("bn_bias")];
             let [mean, var, bn_weight, bn_bias] = &bn;
             let normed =
@@ -262,21 +254,21 @@ fn of_all(case: &Case, arrays: &Arrays, storage: Elem) -> Result<Vec<Expected>> 
         }
         "unified_norm" => {
             let var = input("var");
-            let y = reference::unified_norm(&x, weight, bias, &var, eps(1e-5)?);
+            let y = reference::unified_norm(&x, weight, bias, &var, eps(1e-5));
             out.extend(elementwise(case, y, bias, last));
         }
         "batch_norm" => {
-            let y = reference::batch_norm(&x, &input("mean"), &input("var"), weight, bias, eps(1e-5)?);
+            let y = reference::batch_norm(&x, &input("mean"), &input("var"), weight, bias, eps(1e-5));
             out.extend(elementwise(case, y, bias, last));
         }
         "scaler" => {
-            let floor = f64::from(a.number("floor", 0.0)? as f32);
-            let y = reference::scaler(&x, &input("weight"), a.flag("relu", false)?, floor);
+            let floor = f64::from(a.number("floor", 0.0) as f32);
+            let y = reference::scaler(&x, &input("weight"), a.flag("relu", false), floor);
             out.extend(elementwise(case, y, None, last));
         }
         _ => {
             let (h, alpha) = (input("h"), input("alpha"));
-            let (gain, eps) = (f64::from(a.number("gain", 1.0)? as f32), eps(1e-8)?);
+            let (gain, eps) = (f64::from(a.number("gain", 1.0) as f32), eps(1e-8));
             let y = reference::hyperspherical_step(&x, &h, &alpha, get("scaler"), gain, eps);
             // Errors of the moved vector, relative to its length, which the last norm divides by.
             let ones = alpha.with(vec![1.0; last]);
@@ -399,6 +391,16 @@ fn strided_codes(y: &Array, len: usize, inner: usize, relative: f64) -> Vec<Expe
     out
 }
 
+/// As a layer keeps half of its tokens.
+const EVERY_SECOND: Fill = Fill::Steps { first: 0.0, step: 2.0 };
+
+/// The bytes of rows that are in no list, where the list has each once.
+pub(super) fn unread_bytes(case: &Case, storage: Elem) -> u64 {
+    let Some(list) = case.inputs.iter().find(|i| i.role == "rows" && i.fill == EVERY_SECOND) else { return 0 };
+    let Some([rows, len]) = case.inputs.first().map(|x| x.shape.as_slice()) else { return 0 };
+    (rows.saturating_sub(list.shape.iter().product()) * len * storage.bytes()) as u64
+}
+
 const NORMAL: Fill = Fill::Normal { mean: 0.0, deviation: 1.0 };
 const WEIGHTS: Fill = Fill::Uniform(0.5, 1.5);
 const ALL: &[Elem] = &[Elem::F32, Elem::F16, Elem::Bf16];
@@ -497,10 +499,13 @@ impl Make {
     }
 
     /// Rows are listed, some of them twice and the last of each five not there.
-    fn listed(mut self, shape: &[usize]) -> Self {
+    fn listed(self, shape: &[usize]) -> Self {
         let rows = self.0.inputs[0].shape.iter().rev().skip(1).product::<usize>() as f32;
-        let (stored, fill) = (Stored::Always(Elem::U32), Fill::Uniform(-0.4, rows * 1.25 - 0.6));
-        self.0.inputs.push(Input { role: "rows", shape: shape.to_vec(), fill, stored });
+        self.listed_as(shape, Fill::Uniform(-0.4, rows * 1.25 - 0.6))
+    }
+
+    fn listed_as(mut self, shape: &[usize], fill: Fill) -> Self {
+        self.0.inputs.push(Input { role: "rows", shape: shape.to_vec(), fill, stored: Stored::Always(Elem::U32) });
         let dims = [shape, &self.0.inputs[0].shape[self.0.inputs[0].shape.len() - 1..]].concat();
         for output in self.0.outputs.iter_mut().filter(|o| ["y", "sum"].contains(&o.role)) {
             output.shape = dims.clone();
@@ -534,7 +539,7 @@ fn real() -> Vec<Make> {
         llama("llama3-8b-prefill-2048-residual", 2048).residual().model(llama3, "prefill"),
         llama("llama3-8b-prefill-2048-kept-1024", 2048)
             .output("sum", &[], Stored::Activation)
-            .listed(&[1024])
+            .listed_as(&[1024], EVERY_SECOND)
             .model(llama3, "prefill"),
         llama("llama3-8b-prefill-512", 512).model(llama3, "prefill"),
         llama("llama3-8b-prefill-512-residual", 512).residual().model(llama3, "prefill"),

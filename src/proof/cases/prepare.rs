@@ -2,7 +2,7 @@
 
 use super::codes::U;
 use super::making::Making;
-use super::{Arrays, Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, hand};
 use crate::error::{Error, Result};
 use crate::ops::prepare::{Along, Factors, MatrixStats, MatrixVector, Pick, Prune, Rescale, Rule, Standard};
 use crate::proof::{Attrs, Expected, Reader, Roles, Value};
@@ -12,7 +12,7 @@ use crate::tensor::Elem;
 pub(super) const OPS: &[&str] = &["matrix_stats", "matrix_vector", "scale_factors", "rescale", "prune", "pick"];
 
 fn along(op: &'static str, a: &Reader<'_>) -> Result<Along> {
-    let name = a.text("along", "rows")?;
+    let name = a.text("along", "rows");
     let found = [Along::Rows, Along::Columns].into_iter().find(|along| along.name() == name);
     found.ok_or_else(|| Error::Value { op, name: "along", value: name.to_owned(), rule: "it must be rows or columns" })
 }
@@ -30,18 +30,18 @@ fn standard(name: &str, eps: f32) -> Option<Standard> {
 
 /// The rule that attributes and operands make.
 fn rule<'t>(op: &'static str, a: &Reader<'_>, r: &Roles<'t>) -> Result<Rule<'t>> {
-    let number = |name, absent| Ok::<_, Error>(a.number(name, absent)? as f32);
+    let number = |name, absent| a.number(name, absent) as f32;
     let wrong = |name, value: &str, rule| Error::Value { op, name, value: value.to_owned(), rule };
-    let count = a.number("count", 1.0)? as u32;
-    Ok(match a.text("rule", "")? {
+    let count = a.number("count", 1.0) as u32;
+    Ok(match a.text("rule", "") {
         "norm" => Rule::Norm { mean: r.need("mean")?, squares: r.need("squares")?, count },
         "unit" => Rule::Unit { mean: r.need("mean")?, squares: r.need("squares")?, length: r.maybe("length"), count },
         "standard" => {
-            let name = a.text("by", "")?;
-            let Some(by) = standard(name, number("eps", 0.0)?) else {
+            let name = a.text("by", "");
+            let Some(by) = standard(name, number("eps", 0.0)) else {
                 return Err(wrong("by", name, "it must be outside, unbiased, biased or scaled"));
             };
-            let factor = number("factor", 1.0)?;
+            let factor = number("factor", 1.0);
             Rule::Standard {
                 mean: r.need("mean")?,
                 squares: r.need("squares")?,
@@ -57,18 +57,18 @@ fn rule<'t>(op: &'static str, a: &Reader<'_>, r: &Roles<'t>) -> Result<Rule<'t>>
             mean: r.maybe("mean"),
             weight: r.maybe("weight"),
             bias: r.maybe("bias"),
-            eps: number("eps", 0.0)?,
+            eps: number("eps", 0.0),
         },
-        "equal" => Rule::Equal { before: r.need("before")?, after: r.need("after")?, least: number("least", 0.0)? },
+        "equal" => Rule::Equal { before: r.need("before")?, after: r.need("after")?, least: number("least", 0.0) },
         "power" => {
-            Rule::Power { magnitude: r.need("magnitude")?, power: number("power", 0.5)?, least: number("least", 1e-4)? }
+            Rule::Power { magnitude: r.need("magnitude")?, power: number("power", 0.5), least: number("least", 1e-4) }
         }
         "limit" => Rule::Limit {
             mean: r.need("mean")?,
             squares: r.need("squares")?,
             magnitude: r.need("magnitude")?,
             count,
-            deviations: number("deviations", 1.0)?,
+            deviations: number("deviations", 1.0),
         },
         other => return Err(wrong("rule", other, "it must be the name of a rule")),
     })
@@ -79,27 +79,21 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
     match op {
         "matrix_stats" => {
             let op = MatrixStats { w: r.need("w")?, along: along(op, &a)?, stats: r.need("stats")? };
-            a.finish()?;
-            r.finish()?;
-            user(&op)
+            hand(&a, &r, user, &op)
         }
         "matrix_vector" => {
             let op = MatrixVector {
                 minus: r.maybe("minus"),
                 along: along(op, &a)?,
                 bias: r.maybe("bias"),
-                alpha: a.number("alpha", 1.0)? as f32,
+                alpha: a.number("alpha", 1.0) as f32,
                 ..MatrixVector::new(r.need("w")?, r.need("x")?, r.need("y")?)
             };
-            a.finish()?;
-            r.finish()?;
-            user(&op)
+            hand(&a, &r, user, &op)
         }
         "scale_factors" => {
             let op = Factors { rule: rule(op, &a, &r)?, scale: r.need("scale")?, shift: r.maybe("shift") };
-            a.finish()?;
-            r.finish()?;
-            user(&op)
+            hand(&a, &r, user, &op)
         }
         "rescale" => {
             let op = Rescale {
@@ -111,23 +105,17 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
                 limit: r.maybe("limit"),
                 ..Rescale::new(r.need("w")?, r.need("y")?)
             };
-            a.finish()?;
-            r.finish()?;
-            user(&op)
+            hand(&a, &r, user, &op)
         }
         "prune" => {
-            let (drop, of) = (a.number("drop", 2.0)? as u32, a.number("of", 4.0)? as u32);
+            let (drop, of) = (a.number("drop", 2.0) as u32, a.number("of", 4.0) as u32);
             let op = Prune { w: r.need("w")?, norm: r.maybe("norm"), drop, of, y: r.need("y")? };
-            a.finish()?;
-            r.finish()?;
-            user(&op)
+            hand(&a, &r, user, &op)
         }
         _ => {
             let op =
                 Pick { w: r.need("w")?, minus: r.maybe("minus"), places: r.need("places")?, value: r.need("value")? };
-            a.finish()?;
-            r.finish()?;
-            user(&op)
+            hand(&a, &r, user, &op)
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The QKV prologue: heads of real models, and everything that it can do, in sizes that hurt.
 
-use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, codes_named, counted, rope};
+use super::{Arrays, COUNTED, Case, Fill, Input, Output, Stored, User, codes_named, counted, hand, rope};
 use crate::error::{Error, Result};
-use crate::kv::{KvRows, Place};
+use crate::kv::{KvFormat, KvRows, Place};
 use crate::ops::attention::Order;
 use crate::ops::attention::prologue::{Angles, NormAxis, NormKind, Projection, Prologue, QkNorm, Start, Turn};
 use crate::proof::{Attrs, Expected, Roles};
@@ -25,21 +25,21 @@ fn rows(tensor: &Tensor, format: &str, width: usize) -> Result<KvRows> {
 
 pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
     let a = attrs.reader(op);
-    let whole = |name: &str, absent: f64| a.number(name, absent).map(|v| v as usize);
-    let (heads, groups, d, e) = (whole("heads", 1.0)?, whole("groups", 1.0)?, whole("d", 0.0)?, whole("e", 0.0)?);
-    let format = a.text("kv", "dense")?;
+    let whole = |name: &str, absent: f64| a.number(name, absent) as usize;
+    let (heads, groups, d, e) = (whole("heads", 1.0), whole("groups", 1.0), whole("d", 0.0), whole("e", 0.0));
+    let format = a.text("kv", "dense");
     let keys = r.maybe("keys").map(|t| rows(t, format, d)).transpose()?;
-    let of_values = a.text("v", format)?;
+    let of_values = a.text("v", format);
     let values = r.maybe("values").map(|t| rows(t, of_values, e)).transpose()?;
-    let kind = match a.text("norm", "none")? {
+    let kind = match a.text("norm", "none") {
         "none" => None,
         "l2" => Some(NormKind::L2),
         "rms" => Some(NormKind::Rms),
         "layer" => Some(NormKind::Layer),
         other => return Err(wrong(op, "norm", other, "it must be none, l2, rms or layer")),
     };
-    let full = a.flag("full", false)?;
-    let (eps, offset) = (a.number("eps", 1e-6)? as f32, a.number("offset", 0.0)? as f32);
+    let full = a.flag("full", false);
+    let (eps, offset) = (a.number("eps", 1e-6) as f32, a.number("offset", 0.0) as f32);
     let norm = kind.map(|kind| QkNorm {
         axis: if full { NormAxis::Projection } else { NormAxis::Head },
         q_weight: r.maybe("q_weight"),
@@ -49,8 +49,8 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         offset,
         ..QkNorm::new(kind, eps)
     });
-    let (interleaved, before_norm) = (a.flag("interleaved", false)?, a.flag("before_norm", false)?);
-    let (positions, appended) = (r.maybe("positions"), a.flag("appended", false)?);
+    let (interleaved, before_norm) = (a.flag("interleaved", false), a.flag("before_norm", false));
+    let (positions, appended) = (r.maybe("positions"), a.flag("appended", false));
     let rope = match (r.maybe("cos"), r.maybe("sin")) {
         (Some(cos), Some(sin)) => {
             let angles = match positions {
@@ -67,33 +67,31 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
         Some(qkv) => Projection::Packed(qkv),
         None => Projection::Apart { q: r.maybe("q"), k: r.maybe("k"), v: r.maybe("v") },
     };
-    let page = whole("page", 0.0)?;
-    let place = match (r.maybe("table"), a.flag("tokens_place", false)?) {
+    let page = whole("page", 0.0);
+    let place = match (r.maybe("table"), a.flag("tokens_place", false)) {
         (Some(table), _) => Place::Paged { table, page },
         (None, true) => Place::Tokens,
         (None, false) => Place::Heads,
     };
     let op = Prologue {
-        from_order: order(!a.flag("from_heads", false)?),
+        from_order: order(!a.flag("from_heads", false)),
         q_add: r.maybe("q_add"),
         k_add: r.maybe("k_add"),
         v_add: r.maybe("v_add"),
         norm,
-        value_norm: a.flag("value_norm", false)?.then_some(eps),
+        value_norm: a.flag("value_norm", false).then_some(eps),
         rope,
         y: r.maybe("y"),
-        order: order(a.flag("y_tokens", false)?),
+        order: order(a.flag("y_tokens", false)),
         keys: keys.as_ref(),
         values: values.as_ref(),
         place,
-        start: r.maybe("lengths").map_or(Start::At(whole("start", 0.0)?), Start::Lengths),
+        start: r.maybe("lengths").map_or(Start::At(whole("start", 0.0)), Start::Lengths),
         cu: r.maybe("cu"),
         grids: r.maybe("grids"),
         ..Prologue::of(from, (heads, groups))
     };
-    a.finish()?;
-    r.finish()?;
-    user(&op)
+    hand(&a, &r, user, &op)
 }
 
 /// The relative error of one f32 operation.
@@ -201,7 +199,7 @@ fn places(n: &Numbers, cu: Option<&Array>) -> Vec<(usize, usize)> {
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     let a = case.attrs.reader(case.op);
-    let whole = |name: &str| a.number(name, 0.0).map(|v| v as usize);
+    let whole = |name: &str| a.number(name, 0.0) as usize;
     let shape = case.inputs.first().map(|i| i.shape.as_slice()).unwrap_or_default();
     let (batch, each) = match *shape {
         [t, _] => (1, t),
@@ -209,7 +207,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
         [b, l, _] => (b, l),
         _ => (0, 0),
     };
-    let n = Numbers { batch, each, heads: whole("heads")?, groups: whole("groups")?, d: whole("d")?, e: whole("e")? };
+    let n = Numbers { batch, each, heads: whole("heads"), groups: whole("groups"), d: whole("d"), e: whole("e") };
     let packed = n.heads * n.d + n.groups * (n.d + n.e);
     let kinds = [
         ("y", Kind { x: "q", add: "q_add", weight: "q_weight", bias: "q_bias", heads: n.heads, width: n.d, first: 0 }),
@@ -238,29 +236,32 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
             },
         ),
     ];
-    let norm = match a.text("norm", "none")? {
+    let norm = match a.text("norm", "none") {
         "l2" => Some(RowNorm::L2),
         "rms" => Some(RowNorm::Rms),
         "layer" => Some(RowNorm::Layer),
         _ => None,
     };
     // An op takes f32.
-    let (eps, offset) = (f64::from(a.number("eps", 1e-6)? as f32), f64::from(a.number("offset", 0.0)? as f32));
-    let (full, value_norm) = (a.flag("full", false)?, a.flag("value_norm", false)?);
-    let (interleaved, before_norm) = (a.flag("interleaved", false)?, a.flag("before_norm", false)?);
+    let (eps, offset) = (f64::from(a.number("eps", 1e-6) as f32), f64::from(a.number("offset", 0.0) as f32));
+    let (full, value_norm) = (a.flag("full", false), a.flag("value_norm", false));
+    let (interleaved, before_norm) = (a.flag("interleaved", false), a.flag("before_norm", false));
     let at = places(&n, arrays.get("cu"));
     let start = |b: usize| match arrays.get("lengths") {
         Some(lengths) => lengths.data[b].max(0.0) as usize,
-        None => a.number("start", 0.0).map_or(0, |v| v as usize),
+        None => a.number("start", 0.0) as usize,
     };
     let mut all = Vec::new();
     for output in &case.outputs {
         let Some((_, kind)) = kinds.iter().find(|(role, _)| *role == output.role) else { continue };
-        // Codes are judged by what is read of them, elsewhere.
-        if output.stored == Stored::Always(Elem::U32) {
-            continue;
+        let mut count: usize = output.shape.iter().product();
+        let format = a.text("kv", "dense");
+        let format = if kind.x == "v" { a.text("v", format) } else { format };
+        let codes = codes_named(format).map(|format| (format, kind.width));
+        // Rows of codes are words.
+        if let Some((format, width)) = codes.filter(|_| output.stored == Stored::Always(Elem::U32)) {
+            count = count * 4 / format.row_bytes(width) * width;
         }
-        let count: usize = output.shape.iter().product();
         // What nobody writes stays what it was.
         let (mut want, mut bound) = (vec![f64::NAN; count], vec![0.0; count]);
         let is_value = kind.x == "v";
@@ -278,7 +279,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
         for (t, (b, l)) in at.iter().copied().enumerate() {
             let x: Vec<f64> = match arrays.get("qkv") {
                 Some(x) => x.data[t * packed + kind.first..][..len].to_vec(),
-                None if a.flag("from_heads", false)? => {
+                None if a.flag("from_heads", false) => {
                     let x = &arrays[kind.x].data;
                     let head = |h: usize| ((b * kind.heads + h) * n.each + l) * kind.width;
                     (0..kind.heads).flat_map(|h| x[head(h)..][..kind.width].to_vec()).collect()
@@ -289,7 +290,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                 (Some(cos), Some(sin)) if !is_value => {
                     let half = cos.shape.last().copied().unwrap_or(0);
                     let table = cos.data.len() / half.max(1);
-                    let row = if a.flag("appended", false)? {
+                    let row = if a.flag("appended", false) {
                         start(b).saturating_add(l).min(table - 1)
                     } else {
                         let period = if arrays.contains_key("cu") { t } else { l };
@@ -314,7 +315,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
             let (numbers, off) = (reference::qkv_prologue(&x, &of_row), errors(&x, &of_row));
             for h in 0..kind.heads {
                 let to = if kind.x == "q" {
-                    let first = if a.flag("y_tokens", false)? || arrays.contains_key("cu") {
+                    let first = if a.flag("y_tokens", false) || arrays.contains_key("cu") {
                         t * n.heads + h
                     } else {
                         (b * n.heads + h) * n.each + l
@@ -323,7 +324,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                 } else {
                     let j = start(b).saturating_add(l);
                     let rows = count / kind.width;
-                    let page = whole("page")?;
+                    let page = whole("page");
                     let cu = arrays.get("cu").map(|cu| &cu.data);
                     let sequences = cu.map_or(n.batch, |cu| cu.len() - 1);
                     // Past the last sequence.
@@ -340,7 +341,7 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                         }
                         None => {
                             let room = rows / (sequences * n.groups);
-                            let by_token = a.flag("tokens_place", false)?;
+                            let by_token = a.flag("tokens_place", false);
                             let row =
                                 if by_token { (b * room + j) * n.groups + h } else { (b * n.groups + h) * room + j };
                             (j < room).then_some(row)
@@ -353,9 +354,32 @@ pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expe
                 bound[to * kind.width..][..kind.width].copy_from_slice(&off[of]);
             }
         }
-        all.push(Expected::new(output.role, want, bound));
+        let mut expected = Expected::new(output.role, want, bound);
+        if output.stored == Stored::Always(Elem::U32) {
+            expected.codes = codes;
+            coded(&mut expected);
+        }
+        all.push(expected);
     }
     Ok(all)
+}
+
+/// What is written as codes is off by half a step of them too, and what nobody writes is told of none.
+fn coded(expected: &mut Expected) {
+    let Some((format, width)) = expected.codes else { return };
+    expected.unknown = expected.want.iter().map(|v| v.is_nan()).collect();
+    let rows = expected.want.chunks(width).zip(expected.bound.chunks_mut(width));
+    for (want, bound) in rows.flat_map(|(want, bound)| want.chunks(32).zip(bound.chunks_mut(32))) {
+        let most = want.iter().zip(&*bound).fold(0.0f64, |most, (v, off)| most.max(v.abs() + off));
+        for (v, off) in want.iter().zip(bound) {
+            // A scale is f16. One of Q4_0 is of the largest number's sign, so that its opposite ends a whole step before.
+            *off += match format {
+                KvFormat::Q8_0 => most * (0.51 / 127.0 + 2f64.powi(-11)) + 127.0 * 2f64.powi(-25),
+                KvFormat::Q4_0 => most * (1.01 / 8.0 + 2f64.powi(-11)) + 8.0 * 2f64.powi(-25),
+                _ => (v.abs() + *off) / 16.0 + 2f64.powi(-10),
+            };
+        }
+    }
 }
 
 /// What tells one case from another.
@@ -613,8 +637,8 @@ pub(super) fn unmoved_bytes(case: &Case, storage: Elem) -> u64 {
     let Some([lead @ .., _]) = case.inputs.first().map(|i| i.shape.as_slice()) else { return 0 };
     let tokens: usize = lead.iter().product();
     let a = case.attrs.reader(case.op);
-    let number = |name| a.number(name, 0.0).map_or(0, |n| n as usize);
-    let format = |name| a.text(name, "dense").ok().and_then(codes_named);
+    let number = |name| a.number(name, 0.0) as usize;
+    let format = |name| codes_named(a.text(name, "dense"));
     let elem = storage.bytes();
     let rows = tokens * number("groups");
     let cache = |output: &Output| {

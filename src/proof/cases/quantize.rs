@@ -1,7 +1,7 @@
 //! Quantisation of activations: shapes of real models, and shapes and values that hurt.
 
 use super::codes::{Coding, codes};
-use super::{Arrays, Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, hand};
 use crate::error::Result;
 use crate::ops::norm::CODE_FLOOR;
 use crate::ops::quantize::QuantizeRows;
@@ -12,22 +12,20 @@ pub(super) const OPS: &[&str] = &["quantize_rows"];
 
 pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
     let a = attrs.reader(op);
-    let zero = if a.flag("symmetric", true)? { None } else { Some(r.need("zero")?) };
-    let (bits, floor) = (a.number("bits", 8.0)? as u32, a.number("floor", f64::from(CODE_FLOOR))? as f32);
+    let zero = if a.flag("symmetric", true) { None } else { Some(r.need("zero")?) };
+    let (bits, floor) = (a.number("bits", 8.0) as u32, a.number("floor", f64::from(CODE_FLOOR)) as f32);
     let op = QuantizeRows { zero, bits, floor, ..QuantizeRows::new(r.need("x")?, r.need("q")?, r.need("scale")?) };
-    a.finish()?;
-    r.finish()?;
-    user(&op)
+    hand(&a, &r, user, &op)
 }
 
 /// The numbers of x are exact: all that is off is the arithmetic of the codes.
 pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     let a = case.attrs.reader(case.op);
     let coding = Coding {
-        bits: a.number("bits", 8.0)? as u32,
-        symmetric: a.flag("symmetric", true)?,
+        bits: a.number("bits", 8.0) as u32,
+        symmetric: a.flag("symmetric", true),
         // A floor is an f32 to the op.
-        floor: f64::from(a.number("floor", f64::from(CODE_FLOOR))? as f32),
+        floor: f64::from(a.number("floor", f64::from(CODE_FLOOR)) as f32),
     };
     let x = &arrays["x"];
     let len = x.shape.last().copied().unwrap_or(1);

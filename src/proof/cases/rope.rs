@@ -1,6 +1,6 @@
 //! Rotary position embedding: heads of real models, and shapes and values that hurt.
 
-use super::{Arrays, Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, hand};
 use crate::error::{Error, Result};
 use crate::ops::attention::Order;
 use crate::ops::attention::rope::Rope;
@@ -14,21 +14,19 @@ pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_
     let a = attrs.reader(op);
     let (x, cos, sin, y) = (r.need("x")?, r.need("cos")?, r.need("sin")?, r.need("y")?);
     let d = x.shape().dims().last().copied().unwrap_or(0);
-    let rotary_dim = a.number("rotary_dim", d as f64)?;
+    let rotary_dim = a.number("rotary_dim", d as f64);
     if rotary_dim < 0.0 || rotary_dim.fract() != 0.0 {
         let rule = "it must be a whole number";
         return Err(Error::Value { op, name: "rotary_dim", value: rotary_dim.to_string(), rule });
     }
     let op = Rope {
         positions: r.maybe("positions"),
-        order: if a.flag("tokens_first", false)? { Order::TokensFirst } else { Order::HeadsFirst },
-        interleaved: a.flag("interleaved", false)?,
+        order: if a.flag("tokens_first", false) { Order::TokensFirst } else { Order::HeadsFirst },
+        interleaved: a.flag("interleaved", false),
         rotary_dim: Some(rotary_dim as usize),
         ..Rope::new(x, cos, sin, y)
     };
-    a.finish()?;
-    r.finish()?;
-    user(&op)
+    hand(&a, &r, user, &op)
 }
 
 /// The relative error of one f32 operation.
@@ -36,7 +34,7 @@ const U: f64 = 1.0 / (1u64 << 24) as f64;
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     let a = case.attrs.reader(case.op);
-    let (interleaved, tokens_first) = (a.flag("interleaved", false)?, a.flag("tokens_first", false)?);
+    let (interleaved, tokens_first) = (a.flag("interleaved", false), a.flag("tokens_first", false));
     let positions = arrays.get("positions");
     let turn = |x: &Array, cos: &Array, sin: &Array| reference::rope(x, cos, sin, positions, interleaved, tokens_first);
     let want = turn(&arrays["x"], &arrays["cos"], &arrays["sin"]).data;

@@ -1,7 +1,7 @@
 //! Merges of whole weights: every kind in shapes that hurt, more weights than a step can bind, and layers of real models.
 
 use super::making::Making;
-use super::{Arrays, Case, Fill, Input, Output, Stored, User};
+use super::{Arrays, Case, Fill, Input, Output, Stored, User, hand};
 use crate::error::{Error, Result};
 use crate::ops::weight_merge::{MergeKind, WeightMerge};
 use crate::proof::{Attrs, Expected, Reader, Roles};
@@ -29,21 +29,20 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn read(a: &Reader<'_>) -> Result<Self> {
-        let kind = a.text("kind", "")?.to_owned();
-        let number =
-            |of: &str, name: &str| -> Result<f32> { Ok(if kind == of { a.needed(name)? as f32 } else { 0.0 }) };
+    fn read(a: &Reader<'_>) -> Self {
+        let kind = a.text("kind", "").to_owned();
+        let number = |of: &str, name: &str| if kind == of { a.needed(name) as f32 } else { 0.0 };
         let stock = kind == "model_stock";
-        Ok(Self {
-            t: number("lerp", "t")?,
-            alpha: number("task", "alpha")?,
-            decay: number("ema", "decay")?,
-            lambda: if kind == "xft" { a.number("lambda", 0.75)? as f32 } else { 0.0 },
-            factors: a.list("factors")?.unwrap_or_default().iter().map(|v| *v as f32).collect(),
-            per_row: stock && a.flag("per_row", false)?,
-            clamp: stock && a.flag("clamp", false)?,
+        Self {
+            t: number("lerp", "t"),
+            alpha: number("task", "alpha"),
+            decay: number("ema", "decay"),
+            lambda: if kind == "xft" { a.number("lambda", 0.75) as f32 } else { 0.0 },
+            factors: a.list("factors").unwrap_or_default().iter().map(|v| *v as f32).collect(),
+            per_row: stock && a.flag("per_row", false),
+            clamp: stock && a.flag("clamp", false),
             kind,
-        })
+        }
     }
 
     fn merge<'t>(&'t self, op: &'static str, r: &Roles<'t>) -> Result<MergeKind<'t>> {
@@ -66,11 +65,9 @@ impl Numbers {
 pub(super) fn build(op: &'static str, attrs: &Attrs, r: Roles<'_>, user: User<'_>) -> Result<()> {
     let a = attrs.reader(op);
     let weights: Vec<&Tensor> = WEIGHTS.iter().map_while(|role| r.maybe(role)).collect();
-    let numbers = Numbers::read(&a)?;
+    let numbers = Numbers::read(&a);
     let op = WeightMerge { weights: &weights, kind: numbers.merge(op, &r)?, y: r.need("y")? };
-    a.finish()?;
-    r.finish()?;
-    user(&op)
+    hand(&a, &r, user, &op)
 }
 
 /// The relative error of one f32 operation.
@@ -93,7 +90,7 @@ fn stock_error(c: f64, t: f64, others: usize, len: usize) -> f64 {
 
 pub(super) fn expected(case: &Case, arrays: &Arrays, _: Elem) -> Result<Vec<Expected>> {
     let a = case.attrs.reader(case.op);
-    let numbers = Numbers::read(&a)?;
+    let numbers = Numbers::read(&a);
     let w: Vec<_> = WEIGHTS.iter().map_while(|role| arrays.get(role)).collect();
     let (count, elements) = (w.len(), w[0].data.len());
     let doubles = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
