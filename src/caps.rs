@@ -94,6 +94,9 @@ pub struct Caps {
     pub target: Target,
     /// `enable f16;` with f16 in storage buffers.
     pub f16: bool,
+    /// Products of four int8 codes at a time (`dot4I8Packed`): of naga always, of a browser where its WGSL has
+    /// `packed_4x8_integer_dot_product`.
+    pub int8_products: bool,
     /// Subgroup operations, with the sizes that may occur.
     pub subgroups: Option<Subgroups>,
     /// Matrix units (`EXPERIMENTAL_COOPERATIVE_MATRIX`).
@@ -127,6 +130,7 @@ impl Caps {
             kind: DeviceKind::Unknown,
             target: Target::Native,
             f16: false,
+            int8_products: false,
             subgroups: None,
             matrix: Vec::new(),
             timestamps: false,
@@ -160,6 +164,7 @@ impl Caps {
             },
             target: if web { Target::Web } else { Target::Native },
             f16: has(wgpu::Features::SHADER_F16),
+            int8_products: knows_int8_products(),
             subgroups,
             matrix,
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
@@ -210,6 +215,7 @@ impl Caps {
         Self {
             kind: DeviceKind::Integrated,
             f16: true,
+            int8_products: true,
             subgroups: Some(Subgroups { min: 32, max: 32 }),
             matrix: vec![
                 MatrixShape { size: 8, f16_operands: true, f32_accumulates: true, from_vectors: false },
@@ -230,6 +236,7 @@ impl Caps {
         Self {
             kind: DeviceKind::Discrete,
             f16: true,
+            int8_products: true,
             subgroups: Some(Subgroups { min: 32, max: 32 }),
             matrix: vec![MatrixShape { size: 16, f16_operands: true, f32_accumulates: true, from_vectors: true }],
             timestamps: true,
@@ -249,6 +256,7 @@ impl Caps {
         Self {
             kind: DeviceKind::Integrated,
             f16: true,
+            int8_products: true,
             subgroups: Some(Subgroups { min: 64, max: 128 }),
             timestamps: true,
             pipeline_cache: true,
@@ -265,6 +273,7 @@ impl Caps {
         Self {
             kind: DeviceKind::Integrated,
             f16: true,
+            int8_products: true,
             subgroups: Some(Subgroups { min: 8, max: 32 }),
             timestamps: true,
             pipeline_cache: true,
@@ -277,6 +286,22 @@ impl Caps {
             ..Self::baseline()
         }
     }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn knows_int8_products() -> bool {
+    true
+}
+
+/// A feature of the browser's language, which no device has or lacks.
+#[cfg(target_arch = "wasm32")]
+fn knows_int8_products() -> bool {
+    use wasm_bindgen::{JsCast as _, JsValue};
+    let get = |of: JsValue, name: &&str| js_sys::Reflect::get(&of, &(*name).into()).ok();
+    let set =
+        ["navigator", "gpu", "wgslLanguageFeatures"].iter().try_fold(js_sys::global().into(), get).unwrap_or_default();
+    let has = get(set.clone(), &"has").unwrap_or_default().unchecked_into::<js_sys::Function>();
+    has.call1(&set, &"packed_4x8_integer_dot_product".into()).is_ok_and(|v| v.is_truthy())
 }
 
 /// The square shapes with f16 or f32 operands that the adapter offers.

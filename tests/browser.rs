@@ -337,6 +337,7 @@ fn caps_of(device: &Value) -> Caps {
         kind: if device["kind"] == DeviceKind::Cpu.name() { DeviceKind::Cpu } else { DeviceKind::Unknown },
         target: Target::Web,
         f16: there("f16"),
+        int8_products: there("int8 dot"),
         subgroups: there("subgroups").then_some(Subgroups { min: size, max: size }),
         storage_buffers: limit("storage_buffers_of_a_shader") as u32,
         storage_binding_bytes: limit("storage_binding_bytes"),

@@ -1312,6 +1312,9 @@ fn check_all(who: &str, asked: &Asked, caps: &Caps, enabling: &BTreeSet<&str>) -
     let last = plans.last().unwrap_or_else(|| panic!("{who}: no plan"));
     for plan in &plans {
         check(who, asked, caps, plan);
+        for key in plan.keys() {
+            assert!(caps.int8_products || !key.kernel.ends_with("_dot"), "{who} by {}: {}", plan.name, key.kernel);
+        }
         for (slot, filling) in plan.keys().flat_map(|k| &k.fillings) {
             let needs = enabling.contains(filling);
             assert!(!needs || caps.f16 || !filling.contains("f16"), "{who} by {}: {slot} is {filling}", plan.name);

@@ -652,7 +652,8 @@ pub fn layers() -> Vec<Layer> {
 /// Devices of every sort that we know, by name.
 pub fn devices() -> Vec<(&'static str, Caps)> {
     let subgroups = |min, max| Some(Subgroups { min, max });
-    let lavapipe = Caps { subgroups: subgroups(8, 8), f16: true, kind: DeviceKind::Cpu, ..Caps::baseline() };
+    let lavapipe =
+        Caps { subgroups: subgroups(8, 8), f16: true, int8_products: true, kind: DeviceKind::Cpu, ..Caps::baseline() };
     // A browser gives the limits that one asks for, and ours are the defaults.
     let web = Caps { target: Target::Web, ..Caps::baseline() };
     vec![
@@ -664,7 +665,7 @@ pub fn devices() -> Vec<(&'static str, Caps)> {
         ("lavapipe, new", Caps { matrix: Caps::apple_m().matrix, workgroup_bytes: 32 << 10, ..lavapipe.clone() }),
         ("lavapipe", Caps { invocations: 1024, storage_buffers: 64, ..lavapipe.clone() }),
         ("swiftshader", Caps { subgroups: subgroups(4, 4), f16: false, storage_buffers: 10, ..lavapipe }),
-        ("chrome", Caps { f16: true, subgroups: subgroups(32, 32), ..web.clone() }),
+        ("chrome", Caps { f16: true, int8_products: true, subgroups: subgroups(32, 32), ..web.clone() }),
         ("firefox", web),
     ]
 }

@@ -11,8 +11,6 @@ pub struct Browser {
     pub vendor: String,
     /// `GPUAdapterInfo.architecture`.
     pub architecture: String,
-    /// The WGSL language feature `packed_4x8_integer_dot_product`.
-    pub int8_dot: bool,
 }
 
 /// The card of an open device.
@@ -27,7 +25,7 @@ pub fn card(gpu: &Dispatcher, browser: &Browser) -> String {
         ("api", text("WebGPU")),
         ("driver", text(&info.driver)),
         ("limits", limits(caps)),
-        ("chips", chips(caps, browser.int8_dot)),
+        ("chips", chips(caps)),
     ])
 }
 
@@ -55,7 +53,7 @@ fn limits(caps: &Caps) -> String {
     ])
 }
 
-fn chips(caps: &Caps, int8_dot: bool) -> String {
+fn chips(caps: &Caps) -> String {
     let chip = |name, there, with: String, without: &str| {
         let note = if there { with } else { without.to_owned() };
         object(&[("name", text(name)), ("there", there.to_string()), ("note", text(&note))])
@@ -88,7 +86,7 @@ fn chips(caps: &Caps, int8_dot: bool) -> String {
         ),
         chip(
             "int8 dot",
-            int8_dot,
+            caps.int8_products,
             "Four products of 8-bit integers in one instruction, for linear layers on int8 activations.".into(),
             "Products of 8-bit integers are taken one by one, which linear layers on int8 activations feel. The norms do not use it.",
         ),
@@ -108,7 +106,7 @@ mod tests {
     #[test]
     fn every_capability_has_a_note_whether_it_is_there_or_not() {
         for caps in [Caps::baseline(), Caps::apple_m()] {
-            let chips = chips(&caps, caps.f16);
+            let chips = chips(&caps);
             assert_eq!(chips.matches("\"note\":\"").count(), 5, "{chips}");
             assert!(!chips.contains("\"note\":\"\""), "{chips}");
             assert_eq!(chips.contains("\"there\":true"), caps.f16, "{chips}");

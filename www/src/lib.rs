@@ -100,16 +100,16 @@ fn with<T>(work: impl FnOnce(&mut Mill) -> T) -> T {
     MILL.with_borrow_mut(work)
 }
 
-/// A panic is a fault of ours. Without this the page would only learn that the wasm met an `unreachable`.
+/// A panic is a fault of ours. Without this the page would only learn that the wasm met an `unreachable`; what waits for an answer gets none.
 #[wasm_bindgen(start)]
 fn start() {
-    std::panic::set_hook(Box::new(|panic| console_error(&panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| report_error(&told(format!("reload the page: {panic}")).into())));
 }
 
 #[wasm_bindgen]
 extern "C" {
-    #[wasm_bindgen(js_namespace = console, js_name = error)]
-    fn console_error(text: &str);
+    #[wasm_bindgen(js_name = reportError)]
+    fn report_error(error: &JsValue);
 
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
     fn now_ms() -> f64;
@@ -357,18 +357,13 @@ fn reference_text(case: &Case) -> Result<String, String> {
 async fn browser() -> card::Browser {
     let gpu = get(&js_sys::global(), "navigator").and_then(|n| get(&n, "gpu"));
     let Some(gpu) = gpu else { return card::Browser::default() };
-    let has_dot = get(&gpu, "wgslLanguageFeatures").and_then(|set| call(&set, "has", "packed_4x8_integer_dot_product"));
     let adapter = match call(&gpu, "requestAdapter", "").and_then(|p| p.dyn_into::<js_sys::Promise>().ok()) {
         Some(promise) => JsFuture::from(promise).await.ok(),
         None => None,
     };
     let info = adapter.and_then(|a| get(&a, "info"));
     let word = |name| info.as_ref().and_then(|i| get(i, name)?.as_string()).unwrap_or_default();
-    card::Browser {
-        vendor: word("vendor"),
-        architecture: word("architecture"),
-        int8_dot: has_dot.is_some_and(|b| b.is_truthy()),
-    }
+    card::Browser { vendor: word("vendor"), architecture: word("architecture") }
 }
 
 fn get(object: &JsValue, name: &str) -> Option<JsValue> {

@@ -162,7 +162,7 @@ impl LinearProblem {
             return Ok(Vec::new());
         }
         let means = Means::few(caps, self.native_f16(caps)).first().copied().unwrap_or(Means::BASELINE);
-        let products = self.products();
+        let products = self.products(caps);
         let (steps, scratch) = self.gemv(caps, means, products, true)?;
         let name = means.name(if products.is_some() { "gemv_dot_here" } else { "gemv_here" });
         let why = "one row: the weight is streamed once, and terms of adapters are made meanwhile";

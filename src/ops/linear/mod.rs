@@ -581,7 +581,7 @@ impl Problem for LinearProblem {
         }
         self.check_live(caps)?;
         let cpu = caps.kind == DeviceKind::Cpu;
-        if let Some(rows) = self.products() {
+        if let Some(rows) = self.products(caps) {
             plans.extend(self.few_rows(caps, Some(rows))?);
             let (steps, scratch) = self.each(caps, DOT_TILE.rows, |range, part| {
                 self.tiled(caps, Means::BASELINE, &DOT_TILE, Some(rows), range, part)
@@ -890,9 +890,10 @@ impl LinearProblem {
         (step, params)
     }
 
-    /// Where x is codes and so is every weight: products of codes are summed over whole rows, or not. Codes times factors of columns are none.
-    fn products(&self) -> Option<bool> {
-        self.x_scale.filter(|_| !self.has_cols())?;
+    /// Where x is codes and so is every weight, and the device multiplies codes: their products are summed over whole rows, or not. Codes times
+    /// factors of columns are none.
+    fn products(&self, caps: &Caps) -> Option<bool> {
+        self.x_scale.filter(|_| caps.int8_products && !self.has_cols())?;
         let all = || self.laid().map(|laid| laid.integers());
         all().all(|integers| integers != Integers::None).then(|| all().all(|integers| integers == Integers::Row))
     }

@@ -104,11 +104,9 @@ pub async fn roof(gpu: &Dispatcher, effort: &Effort) -> Result<Roof> {
     // No browser has such units.
     #[cfg(target_arch = "wasm32")]
     let matrix_gflop_s = None;
-    let dot_gop_s = match rate(gpu, &mut stopwatch, effort, Number::Dot).await {
-        Ok(rate) => Some(rate),
-        // Firefox and Safari may not know the builtin.
-        Err(Error::Shader { .. }) => None,
-        Err(error) => return Err(error),
+    let dot_gop_s = match gpu.caps().int8_products {
+        true => Some(rate(gpu, &mut stopwatch, effort, Number::Dot).await?),
+        false => None,
     };
     Ok(Roof { copies, copy_gb_s, fma_gflop_s, f16_gflop_s, matrix_gflop_s, dot_gop_s, timer: stopwatch.timer() })
 }
