@@ -387,6 +387,22 @@ fn what_is_held_out_is_what_clipping_took() {
 }
 
 #[test]
+fn rows_of_one_sign_are_clipped_at_their_own_deviation() {
+    let bench = Bench::new();
+    let (n, k) = (40, 4096);
+    // Far from zero beside how far they are apart; of such sums a few are far out.
+    let parts = random(4 * n * k, 7);
+    let near_one = |four: &[f64]| f64::from((1.0 + 3e-4 * four.iter().sum::<f64>()) as f32);
+    let w: Vec<f64> = parts.chunks(4).enumerate().map(|(i, four)| near_one(four) * [1.0, -1.0][i / k % 2]).collect();
+    let (weight, y) = (bench.up(&w, &[n, k]), bench.zeros(&[n, k]));
+    bench.run(|rec| prepare::clip_rows(rec, &weight, 3.0, &y));
+    for (row, (w, y)) in w.chunks(k).zip(read(&y).chunks(k)).enumerate() {
+        let changed = w.iter().zip(y).filter(|(w, y)| w != y).count();
+        assert!((1..k / 100).contains(&changed), "row {row}: {changed} of {k} are clipped");
+    }
+}
+
+#[test]
 fn bad_input_is_an_error_and_records_nothing() {
     let bench = Bench::new();
     let t = |shape: &[usize]| bench.zeros(shape);

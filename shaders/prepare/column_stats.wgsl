@@ -2,7 +2,7 @@
 //
 // As prepare/row_stats, by teams that walk down the rows (lib/columns).
 // Good for matrices of any shape that fit a binding, once at load. Wrong for a few columns of very many rows: a workgroup has 32 columns.
-// Reads w twice; writes 16 bytes a column. Barriers: five reductions over teams; 8 KiB of workgroup memory.
+// Reads w twice; writes 16 bytes a column. Barriers: six reductions over teams; 8 KiB of workgroup memory.
 #import prepare
 #import columns
 #slot w @binding(1) // [N, K]
@@ -33,13 +33,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     largest = columns_max4(largest, lane);
     var squares = vec4<f32>();
     var rest = vec4<f32>();
+    var rest_of_magnitudes = vec4<f32>();
     for (var row = lane / columns_QUADS; row < end; row += columns_TEAMS) {
-        let v = w_load4(prepare_params.at1 + row * k + quad, real) - mean;
+        let number = w_load4(prepare_params.at1 + row * k + quad, real);
+        let v = number - mean;
         squares += v * v;
         rest += v;
+        rest_of_magnitudes += abs(number) - magnitudes;
     }
     squares = columns_sum4(squares, lane);
     rest = columns_sum4(rest, lane);
+    magnitudes += columns_sum4(rest_of_magnitudes, lane) / count;
     if (lane >= columns_QUADS) { return; }
     let off = rest / count;
     let centre = mean + off;

@@ -1,7 +1,8 @@
 // prepare/row_stats: of every row its mean, its squares about the mean, its mean magnitude, its largest magnitude.
 //
 // LANES lanes share a row and walk along it twice, for the mean and about it; ROWS rows share a workgroup. The second walk also sums
-// what the mean is off by (f32 rounds it), and takes it out of both: rows far from zero lose nothing.
+// what the means are off by (f32 rounds them), and takes it out: rows far from zero lose nothing, and of numbers of one sign the mean
+// magnitude is that of the mean to the bit.
 // Good for rows of any length, once at load. Wrong for a few rows of millions, which leave most of a device idle.
 // Reads w twice, the second time from the nearest cache where a row fits it; writes 16 bytes a row. Barriers: three reductions, none
 // where LANES <= SUBGROUP. Tried and dropped: squares in the first walk, which cancel where the mean is large.
@@ -37,18 +38,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     largest = reduce_max(largest, lane);
     let count = f32(k);
     let mean = sums.x / count;
-    var about = vec2<f32>();
+    let magnitude = sums.y / count;
+    var about = vec4<f32>();
     for (var i = lane % LANES * 4u; i < k; i += LANES * 4u) {
-        let v = w_load4(begin + i, min(k - i, 4u)) - mean;
-        let kept = select(vec4<f32>(), v, prepare_inside(i, k));
-        about += vec2<f32>(dot(kept, kept), dot(kept, vec4<f32>(1.0)));
+        let v = w_load4(begin + i, min(k - i, 4u));
+        let inside = prepare_inside(i, k);
+        let kept = select(vec4<f32>(), v - mean, inside);
+        let size = select(vec4<f32>(), abs(v) - magnitude, inside);
+        about += vec4<f32>(dot(kept, kept), dot(kept, vec4<f32>(1.0)), dot(size, vec4<f32>(1.0)), 0.0);
     }
-    about = reduce_sum2(about, lane);
+    about = reduce_sum4(about, lane);
     if (!live || lane % LANES != 0u) { return; }
     let off = about.y / count;
     let at = prepare_params.at2 + row;
     stats[at] = mean + off;
     stats[at + prepare_params.width] = max(about.x - off * about.y, 0.0);
-    stats[at + prepare_params.width * 2u] = sums.y / count;
+    stats[at + prepare_params.width * 2u] = magnitude + about.z / count;
     stats[at + prepare_params.width * 3u] = bitcast<f32>(largest);
 }

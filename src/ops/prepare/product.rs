@@ -107,7 +107,8 @@ impl MatrixVectorProblem {
         let [n, k] = self.shape;
         let rows_too = self.along == Along::Rows;
         let size = self.w.elem.bytes().max(self.minus.map_or(0, |m| m.elem.bytes())) as u64;
-        let most = rows_at_once(self.op(), caps, n, if rows_too { 1 } else { n }, k * size)?;
+        // A row of w, or what is made of it.
+        let most = rows_at_once(self.op(), caps, n, if rows_too { 1 } else { n }, (k * size).max(4))?;
         let mut steps = Vec::new();
         for n0 in (0..n).step_by(most as usize) {
             let rows = most.min(n - n0);
