@@ -1484,6 +1484,15 @@ fn what_peft_saves_of_the_base_is_no_replacement_unless_it_differs() {
     let mut adapters = file.adapters().expect("adapters");
     adapters.fit(&model(&[("m.embed_tokens.weight", &[11, 5])])).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(adapters.replaced().collect::<Vec<_>>(), [("lm_head.weight", of_head)]);
+    // And one whose vocabulary was resized, which PEFT saves by its own name.
+    let lora = vec![peft("m.0.q_proj.lora_A.weight", &[4, 8]), peft("m.0.q_proj.lora_B.weight", &[6, 4])];
+    let file = of_peft(lora_config(""), &[lora, vec![peft("lm_head.weight", &[12, 5])]].concat());
+    let mut adapters = file.adapters().expect("adapters");
+    let tied = model(&[("m.0.q_proj.weight", &[6, 8]), ("m.embed_tokens.weight", &[11, 5])]);
+    adapters.fit(&tied).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(adapters.replaced().count(), 1);
+    let error = adapters.fit(&model(&[("m.0.q_proj.weight", &[6, 8])])).expect_err("no embedding").to_string();
+    assert!(error.contains("lm_head.weight"), "{error}");
     // Of packed codes the numbers cannot be the same, and the shape must do.
     let blocks =
         Packed::encode(Format::Q8_0, 11, 32, &values(11 * 32)).expect("a weight").parts()["blocks"].bytes.to_vec();

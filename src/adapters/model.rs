@@ -201,7 +201,9 @@ struct Occupant {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+///
+/// It is no `Clone`: two would write the same sets, each by what it knows of them.
+#[derive(Debug)]
 pub struct ModelAdapters {
     room: Room,
     weights: BTreeMap<String, (Weight, AdapterSet)>,

@@ -53,6 +53,12 @@ const BASE_LAYER: &str = ".base_layer.";
 const CONV1D: [&str; 4] = ["c_attn", "q_attn", "c_proj", "c_fc"];
 /// Modules whose rows are a vocabulary, which may be resized: PEFT's list, and the same of GGUF.
 const VOCABULARIES: [&str; 4] = ["embed_tokens", "lm_head", "token_embd", "output"];
+
+/// A tensor of such a module.
+fn is_of_vocabulary(name: &str) -> bool {
+    VOCABULARIES.iter().any(|module| ends_with(module_of(name), module))
+}
+
 /// Modules of the Llama family and of its GGUF, in a layer and without one.
 const OF_LAYER: [[&str; 2]; 7] = [
     ["self_attn.q_proj", "attn_q"],
@@ -381,11 +387,14 @@ impl<'c> Adapters<'c> {
         for Whole { name, entry, own } in &replaced {
             match base.tensor_shape(name) {
                 // A head that the base ties to its embedding is in the file alone.
-                None if *own => {}
+                None if *own || (is_of_vocabulary(name) && base.names().any(is_of_vocabulary)) => {}
                 None => missing.push(name),
                 Some(shape) => {
-                    let rows = VOCABULARIES.iter().any(|module| ends_with(module_of(name), module));
-                    let same = if rows { entry.shape.get(1..) == shape.get(1..) } else { *entry.shape == *shape };
+                    let same = if is_of_vocabulary(name) {
+                        entry.shape.get(1..) == shape.get(1..)
+                    } else {
+                        *entry.shape == *shape
+                    };
                     if !same {
                         let (name, have) = (shown(name), &entry.shape);
                         return wrong(format!("{name} is {have:?}, but that of the base is {shape:?}"));
@@ -868,13 +877,13 @@ fn of_peft<'c>(checkpoint: &'c Checkpoint<'c>, config: &Config) -> Read<Adapters
     }
     let list = found.into_iter().map(|(module, pieces)| {
         let mut kind = config.kind();
+        if kind == AdapterKind::Lora && pieces.iter().any(|piece| piece.role == "lora_magnitude_vector") {
+            kind = AdapterKind::Dora;
+        }
         if kind == AdapterKind::Dora && pieces.iter().any(|piece| piece.transposed) {
             return Err(format!(
                 "{module}: DoRA of a weight with inputs first has norms of columns, which are not read"
             ));
-        }
-        if kind == AdapterKind::Lora && pieces.iter().any(|piece| piece.role == "lora_magnitude_vector") {
-            kind = AdapterKind::Dora;
         }
         let (rank, scale) = (config.rank_of(module), config.scale_of(module));
         complete(checkpoint, format!("{module}.weight"), module, kind, scale, Some(rank), pieces)

@@ -186,6 +186,8 @@ impl RopeTable<'_> {
                 positive("original", original)?;
                 positive("quick", quick)?;
                 positive("slow", slow)?;
+                // All pairs of 1 turn alike: none is between quick and slow.
+                positive("theta − 1", theta - 1.0)?;
                 // The pair that turns so often within the original context.
                 let pair = |turns: f64| d * (original / (turns * TAU)).ln() / (2.0 * theta.ln());
                 let (mut low, mut high) = (pair(quick), pair(slow));
@@ -201,7 +203,8 @@ impl RopeTable<'_> {
                     f / factor * ramp + f * (1.0 - ramp)
                 };
                 let usual = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
-                (of(theta).into_iter().enumerate().map(slowed).collect(), attention_factor.unwrap_or(usual))
+                let usual = attention_factor.unwrap_or(usual);
+                (of(theta).into_iter().enumerate().map(slowed).collect(), positive("attention_factor", usual)?)
             }
             Scaling::Llama3 { factor, low, high, original } => {
                 positive("factor", factor)?;
@@ -220,7 +223,8 @@ impl RopeTable<'_> {
                     return Err(shape_error!("rope table", "{} factors for {pairs} pairs", factors.len()));
                 }
                 factors.iter().try_for_each(|f| positive("factor", *f).map(|_| ()))?;
-                (of(theta).into_iter().zip(factors).map(|(f, by)| f / by).collect(), attention_factor)
+                let by = positive("attention_factor", attention_factor)?;
+                (of(theta).into_iter().zip(factors).map(|(f, by)| f / by).collect(), by)
             }
         })
     }
@@ -423,6 +427,16 @@ mod tests {
         assert!(wrong(8, Scaling::Ntk { factor: f64::NAN }).contains("factor = NaN"));
         let short = Scaling::Each { factors: &[1.0], attention_factor: 1.0 };
         assert!(wrong(8, short).contains("1 factors for 4 pairs"));
+        let each = Scaling::Each { factors: &[1.0; 4], attention_factor: f64::NAN };
+        assert!(wrong(8, each).contains("attention_factor = NaN"));
+        let yarn = |attention_factor| {
+            let (factor, original, quick, slow) = (4.0, 4096.0, 32.0, 1.0);
+            Scaling::Yarn { factor, original, quick, slow, attention_factor, truncate: true }
+        };
+        assert_eq!(wrong(8, yarn(None)), "");
+        assert!(wrong(8, yarn(Some(f64::INFINITY))).contains("attention_factor = inf"));
+        let table = RopeTable { theta: 1.0, rotary_dim: 8, scaling: yarn(None) };
+        assert!(table.frequencies().is_err_and(|e| e.to_string().contains("theta − 1 = 0")));
         Ok(())
     }
 }
