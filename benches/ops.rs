@@ -124,7 +124,7 @@ impl Options {
         let mut effort = whole.clone();
         if self.quick {
             let rotate_bytes = if software { 64 << 20 } else { whole.rotate_bytes };
-            effort = Effort { sample_ms: 4.0, samples: 5, rotate_bytes, settle_ms: 80.0 };
+            effort = Effort { sample_ms: 4.0, samples: 5, rotate_bytes, settle_ms: 80.0, ..whole.clone() };
         }
         if software {
             effort.samples = effort.samples.min(9);

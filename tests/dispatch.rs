@@ -3,6 +3,8 @@
 use gristmill::checkpoint::Checkpoint;
 use gristmill::ops::norm::{L2Norm, LayerNorm, RmsNorm};
 use gristmill::ops::quantize::QuantizeRows;
+use gristmill::proof::measure::Effort;
+use gristmill::proof::{Prepared, cases};
 use gristmill::{Dispatcher, Elem, Error, Request, Tensor, wgpu};
 use pollster::block_on;
 
@@ -516,4 +518,24 @@ fn baseline_caps_are_the_least() {
     let caps = gpu.caps();
     assert!(!caps.f16 && caps.subgroups.is_none() && caps.matrix.is_empty());
     assert_eq!((caps.storage_buffers, caps.workgroup_bytes, caps.invocations), (8, 16 << 10, 256));
+}
+
+#[test]
+fn copies_for_timing_are_as_many_as_what_is_moved_asks_for() {
+    let gpu = gpu();
+    let mut cases = cases::all().into_iter();
+    // Of whose table of angles a token reads a row.
+    let case =
+        cases.find(|c| c.op == "rope" && c.real && c.unmoved_bytes(c.storages[0]) > 100 * c.bytes(c.storages[0]));
+    let case = case.expect("a token that is turned");
+    let storage = case.storages[0];
+    let (moved, unmoved) = (case.bytes(storage), case.unmoved_bytes(storage));
+    let prepared = Prepared::new(&gpu, &case, storage).expect("it runs");
+    let copies = |rotate_bytes, copies_bytes| {
+        let effort = Effort { rotate_bytes, copies_bytes, ..Effort::bench() };
+        prepared.copies(&effort, unmoved).expect("copies").len()
+    };
+    // Each operand begins at a multiple of 256 bytes.
+    assert!((5..=8).contains(&copies(8 * moved, 1 << 30)), "of {moved} bytes beside {unmoved}");
+    assert_eq!((copies(1, 1 << 30), copies(100 * moved, 3 * (moved + unmoved) + 4096)), (1, 3));
 }

@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Read are GGUF (versions 2 and 3), in one file or split into parts (`NAME-00001-of-00003.gguf`), safetensors, and safetensors in shards
-//! (`model.safetensors.index.json`); which it is, the file itself says. A weight of safetensors is often several tensors: `groups.rs` has the table. It is called
-//! what it would be called if it were not quantised: `X.weight`, also where the file has `X.qweight`. `config.json` beside the file decides what
+//! (`model.safetensors.index.json`); which it is, the file itself says. A weight of safetensors is often several tensors: `groups.rs` has
+//! the table. It is called what it would be called if it were not quantised: `X.weight`, also where the file has `X.qweight`. `config.json` beside the file decides what
 //! names leave open. What is not recognised is a plain tensor, which [`Checkpoint::tensor`] gives as it is.
 //!
 //! An adapter is a checkpoint too: [`Checkpoint::adapters`] says which tensors change which weight, how and by how much.
@@ -157,8 +157,8 @@ impl Checkpoint<'static> {
     /// named; the others are beside it.
     ///
     /// In a directory the index comes first, then `model.safetensors`, then `adapter_model.safetensors`, then the only file of either
-    /// kind, where the parts of one file count as one. `config.json` beside safetensors is read, or `quantize_config.json`, or `quant_config.json`; and `adapter_config.json` beside
-    /// one file that is not `model.safetensors`.
+    /// kind, where the parts of one file count as one. `config.json` beside safetensors is read, or `quantize_config.json`, or
+    /// `quant_config.json`; and `adapter_config.json` beside one file that is not `model.safetensors`.
     ///
     /// The files must not be written or shortened while the checkpoint lives: a program that reads a map of a file that has become
     /// shorter is ended by the system.

@@ -67,6 +67,8 @@ pub struct Effort {
     pub samples: usize,
     /// The copies of the operands through which runs turn have this many bytes together that are moved, or more.
     pub rotate_bytes: u64,
+    /// What the copies may take, where much of each is not moved.
+    pub copies_bytes: u64,
     /// GPU time, in milliseconds, for which runs must not have become quicker before the first sample is taken. A GPU that has waited for the
     /// host runs at a fraction of its clock and comes up over seconds: an NVIDIA H100 was seen to take four times as long over what is
     /// bound by instructions, while its memory was as fast as ever. Software devices do without.
@@ -76,12 +78,12 @@ pub struct Effort {
 impl Effort {
     /// For a table of results.
     pub fn bench() -> Self {
-        Self { sample_ms: 10.0, samples: 15, rotate_bytes: 256 << 20, settle_ms: 150.0 }
+        Self { sample_ms: 10.0, samples: 15, rotate_bytes: 256 << 20, copies_bytes: 2 << 30, settle_ms: 150.0 }
     }
 
     /// For a person who waits, on a device that draws the page as well.
     pub fn page() -> Self {
-        Self { sample_ms: 6.0, samples: 7, rotate_bytes: 128 << 20, settle_ms: 60.0 }
+        Self { sample_ms: 6.0, samples: 7, rotate_bytes: 128 << 20, copies_bytes: 384 << 20, settle_ms: 60.0 }
     }
 }
 
@@ -121,7 +123,7 @@ impl Trial {
     /// No memory, or a lost device.
     pub fn new(gpu: &Dispatcher, case: &Case, storage: Elem, effort: Option<&Effort>) -> Result<Self> {
         let prepared = Prepared::new(gpu, case, storage)?;
-        let copies = effort.map_or(Ok(Vec::new()), |e| prepared.copies(e.rotate_bytes, case.unmoved_bytes(storage)))?;
+        let copies = effort.map_or(Ok(Vec::new()), |e| prepared.copies(e, case.unmoved_bytes(storage)))?;
         Ok(Self { gpu: gpu.clone(), case: case.clone(), storage, prepared, copies })
     }
 

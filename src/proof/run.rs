@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cases::{Case, ONLY_PAGE, Stored, Values, attach};
-use super::measure::COPIES_MOST;
+use super::measure::{COPIES_MOST, Effort};
 use super::{Attrs, Expected, Operands, Outcome, Use, build, compare};
 use crate::caps::Caps;
 use crate::dispatch::Dispatcher;
@@ -231,12 +231,12 @@ impl Prepared {
         Ok(verdict)
     }
 
-    /// Copies of all operands, side by side in one buffer for each, of which `rotate_bytes` are moved together, where a copy has so many that are
-    /// not: for timing. They take eight times as much memory at most.
+    /// Copies of all operands, side by side in one buffer for each, so many that the effort's bytes are moved of them together: for timing.
+    /// `unmoved` bytes of each are not.
     ///
     /// # Errors
     /// No memory, or a lost device.
-    pub fn copies(&self, rotate_bytes: u64, unmoved: u64) -> Result<Vec<Self>> {
+    pub fn copies(&self, effort: &Effort, unmoved: u64) -> Result<Vec<Self>> {
         // The parts of weights are copied as tensors, under names that no role has.
         let part = |role: &str, i: usize| format!("{role}#{i}");
         let mut tensors = self.operands.tensors.clone();
@@ -265,7 +265,7 @@ impl Prepared {
                 adapters: self.adapters,
             }
         };
-        Ok(side_by_side(&self.gpu, &tensors, rotate_bytes, unmoved)?.into_iter().map(of).collect())
+        Ok(side_by_side(&self.gpu, &tensors, effort, unmoved)?.into_iter().map(of).collect())
     }
 
     /// The bytes that the op must move at least: every operand once, and of sets of adapters those that rows have.
@@ -313,12 +313,12 @@ impl Case {
     }
 }
 
-/// Copies of tensors, of `rotate_bytes` together or more without what is `unmoved` of each, but no more than [`COPIES_MOST`], nor than
-/// eight times as many bytes, nor than a buffer of the device holds: those of one tensor lie in one buffer.
+/// Copies of tensors, of the bytes that an effort turns through or more without what is `unmoved` of each, but no more than
+/// [`COPIES_MOST`], nor than it allows or a buffer of the device holds: those of one tensor lie in one buffer.
 pub(super) fn side_by_side(
     gpu: &Dispatcher,
     tensors: &BTreeMap<String, Tensor>,
-    rotate_bytes: u64,
+    effort: &Effort,
     unmoved: u64,
 ) -> Result<Vec<BTreeMap<String, Tensor>>> {
     // As far into its 256 bytes as the original, so that plans see the same alignment.
@@ -327,8 +327,8 @@ pub(super) fn side_by_side(
         |t: &Tensor| (head(t) + t.bytes().next_multiple_of(4)).next_multiple_of(BIND_ALIGN_BYTES).max(BIND_ALIGN_BYTES);
     let bytes: u64 = tensors.values().map(stride).sum();
     let widest = tensors.values().map(stride).max().unwrap_or(1);
-    let room = (8 * rotate_bytes / bytes.max(1)).min(gpu.caps().buffer_bytes / widest);
-    let count = rotate_bytes.div_ceil(bytes.saturating_sub(unmoved).max(1)).min(room).clamp(1, COPIES_MOST);
+    let room = (effort.copies_bytes / bytes.max(1)).min(gpu.caps().buffer_bytes / widest);
+    let count = effort.rotate_bytes.div_ceil(bytes.saturating_sub(unmoved).max(1)).min(room).clamp(1, COPIES_MOST);
     let mut copies = vec![BTreeMap::new(); count as usize];
     let mut encoder =
         gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("gristmill copies") });

@@ -29,7 +29,7 @@ export function bytes(b) {
 }
 
 /** Error over bound; `null` is what JSON makes of an error that is no number. */
-export const times = (x) => (is(x) ? `${sig(x, 2)}×` : "no number");
+export const overBound = (x) => (is(x) ? `${sig(x, 2)}×` : "no number");
 
 /** 2.1·10⁻⁷ */
 export function tiny(x) {

@@ -3,7 +3,7 @@ import { Dials } from "../page/dials.js";
 import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { later } from "../page/later.js";
 import { onScheme, paint } from "../page/paint.js";
-import { bytes, percent, sig, time, times, tiny } from "../page/show.js";
+import { bytes, percent, sig, time, overBound, tiny } from "../page/show.js";
 import { mergeAdapters, onBusy, openAdapters, state, timeMerges } from "../page/mill.js";
 
 const { abs, acos, max, min, round, sqrt, floor, PI } = Math;
@@ -183,10 +183,10 @@ class Adapters {
     const row = this.times.get(this.timeKey(k.key, got.asked));
     swap(k.facts,
       fact(wrong ? "bad" : "difference", "Off from the host", there ? tiny(of.difference) : "–", there ? "" : "no WebGPU"),
-      fact(wrong ? "bad" : "worst", "Error over bound", there ? times(of.worst) : "–"),
+      fact(wrong ? "bad" : "worst", "Error over bound", there ? overBound(of.worst) : "–"),
       fact("rows", "Rows’ norms", apart(off(k.rows, rows))),
       fact("columns", "Columns’ norms", apart(off(k.columns, columns))),
-      fact(row && !row.ok ? "bad" : "time", "Merge", row ? (row.ok ? time(row.median_us) : "failed") : "not timed yet", row?.ok ? `${percent(row.roof_fraction)} of the roof, ${times(row.worst ?? 0)} bound` : ""));
+      fact(row && !row.ok ? "bad" : "time", "Merge", row ? (row.ok ? time(row.median_us) : "failed") : "not timed yet", row?.ok ? `${percent(row.roof_fraction)} of the roof, ${overBound(row.worst ?? 0)} bound` : ""));
   }
 
   drawScatters() {

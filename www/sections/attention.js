@@ -3,7 +3,7 @@ import { Dials } from "../page/dials.js";
 import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { later } from "../page/later.js";
 import { either, onScheme, ramp } from "../page/paint.js";
-import { percent, plural, sig, times, tiny } from "../page/show.js";
+import { percent, plural, sig, overBound, tiny } from "../page/show.js";
 import { attend, openAttention, state } from "../page/mill.js";
 
 const START = "The miller milled the grain: the mill grinds grain, the water turns the mill.";
@@ -179,7 +179,7 @@ class View {
     const wrong = there && !(worst <= 1);
     swap(this.stats,
       stat(wrong ? "bad.difference" : "difference", "Off from the host", there ? tiny(off) : "–", there ? "the largest difference of a weight" : "no WebGPU: the host’s own"),
-      stat(wrong ? "bad.worst" : "worst", "Error over bound", there ? times(worst) : "–", there ? `by ${[...new Set(s.plans)].join(" and ")}` : "nothing to compare"),
+      stat(wrong ? "bad.worst" : "worst", "Error over bound", there ? overBound(worst) : "–", there ? `by ${[...new Set(s.plans)].join(" and ")}` : "nothing to compare"),
       stat("spread", "A row is spread over", `${sig(spread(s), 2)} tokens`, `without: ${sig(spread(p), 2)}`),
       stat("logit", "Largest logit", sig(logit(s), 2), `without: ${sig(logit(p), 2)}`),
       stat("sunk", "Into the sink", got.sink === null ? "–" : percent(sink), got.sink === null ? "there is none" : "of the weight of all rows"));

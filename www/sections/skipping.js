@@ -4,7 +4,7 @@ import { fault, guard, h, onWidth, swap, trouble } from "../page/dom.js";
 import { landscape } from "../page/landscape.js";
 import { later } from "../page/later.js";
 import { either, onScheme, ramp } from "../page/paint.js";
-import { bytes, percent, plural, rate, sig, time, times, whole } from "../page/show.js";
+import { bytes, percent, plural, rate, sig, time, overBound, whole } from "../page/show.js";
 import { keepPatches, onBusy, openFilm, routePatches, state, timeLayer, timeLayers } from "../page/mill.js";
 
 const { max, min, round, floor } = Math;
@@ -186,7 +186,7 @@ class Film {
     const times = got.layers.map((_, i) => this.timeOf(i)), known = times.every((t) => t !== null), took = times.reduce((n, t) => n + t, 0), us = this.dense?.dense_us;
     swap(this.stats,
       stat(got.different ? "bad.difference" : "difference", "Unlike the host", there ? whole(got.different) : "–", there ? `of ${whole(asked)} places of tokens` : "no WebGPU: the host’s own"),
-      stat(there && !((routed.worst ?? Infinity) <= 1) ? "bad.worst" : "worst", "Error over bound", there ? times(routed.worst) : "–", there ? "of scores and gates" : "nothing to compare"),
+      stat(there && !((routed.worst ?? Infinity) <= 1) ? "bad.worst" : "worst", "Error over bound", there ? overBound(routed.worst) : "–", there ? "of scores and gates" : "nothing to compare"),
       stat("tokens", "Tokens kept", percent(sum("rows") / all), `${whole(sum("rows"))} of ${whole(all)} in all layers`),
       stat("flops", "Operations", percent(sum("flops") / flops), `${giga(sum("flops"))} of ${giga(flops)}`),
       stat("cache", "KV cache", percent(sum("cache_bytes") / cache), `${bytes(sum("cache_bytes"))} of ${bytes(cache)}, f16`),

@@ -111,7 +111,7 @@ impl Ways<'_> {
         effort: &Effort,
     ) -> Result<Fusion> {
         self.check(gpu, &tensors, what).await?;
-        let sets = side_by_side(gpu, &tensors, effort.rotate_bytes, 0)?;
+        let sets = side_by_side(gpu, &tensors, effort, 0)?;
         drop(tensors);
         let mut stopwatch = Stopwatch::new(gpu)?;
         let fused_us = time(&mut stopwatch, &sets, effort, self.fused).await?;

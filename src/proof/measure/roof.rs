@@ -159,7 +159,7 @@ async fn copy(
     let words = (bytes / 2 / 4) as usize;
     let x = gpu.upload_bytes(bytemuck::cast_slice(&noise[..words]), [words], Elem::U32)?;
     let tensors = BTreeMap::from([("x".to_owned(), x), ("y".to_owned(), gpu.zeros([words], Elem::U32)?)]);
-    let sets = side_by_side(gpu, &tensors, effort.rotate_bytes, 0)?;
+    let sets = side_by_side(gpu, &tensors, effort, 0)?;
     drop(tensors);
     let mut turn = sets.iter().cycle();
     let [us, ..] = measure(stopwatch, effort, &mut |recorder| match turn.next() {
