@@ -29,7 +29,7 @@ impl Weight {
     /// # Errors
     /// No rows, or 2^32; rows that do not fit a binding of [`Caps::baseline`](crate::Caps::baseline).
     pub fn outline(sample: &Packed<'_>, n: usize) -> Result<Self> {
-        rows_fit("outline", n)?;
+        fits("outline", "n", n)?;
         let laid = Laid::like(sample, n, crate::Caps::baseline().storage_binding_bytes)?;
         let chunks =
             laid.chunks().iter().map(|c| Tensor::outline([c.words as usize], Elem::U32)).collect::<Result<_>>()?;
@@ -143,7 +143,7 @@ impl Dispatcher {
     /// # Errors
     /// As [`Dispatcher::weight`]; no rows, or 2^32; or scales of `w` that run over its last row, which rows that are repeated would not have.
     pub fn weight_repeated(&self, w: &Packed<'_>, n: usize) -> Result<Weight> {
-        rows_fit("weight_repeated", n)?;
+        fits("weight_repeated", "n", n)?;
         let laid = Laid::like(w, n, self.binding_bytes())?;
         if !laid.repeats(w) {
             return Err(shape_error!(
@@ -162,7 +162,7 @@ impl Dispatcher {
     /// A format that no kernel encodes, or in which there is no weight of this shape; no memory, or a lost device.
     pub fn weight_zeros(&self, format: Format, dense: Elem, [n, k]: [usize; 2]) -> Result<Weight> {
         let op = "weight_zeros";
-        rows_fit(op, n)?;
+        fits(op, "n", n)?;
         fits(op, "k", k)?;
         // As many rows as most formats may want together, which are but few; else all, but no gigabytes for a shape that is none.
         let rows = 1 << n.trailing_zeros().min(5);
@@ -212,12 +212,7 @@ impl Dispatcher {
     }
 }
 
-/// A weight may have so many rows.
-fn rows_fit(op: &'static str, n: usize) -> Result<()> {
-    fits(op, "n", n)
-}
-
-/// Rows or columns.
+/// A weight may have so many rows or columns.
 fn fits(op: &'static str, name: &'static str, size: usize) -> Result<()> {
     if size > 0 && u32::try_from(size).is_ok() {
         return Ok(());
