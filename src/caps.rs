@@ -40,6 +40,16 @@ pub enum Target {
     Web,
 }
 
+impl Target {
+    /// The filling of the slot `agree`. Whether a browser's `workgroupUniformLoad` takes atomics it does not tell.
+    pub(crate) fn agree(self) -> &'static str {
+        match self {
+            Self::Native => "slot/agree/atomic",
+            Self::Web => "slot/agree/copied",
+        }
+    }
+}
+
 /// The sizes that a subgroup may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subgroups {

@@ -406,6 +406,8 @@ struct Reflection {
     f16: bool,
     subgroups: bool,
     matrices: bool,
+    /// `workgroupUniformLoad` of an atomic.
+    agrees: bool,
 }
 
 /// A type of WGSL as the field of a params struct has it in Rust: `weight_At` is `WeightAt` there.
@@ -479,7 +481,22 @@ fn examine(key: &PipelineKey, loops: Loops) -> Result<Reflection, String> {
     }
     write_all(&module, &info, f16 || subgroups, matrices).map_err(|e| tell("naga", e))?;
     let reflection = reflect(&module, &info, f16, subgroups);
-    reflection.map(|r| Reflection { matrices, ..r }).map_err(|e| tell("reflection", e))
+    let agrees = agrees_on_atomics(&module, &native.text);
+    reflection.map(|r| Reflection { matrices, agrees, ..r }).map_err(|e| tell("reflection", e))
+}
+
+/// Whether lanes agree on what an atomic holds, which WGSL allows since April 2025.
+fn agrees_on_atomics(module: &naga::Module, text: &str) -> bool {
+    let text = bare(text);
+    let agreed = words(&text).filter(|(word, _)| *word == "workgroupUniformLoad");
+    let names: BTreeSet<&str> = agreed.filter_map(|(_, rest)| words(rest).next()).map(|(name, _)| name).collect();
+    let of = |ty: naga::Handle<naga::Type>| match module.types[ty].inner {
+        naga::TypeInner::Array { base, .. } => base,
+        _ => ty,
+    };
+    let is_atomic = |ty| matches!(module.types[of(ty)].inner, naga::TypeInner::Atomic(_));
+    let mut variables = module.global_variables.iter().map(|(_, variable)| variable);
+    variables.any(|v| v.name.as_deref().is_some_and(|name| names.contains(name)) && is_atomic(v.ty))
 }
 
 /// By file, the lines of the functions that a shader calls that was examined.
@@ -678,6 +695,7 @@ fn reflect(
         f16,
         subgroups,
         matrices: false,
+        agrees: false,
     })
 }
 
@@ -1032,6 +1050,7 @@ fn pipelines_stay_within_the_caps_they_are_planned_for() {
             assert!(!reflection.f16 || caps.f16, "f16 for {who}: {key}");
             assert!(!reflection.matrices || caps.matrix_units().is_some(), "matrices for {who}: {key}");
             assert!(!reflection.subgroups || caps.subgroups.is_some(), "subgroups for {who}: {key}");
+            assert!(!reflection.agrees || caps.target == Target::Native, "an atomic to agree on for {who}: {key}");
         };
         for (device, (caps, plan)) in &wanted.by {
             within(caps, &format!("{plan} on {device}"));

@@ -29,7 +29,7 @@
 // conversions of codes, which by themselves are 18 µs by what NVIDIA tells (lib/whole has what is done now): queries and weights had one index each, to
 // be clamped and added to for every row anew, and a row's weights were summed by one subgroup of four. Of up to four rows a lane has two quads of a
 // value (PAIRS): one scale and one load of a weight serve both; with one quad it was 80, 200 and 190 more.
-// Barriers for 32 keys: 3, those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
+// Barriers for 32 keys: 3 (4 in a browser, see slot/agree), those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
 // waits for. BOUNDED has 2. At the end 2 for each TOGETHER quads of values of a lane, of which there are 8 for 4 rows.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, TOGETHER·2 KiB of sums, 0.1 KiB, and what the reduction takes.
 // Registers: ROWS·4 of sums of values (of two quads 8), 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 168, and 120 for codes.
@@ -59,6 +59,7 @@
 #slot y @binding(5)      // [B, H, L, E]
 #slot lse @binding(6)    // [B, H, L]
 #slot parts @binding(8)  // [rows, splits, ⌈E / 4⌉ + 1]
+#slot agree // one more than the first of the last 32 keys of which a logit is too far above its base
 const KEYS = 32u;
 const TEAMS = LANE_COUNT / LANES;
 const TURNS = (KEYS + TEAMS - 1u) / TEAMS;
@@ -80,7 +81,6 @@ var<workgroup> tile_weight: array<array<f32, ROWS>, KEYS>; // exp of a logit abo
 var<workgroup> tile_scale: array<vec2<f32>, ROWS>;   // what a row's sums shrink by, and its base; at the end its factor and lse
 var<workgroup> tile_sum: array<array<vec4<f32>, LANE_COUNT>, TOGETHER>;
 var<workgroup> tile_hidden: atomic<u32>;            // one more than the first of the last 32 keys that not all rows see
-var<workgroup> tile_outgrown: atomic<u32>;          // or of which a logit is too far above its base
 
 // Where quad i of a block of a query stands: turned by its block, or lanes with a block each would ask one bank.
 fn place(block: u32, i: u32) -> u32 {
@@ -205,7 +205,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (lane == 0u) {
         // Workgroup memory may hold anything at first.
         atomicStore(&tile_hidden, 0u);
-        atomicStore(&tile_outgrown, 0u);
+        agree_clear();
     }
     for (var i = lane; i < ROWS * QUADS; i += LANE_COUNT) {
         let at = attention_tile_row(tile, i / QUADS).at;
@@ -277,7 +277,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                                 weight = attention_weight(logit);
                             } else {
                                 let above = logit - tile_scale[r].y;
-                                if (!(above <= ROOM)) { atomicMax(&tile_outgrown, key0 + 1u); } // or it is NaN
+                                if (!(above <= ROOM)) { agree_raise(key0 + 1u); } // or it is NaN
                                 weight = attention_exp(min(above, ROOM));
                             }
                         } else {
@@ -291,7 +291,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         if (BOUNDED) {
             workgroupBarrier();
-        } else if (workgroupUniformLoad(&tile_outgrown) == key0 + 1u) {
+        } else if (agree_raised(lane) == key0 + 1u) {
             // Bases rise to the largest logits so far, and the weights of these keys are made again.
             #unroll
             for (var turn = 0u; turn < TURNS; turn++) {

@@ -22,7 +22,7 @@
 // Good for one row of a weight so large that its bytes hide those of a. Wrong for more rows, whose terms are many to look up by every
 // workgroup, and for ranks above 64: who makes terms would be last.
 // Bytes: a and x once, and TERMS words to each workgroup and turn, from cache: for rank 16, 512 bytes beside 9 KB of 4-bit codes.
-// Barriers: 2 in the end. Workgroup memory: 4·TERMS + 32 bytes. Registers: 4 for b and 4 for factors of rows, as long as the sums
+// Barriers: 2 in the end, 3 in a browser (see slot/agree). Workgroup memory: 4·TERMS + 32 bytes, 48 there. Registers: 4 for b and 4 for factors of rows, as long as the sums
 // are made; for RDNA3 the kernel compiles to the 120 that it has without adapters, and nothing is spilled.
 // Tried on paper: emptying the tray by the last workgroup to leave. Nothing orders its stores after a maker's but the counter, which
 // is another word. A ticket from the counter for each workgroup, so that the last one turns it: every workgroup would wait for its ticket.
@@ -38,12 +38,12 @@
 #const POLLS = 64u // reads of a word, each of half a microsecond or so on a GPU, before its term is made anew
 #slot tray @binding(13)   // [HEAD + two halves]: the counter first
 #slot index @binding(14)  // [1]
+#slot agree // 1 where a term was not there
 const make_HEAD = 64u; // words: the counter, and no term beside it in any cache's line
 const make_TEAMS = LANE_COUNT / LANES;
 const make_TAKES = (TERMS + LANE_COUNT - 1u) / LANE_COUNT; // words that a lane reads
 var<workgroup> make_tile: array<f32, TERMS>;
 // All are of multiples of 16 bytes, so that x beside them can be loaded by as many.
-var<workgroup> make_missing: array<atomic<u32>, 4>; // the first is 1 where a term was not there
 var<workgroup> make_counted: array<u32, 4>;         // the first is the counter, before this workgroup has added to it
 var<private> make_count: u32; // the counter
 var<private> make_row: u32;   // the number of the row's adapter
@@ -143,7 +143,7 @@ fn make_fetch(n: u32, t: u32) {
 fn make_publish(lane: u32) {
     if (lane == 0u) {
         make_counted[0] = make_count;
-        atomicStore(&make_missing[0], 0u);
+        agree_clear();
     }
 }
 
@@ -178,12 +178,12 @@ fn make_terms(id: u32, lane: u32) {
         for (var i = 0u; i < make_TAKES; i++) {
             let at = make_taken(i, lane);
             for (var poll = 2u; poll < POLLS && words[i] == 0u; poll++) { words[i] = tray_fresh(first + at); }
-            if (words[i] == 0u) { atomicStore(&make_missing[0], 1u); }
+            if (words[i] == 0u) { agree_raise(1u); }
             if (i * LANE_COUNT + lane < TERMS) { make_tile[at] = bitcast<f32>(~words[i]); }
         }
     }
     // With it comes a barrier: the tile is whole.
-    let is_missing = workgroupUniformLoad(&make_missing[0]) != 0u;
+    let is_missing = agree_raised(lane) != 0u;
 
     var mine = vec2<u32>();
     if (is_maker) {

@@ -993,7 +993,7 @@ impl AttentionProblem {
         let blocks = self.k.format.elem().is_none();
         let lanes = if blocks { quads / 8 } else { quads }.next_power_of_two().min(8);
         // A row's queries, logits, row and scale; 32 keys; what lanes sum, in the kernel and over subgroups or by halving.
-        let bytes = |rows: u32, together: u32| rows * (quads * 16 + 128 + 40) + 144 + lane_count * (together * 16 + 28);
+        let bytes = |rows: u32, together: u32| rows * (quads * 16 + 128 + 40) + 192 + lane_count * (together * 16 + 28);
         let mut most = (lane_count / lanes).min(16).min(self.sharing() as u32).next_power_of_two();
         let room = SPLIT_BYTES.max(caps.workgroup_bytes / 2);
         while most > 1 && bytes(most, 1) > room {
@@ -1049,6 +1049,7 @@ impl AttentionProblem {
         step.set("BLOCKS", Const::Bool(blocks));
         step.set("PAIRS", Const::Bool(pairs));
         step.set("TOGETHER", Const::U32(together));
+        step.fill("agree", caps.target.agree());
         means.reduce(&mut step);
         self.parted(caps, means, &mut begun, (step, params), [tiles, splits])?;
         Ok(Self::plan_of(

@@ -1022,6 +1022,7 @@ impl LinearProblem {
             let slices = self.slices(caps, FEW_FILLED, groups, most, (range, rows));
             let end = if here { End::Here } else { End::of(slices) };
             let (mut step, mut params) = self.layer(kernel, means, range, rows, end);
+            step.fill("agree", caps.target.agree());
             let makers = self.makers(&mut step, &mut params, here, u64::from(lane_count / lanes));
             if let Some(integers) = products {
                 step.set("INTS", Const::Bool(integers));
