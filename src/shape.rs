@@ -52,6 +52,17 @@ impl Shape {
         (outer.iter().product(), inner.iter().product())
     }
 
+    /// How many rows there are, and how long: the last dimension is a row. `name` is the operand of this shape.
+    ///
+    /// # Errors
+    /// There is no dimension.
+    pub fn rows(&self, op: &'static str, name: &str) -> Result<(usize, usize)> {
+        match self.rank() {
+            0 => Err(shape_error!(op, "{name} has shape [], but must have at least one dimension")),
+            rank => Ok(self.split_at(rank - 1)),
+        }
+    }
+
     /// An axis counted from the front, from one that may count from the back (−1 is the last).
     ///
     /// # Errors

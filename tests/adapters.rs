@@ -663,6 +663,22 @@ fn bad_live_adapters_are_told_and_nothing_is_written() {
     assert!(read(&layer.y).iter().all(|v| *v == 0.0), "something was written");
 }
 
+/// A device with just so much binds the pool; one with less does not grant the set.
+#[test]
+fn a_set_that_is_granted_can_be_attached_to() {
+    let gpu = gpu();
+    let of = |bytes| gpu.restricted(|caps| caps.storage_binding_bytes = bytes);
+    let told = of(1 << 10).adapter_set([N, K], ROOM).expect_err("a set beyond the device");
+    let Error::Limit { need, .. } = told else { panic!("{told}") };
+    let told = of(need + 255).adapter_set([N, K], ROOM).expect_err("a set that a binding may not reach");
+    assert_eq!(
+        told.to_string(),
+        format!("adapter_set: needs {need} of storage_binding_bytes, but the device has {}", need - 1)
+    );
+    let layer = Layer::new(&of(need + 256), Format::Q4_0);
+    layer.attach(0, Low::new(&layer.gpu).lora(), 1.0);
+}
+
 // ---- of a model
 
 /// The weights of a model: N rows of K.

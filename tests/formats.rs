@@ -358,6 +358,12 @@ fn numbers_are_judged_when_a_weight_is_made() -> Result<(), Failed> {
             return Err(format!("{format:?} is accepted").into());
         }
     }
+    // A block is longer than a row, and 64 rows of them would be a gigabyte.
+    let long = Format::OnnxNbits(OnnxNbits { bits: 8, block: 1 << 24 });
+    let said = Packed::encode(long, 64, 8, &[0.0; 512]).err().map(|e| e.to_string()).unwrap_or_default();
+    if said != "onnx.nbits: 64 rows of K = 8 would be stored as 16777216 numbers each" {
+        return Err(format!("blocks of 2^24: `{said}`").into());
+    }
     Ok(())
 }
 

@@ -7,6 +7,10 @@ fn guarded_inverse(norm: f32, eps: f32) -> f32 {
 }
 
 // max(v, 0).
+fn guarded_positive(v: f32) -> f32 {
+    return guarded_positive4(vec4<f32>(v)).x;
+}
+
 fn guarded_positive4(v: vec4<f32>) -> vec4<f32> {
     let bits = bitcast<vec4<u32>>(v);
     // From −0 to −infinity; beyond are NaNs with a sign.

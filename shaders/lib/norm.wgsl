@@ -18,6 +18,7 @@
 #const PHI = false              // the weight is divided by sqrt(phi + eps) (PowerNorm, stored variances)
 #const STRIDED = false          // rows along an axis that is not the last
 #import code
+#import guarded
 
 struct norm_Params {
     fold: u32,      // the grid's x, to which long grids are folded
@@ -50,7 +51,7 @@ struct norm_Params {
     relu: u32,      // elementwise: negative values become zero
     list0: u32,     // where the list of rows begins
     x_rows: u32,    // rows of x, of which some are listed
-    pad0: u32,
+    nothing: u32,   // 0, which no compiler knows: see norm_apart4
     pad1: u32,
     pad2: u32,
 }
@@ -193,6 +194,22 @@ fn norm_scale(magnitude: u32) -> f32 {
 
 fn norm_codes(v: vec4<f32>, scale: f32) -> vec4<f32> {
     return code_round4(v, scale, 0.0, -128.0, 127.0);
+}
+
+// Four differences that are what they are, whatever is subtracted next. A compiler that may reorder sums, as Metal's may, would make
+// v − (a + b) of (v − a) − b, and the second part of a mean would be lost: so they pass through whole numbers.
+fn norm_apart4(v: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) | vec4<u32>(norm_params.nothing));
+}
+
+// Four deviations from a mean of two parts, what f32 has of it and what that leaves.
+fn norm_about4(v: vec4<f32>, mean: f32, shift: f32) -> vec4<f32> {
+    return norm_apart4(v - mean) - shift;
+}
+
+// Squares about the mean, from the sums of deviations and their squares about what is `shift` off it. Rounding may leave less than nothing.
+fn norm_squares(sums: vec2<f32>, shift: f32) -> f32 {
+    return guarded_positive(sums.y - sums.x * shift);
 }
 
 fn norm_add4(v: vec4<f32>) -> f32 {

@@ -1,7 +1,7 @@
 // norm/naive: one invocation a row, by the formula: the first lesson, and the second reference.
 //
 // Good for reading, and for anything that no other kernel takes. Wrong for speed: lanes read far apart, a row is read up
-// to four times, and a few rows leave the device idle. No barriers, no workgroup memory.
+// to five times, and a few rows leave the device idle. No barriers, no workgroup memory.
 // Sums are taken over blocks of 64 numbers and then over the blocks: one long chain of additions would lose
 // digits where a row has thousands.
 #import norm
@@ -15,7 +15,9 @@ fn value(row: u32, i: u32) -> f32 {
 }
 
 fn output(row: u32, i: u32, mean: f32, shift: f32, factor: f32) -> f32 {
-    return norm_affine4(vec4<f32>(((value(row, i) - mean) - shift) * factor), row, i, 1u).x;
+    var v = vec4<f32>(value(row, i));
+    if (stat_CENTER) { v = norm_about4(v, mean, shift); }
+    return norm_affine4(v * factor, row, i, 1u).x;
 }
 
 // The sums of the deviations from `mean` and of their squares.
@@ -48,8 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         mean = sums.x / norm_params.count;
         sums = sums_about(row, mean);
         shift = sums.x / norm_params.count;
-        let rest = sums.y - sums.x * shift;
-        sums.y = select(rest, 0.0, rest < 0.0);
+        sums.y = norm_squares(sums, shift);
     }
     let factor = stat_factor(sums.y, sums.x, norm_params.count, norm_params.eps);
     stats_store(row, mean + shift, factor);

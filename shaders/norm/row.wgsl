@@ -75,8 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     sums = reduce_sum2(sums, lane);
     if (stat_CENTER) {
         shift = sums.x / norm_params.count;
-        let rest = sums.y - sums.x * shift;
-        sums.y = select(rest, 0.0, rest < 0.0);
+        sums.y = norm_squares(sums, shift);
     }
     let factor = stat_factor(sums.y, sums.x, norm_params.count, norm_params.eps);
     if (live && lane % LANES == 0u) { stats_store(row, mean + shift, factor); }
@@ -86,7 +85,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var c = 0u; c < CHUNKS; c++) {
         let i = norm_inside(start + c * LANES * 4u);
         let n = norm_within(i);
-        v[c] = norm_affine4(((v[c] - mean) - shift) * factor, row, i, n);
+        if (stat_CENTER) { v[c] = norm_about4(v[c], mean, shift); }
+        v[c] = norm_affine4(v[c] * factor, row, i, n);
         if (codes_ON) { magnitude = max(magnitude, code_magnitude(v[c], n)); }
     }
     var scale = 1.0;

@@ -17,6 +17,13 @@ const LANE_COUNT = LANES * ROWS;
 #slot stats @binding(8)  // [rows, 2]
 #slot codes @binding(9)  // [rows]
 
+fn output4(row: u32, i: u32, mean: f32, shift: f32, factor: f32) -> vec4<f32> {
+    let n = norm_within(i);
+    var v = norm_value4(row, i, n, false);
+    if (stat_CENTER) { v = norm_about4(v, mean, shift); }
+    return norm_affine4(v * factor, row, i, n);
+}
+
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = (group.x + group.y * norm_params.fold) * ROWS;
@@ -53,8 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     sums = reduce_sum2(sums, lane);
     if (stat_CENTER) {
         shift = sums.x / norm_params.count;
-        let rest = sums.y - sums.x * shift;
-        sums.y = select(rest, 0.0, rest < 0.0);
+        sums.y = norm_squares(sums, shift);
     }
     let factor = stat_factor(sums.y, sums.x, norm_params.count, norm_params.eps);
     if (live && lane % LANES == 0u) { stats_store(row, mean + shift, factor); }
@@ -64,8 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (codes_ON) {
         for (var i = start; i < norm_params.len; i += stride) {
             let n = norm_within(i);
-            let v = norm_affine4(((norm_value4(row, i, n, false) - mean) - shift) * factor, row, i, n);
-            magnitude = max(magnitude, code_magnitude(v, n));
+            magnitude = max(magnitude, code_magnitude(output4(row, i, mean, shift, factor), n));
         }
         scale = norm_scale(reduce_max(magnitude, lane));
         if (live && lane % LANES == 0u) { codes_store(row, scale); }
@@ -73,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (live) {
         for (var i = start; i < norm_params.len; i += stride) {
             let n = norm_within(i);
-            var v = norm_affine4(((norm_value4(row, i, n, false) - mean) - shift) * factor, row, i, n);
+            var v = output4(row, i, mean, shift, factor);
             if (codes_ON) { v = norm_codes(v, scale); }
             y_store4(norm_params.y0 + norm_at(row, i), v, n);
         }

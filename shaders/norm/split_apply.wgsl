@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         let i = norm_inside(start + c * LANES * 4u);
-        v[c] = norm_affine4(((v[c] - known.x) - known.y) * known.z, row, i, norm_within(i));
+        v[c] = norm_affine4(norm_about4(v[c], known.x, known.y) * known.z, row, i, norm_within(i));
         if (codes_ON) { v[c] = norm_codes(v[c], scale); }
     }
     #unroll

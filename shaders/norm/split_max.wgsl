@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (i < norm_params.len) {
             let n = norm_within(i);
             let v = norm_value4(row, i, n, false);
-            magnitude = max(magnitude, code_magnitude(norm_affine4(((v - mean) - shift) * factor, row, i, n), n));
+            magnitude = max(magnitude, code_magnitude(norm_affine4(norm_about4(v, mean, shift) * factor, row, i, n), n));
         }
     }
     magnitude = reduce_max(magnitude, lane);

@@ -33,12 +33,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (stat_CENTER) {
         mean = slices[first].x;
         for (var s = lane; s < norm_params.slices; s += LANES) {
-            sums.x += count_of(s) * ((slices[first + s].x - mean) + slices[first + s].y);
+            sums.x += count_of(s) * (norm_apart4(vec4<f32>(slices[first + s].x - mean)).x + slices[first + s].y);
         }
         shift = reduce_sum2(sums, lane).x / norm_params.count;
         sums.x = 0.0;
         for (var s = lane; s < norm_params.slices; s += LANES) {
-            let off = (slices[first + s].x - mean) + (slices[first + s].y - shift);
+            let off = norm_apart4(vec4<f32>(slices[first + s].x - mean)).x + (slices[first + s].y - shift);
             sums.y += slices[first + s].z + count_of(s) * (off * off);
         }
     } else {

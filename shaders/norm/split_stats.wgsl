@@ -65,8 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         sums = reduce_sum2(vec2<f32>(norm_add4(total), norm_add4(squares)), lane);
         let shift = sums.x / count;
-        let rest = sums.y - sums.x * shift;
-        sums = vec2<f32>(shift, select(rest, 0.0, rest < 0.0));
+        sums = vec2<f32>(shift, norm_squares(sums, shift));
     } else {
         sums = reduce_sum2(sums, lane);
     }

@@ -5,6 +5,7 @@
 // Reads w twice; writes 16 bytes a column. Barriers: six reductions over teams; 8 KiB of workgroup memory.
 #import prepare
 #import columns
+#import guarded
 #slot w @binding(1) // [N, K]
 @group(0) @binding(2) var<storage, read_write> stats: array<f32>; // [4, K]
 
@@ -47,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (lane >= columns_QUADS) { return; }
     let off = rest / count;
     let centre = mean + off;
-    squares = max(squares - off * rest, vec4<f32>());
+    squares = guarded_positive4(squares - off * rest);
     #unroll
     for (var i = 0u; i < 4u; i++) {
         let at = prepare_params.at2 + quad + i;

@@ -12,6 +12,7 @@
 const LANE_COUNT = LANES * ROWS;
 #import prepare
 #import code
+#import guarded
 #slot reduce
 #slot w @binding(1) // [N, K]
 @group(0) @binding(2) var<storage, read_write> stats: array<f32>; // [4, N]
@@ -52,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let off = about.y / count;
     let at = prepare_params.at2 + row;
     stats[at] = mean + off;
-    stats[at + prepare_params.width] = max(about.x - off * about.y, 0.0);
+    stats[at + prepare_params.width] = guarded_positive(about.x - off * about.y);
     stats[at + prepare_params.width * 2u] = magnitude + about.z / count;
     stats[at + prepare_params.width * 3u] = bitcast<f32>(largest);
 }

@@ -2,6 +2,7 @@
 
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
+use crate::ops::step::bindable_bytes;
 use crate::plan::BIND_ALIGN_BYTES;
 use crate::tensor::{Elem, Layout, Tensor};
 
@@ -250,7 +251,7 @@ impl Dispatcher {
     /// A number of the room that is 0, adapters that do not fit one binding of the device together, no memory, or a lost device.
     pub fn adapter_set(&self, shape: [usize; 2], room: Room) -> Result<AdapterSet> {
         let shelf = Shelf::new(shape, room)?;
-        let have = self.caps().storage_binding_bytes.min(self.caps().buffer_bytes);
+        let have = bindable_bytes(self.caps()).min(self.caps().buffer_bytes);
         if shelf.words() * 4 > have {
             let (op, limit) = ("adapter_set", "storage_binding_bytes");
             return Err(Error::Limit { op, limit, need: shelf.words() * 4, have });

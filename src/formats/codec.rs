@@ -84,6 +84,11 @@ pub(crate) trait Codec {
         false
     }
 
+    /// So many numbers a row of K takes.
+    fn padded(&self, k: usize) -> usize {
+        k
+    }
+
     /// The tensors that hold these values best, by the format's rule. The values are finite and N·K in number.
     fn encode(&self, _n: usize, _k: usize, _values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
         Vec::new()

@@ -105,6 +105,10 @@ impl Codec for OnnxNbits {
         true
     }
 
+    fn padded(&self, k: usize) -> usize {
+        k.next_multiple_of(self.block as usize)
+    }
+
     fn encode(&self, n: usize, k: usize, values: &[f32]) -> Vec<(&'static str, Part<'static>)> {
         let (bits, block) = (self.bits as usize, self.block as usize);
         let blocks = k.div_ceil(block);

@@ -269,7 +269,8 @@ impl Packed<'static> {
     /// cannot hold are stored as its largest number.
     ///
     /// # Errors
-    /// The format has no rule ([`Format::encodes`]); there are not N·K values, or one is not finite; as [`Packed::new`].
+    /// The format has no rule ([`Format::encodes`]); there are not N·K values, or one is not finite; groups so much longer than rows that
+    /// the weight would be many times as large as its values; as [`Packed::new`].
     pub fn encode(format: Format, n: usize, k: usize, values: &[f32]) -> Result<Self> {
         let name = format.name();
         if !format.encodes() {
@@ -282,6 +283,10 @@ impl Packed<'static> {
             return Err(shape_error!(name, "the value at {at} is {}, which is not finite", values[at]));
         }
         format.codec().valid(name)?;
+        let padded = format.codec().padded(k);
+        if n.checked_mul(padded).is_none_or(|all| all / 16 > values.len().max(1 << 22)) {
+            return Err(shape_error!(name, "{n} rows of K = {k} would be stored as {padded} numbers each"));
+        }
         let parts = format.codec().encode(n, k, values);
         Self::new(format, n, k, parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect())
     }

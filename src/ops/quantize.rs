@@ -19,7 +19,8 @@ use crate::tensor::{Elem, Layout, Tensor, want_float};
 /// `x ≈ (q − zero) · scale`.
 ///
 /// `round` is to nearest, ties to even. A code takes a byte, whatever `bits` is. Where `max(max|x|, floor)` or `hi − lo` is below
-/// 2^-100 the scale is 1, so that all codes stand for 0: f32 could not divide by the true one on every device.
+/// 2^-100 the scale is 1, so that all codes stand for 0: f32 could not divide by the true one on every device. Nor by one above 2^126, which
+/// only rows of 2 bits with magnitudes (or `hi − lo`) above 8.5e37 (2.5e38) have: a device may make zeros of their codes.
 ///
 /// x is finite, and where not symmetric so is `hi − lo`. Of a row that breaks this neither codes nor scale nor zero mean
 /// anything, but they alone are written, and other rows are as they would be without it. (A NaN among x makes the scale one, on
@@ -104,7 +105,7 @@ impl Op for QuantizeRows<'_> {
         }
         number(OP, "floor", floor, |f| f >= 0.0, "it must be a number of at least 0")?;
         want_float(OP, "x", x)?;
-        let (rows, len) = x.shape().split_at(x.shape().axis(OP, -1)?);
+        let (rows, len) = x.shape().rows(OP, "x")?;
         if len == 0 {
             return Err(shape_error!(OP, "x of shape {} has rows of no numbers", x.shape()));
         }

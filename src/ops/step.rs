@@ -186,18 +186,21 @@ impl Means {
     }
 }
 
+/// The bytes that one binding reaches, wherever in a buffer they lie: it begins up to one alignment before its first element. Kernels count
+/// elements in 32 bits.
+pub(crate) fn bindable_bytes(caps: &Caps) -> u64 {
+    caps.storage_binding_bytes.saturating_sub(BIND_ALIGN_BYTES).min(i32::MAX as u64)
+}
+
 /// The rows that one dispatch takes, so that no binding passes the device's limit, in whole `unit`s.
 pub(crate) fn rows_at_once(op: &'static str, caps: &Caps, rows: u64, unit: u64, row_bytes: u64) -> Result<u64> {
-    // A binding begins up to one alignment before its first element. Kernels count elements in 32 bits.
-    let have = caps.storage_binding_bytes.saturating_sub(BIND_ALIGN_BYTES).min(i32::MAX as u64);
+    let have = bindable_bytes(caps);
     let unit_bytes = unit * row_bytes;
     if unit_bytes > have {
-        return Err(Error::Limit {
-            op,
-            limit: "storage_binding_bytes",
-            need: unit_bytes,
-            have: caps.storage_binding_bytes,
-        });
+        // What a device has says more than what can be used of it, where it is too little already.
+        let has = Some(caps.storage_binding_bytes).filter(|has| unit_bytes > *has);
+        let have = has.unwrap_or(have);
+        return Err(Error::Limit { op, limit: "storage_binding_bytes", need: unit_bytes, have });
     }
     Ok((have / unit_bytes.max(1) * unit).min(rows))
 }

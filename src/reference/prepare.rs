@@ -20,7 +20,14 @@ pub fn matrix_stats(w: &Array, rows: bool) -> Array {
             let mean = line.iter().sum::<f64>() / count;
             let squares = line.iter().map(|v| (v - mean).powi(2)).sum();
             let magnitude = line.iter().map(|v| v.abs()).sum::<f64>() / count;
-            [mean, squares, magnitude, line.iter().fold(0.0, |most, v| v.abs().max(most))]
+            let largest =
+                line.iter().fold(0.0, |most: f64, v| if v.is_nan() || v.abs() > most { v.abs() } else { most });
+            // Nothing is about an infinity.
+            if largest.is_finite() {
+                [mean, squares, magnitude, largest]
+            } else {
+                [f64::NAN, f64::NAN, f64::NAN, largest]
+            }
         })
         .collect();
     let data = (0..4).flat_map(|i| each.iter().map(move |stats| stats[i])).collect();

@@ -12,7 +12,7 @@ use crate::ops::linear::weight;
 use crate::ops::params::params;
 use crate::ops::step::{Builder, Loads, Means, Part, grid, read_filling, rows_at_once, words_first, write_filling};
 use crate::ops::{Op, Operand, Problem};
-use crate::plan::{Access, BIND_ALIGN_BYTES, Bind, Const, Plan, Source, Step};
+use crate::plan::{Access, Bind, Const, Plan, Source, Step};
 use crate::tensor::{Elem, Layout, Tensor, want_float};
 use crate::weight::Weight;
 
@@ -738,7 +738,7 @@ impl AdapterMergeProblem {
 /// Tensors that are bound as wholes fit a binding.
 pub(crate) fn whole<'l>(op: &'static str, caps: &Caps, tensors: impl Iterator<Item = &'l Layout>) -> Result<()> {
     for layout in tensors {
-        rows_at_once(op, caps, 1, 1, layout.elements * layout.elem.bytes() as u64 + BIND_ALIGN_BYTES)?;
+        rows_at_once(op, caps, 1, 1, layout.elements * layout.elem.bytes() as u64)?;
     }
     Ok(())
 }

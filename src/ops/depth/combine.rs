@@ -142,7 +142,7 @@ impl Op for Combine<'_> {
         for (name, tensor) in [("x", Some(x)), ("h", Some(h)), ("m", m), ("y", Some(y))] {
             tensor.map_or(Ok(()), |t| want_float(OP, name, t))?;
         }
-        let (rows, len) = x.shape().split_at(x.shape().axis(OP, -1)?);
+        let (rows, len) = x.shape().rows(OP, "x")?;
         same_shape(OP, ("y", y), ("x", x))?;
         if h.shape().dims().last() != Some(&len) {
             return Err(shape_error!(OP, "h has shape {}, but x has {len} features", h.shape()));

@@ -123,7 +123,7 @@ impl Op for Route<'_> {
         number(OP, "alpha", by.alpha, |_| true, "it must be a finite number")?;
         number(OP, "bias", by.bias, |_| true, "it must be a finite number")?;
         want_float(OP, "x", x)?;
-        let (rows, len) = x.shape().split_at(x.shape().axis(OP, -1)?);
+        let (rows, len) = x.shape().rows(OP, "x")?;
         if len == 0 {
             return Err(shape_error!(OP, "x of shape {} has rows of no numbers", x.shape()));
         }

@@ -53,7 +53,7 @@ impl Op for CrmsNorm<'_> {
 
     fn problem(&self) -> Result<NormProblem> {
         let op = "crms_norm";
-        let (rows, len, affine) = super::from_axis(op, self.z, -1)?;
+        let (rows, len, affine) = super::from_last(op, "z", self.z)?;
         Lowering::rows(op, Stat::Crms, rows, len, affine, self.eps).problem(&self.all())
     }
 

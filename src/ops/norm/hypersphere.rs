@@ -93,7 +93,7 @@ impl Op for HypersphericalStep<'_> {
     fn problem(&self) -> Result<HypersphereProblem> {
         number(OP, "eps", self.eps, |e| e >= 0.0, "it must be a number of at least 0")?;
         number(OP, "gain", self.gain, |_| true, "it must be a finite number")?;
-        let (rows, len, (features, _)) = super::from_axis(OP, self.x, -1)?;
+        let (rows, len, (features, _)) = super::from_last(OP, "x", self.x)?;
         if len == 0 {
             return Err(shape_error!(OP, "x of shape {} has a normalised dimension of 0", self.x.shape()));
         }

@@ -8,8 +8,8 @@ use crate::tensor::Tensor;
 /// Layer normalisation: over all dimensions from `axis` to the last,
 /// `y = (x − mean) / sqrt(var + eps) · weight + bias` with the biased variance.
 ///
-/// A constant row gives `bias`. A NaN or infinity makes NaN of its row and of nothing else. Values up to about 1e18 in
-/// magnitude are safe: their squares are summed in f32.
+/// A constant row gives `bias`. A NaN or infinity makes NaN of its row and its statistics, and of nothing else. Values up to 1.8e19 / sqrt(D) in
+/// magnitude are safe, 2e17 of 8,192 features: their squares are summed in f32.
 ///
 /// Source: Ba, Kiros, Hinton, "Layer Normalization" (arXiv 1607.06450); `torch.nn.functional.layer_norm`.
 ///

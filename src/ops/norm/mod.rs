@@ -18,7 +18,7 @@
 //!
 //! All of them but the last lower to one [`NormProblem`], so that they share their kernels (`shaders/norm/`).
 
-use crate::caps::Caps;
+use crate::caps::{Caps, DeviceKind};
 use crate::error::{Error, Result, shape_error};
 use crate::ops::counted;
 use crate::ops::params::params;
@@ -49,8 +49,10 @@ pub use stored::{BatchNorm, Scaler, UnifiedNorm};
 /// The longest row that a workgroup keeps in its registers: 256 lanes × 8 vec4s.
 pub const REGISTER_ROW: u64 = 8192;
 
-/// The longest row of the naive kernel, which walks it up to four times: lavapipe ends a shader, without a word, after 65,535
-/// turns of its loops.
+/// So many turns of all its loops together end a shader on lavapipe, without a word.
+const LOOP_TURNS: u64 = 65_535;
+
+/// The longest row of the naive kernel, which walks it up to five times, within [`LOOP_TURNS`].
 pub const NAIVE_ROW: u64 = 10_000;
 
 /// Codes: a row's largest magnitude is taken to be at least this, so that a row of zeros has a scale.
@@ -134,8 +136,8 @@ params! {
         list0: u32,
         /// Rows of x, of which some are listed.
         x_rows: u32,
-        /// Nothing.
-        pad0: u32,
+        /// 0, which no compiler knows.
+        nothing: u32,
         /// Nothing.
         pad1: u32,
         /// Nothing.
@@ -524,6 +526,12 @@ fn from_axis(op: &'static str, x: &Tensor, axis: i32) -> Result<(usize, usize, (
     Ok((rows, len, (Shape::new(&shape.dims()[axis..])?, "the normalised dimensions have")))
 }
 
+/// As [`from_axis`] of the last dimension, for an op that has no choice of one.
+fn from_last(op: &'static str, name: &str, x: &Tensor) -> Result<(usize, usize, (Shape, &'static str))> {
+    let (rows, len) = x.shape().rows(op, name)?;
+    Ok((rows, len, (Shape::new(&[len])?, "the normalised dimensions have")))
+}
+
 /// `groups` divides the channels of `x`: the channels, and the elements of each.
 fn grouped(op: &'static str, channels: usize, groups: usize) -> Result<usize> {
     if groups == 0 || !channels.is_multiple_of(groups) {
@@ -882,9 +890,21 @@ impl NormProblem {
         self.output(&mut step, &mut params, row0, rows);
         step.fill("stat", self.stat.filling());
         self.codes(&mut step, &mut params, row0, rows);
-        let grid = self.grid(caps, rows.div_ceil(32))?;
+        let columns = rows.next_power_of_two().min(32);
+        let need = self.axis_turns(columns);
+        if caps.kind == DeviceKind::Cpu && need > LOOP_TURNS {
+            return Err(Error::Limit { op: self.op, limit: "loop turns of a software device", need, have: LOOP_TURNS });
+        }
+        step.set("COLUMNS", Const::U32(columns as u32));
+        let grid = self.grid(caps, rows.div_ceil(columns))?;
         params.fold = grid[0];
         Ok(step.step(&params, grid))
+    }
+
+    /// The turns that all loops of `norm/axis` take together.
+    fn axis_turns(&self, columns: u64) -> u64 {
+        let (depth, walks) = (256 / columns, if self.scale.is_some() { 3 } else { 2 });
+        walks * self.len.div_ceil(8 * depth) + 2 * depth
     }
 
     fn elementwise(&self, caps: &Caps, means: Means, row0: u64, rows: u64) -> Result<Step> {

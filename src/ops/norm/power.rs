@@ -64,7 +64,7 @@ impl Op for PowerNorm<'_> {
 
     fn problem(&self) -> Result<NormProblem> {
         let op = "power_norm";
-        let (tokens, channels, affine) = super::from_axis(op, self.x, -1)?;
+        let (tokens, channels, affine) = super::from_last(op, "x", self.x)?;
         let len = super::grouped(op, channels, self.groups)?;
         let channels = (self.groups > 1).then_some(Channels { period: self.groups as u32, stride: len as u32, run: 1 });
         Lowering { channels, ..Lowering::rows(op, Stat::Rms, tokens * self.groups, len, affine, self.eps) }

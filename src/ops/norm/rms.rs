@@ -18,8 +18,8 @@ use crate::tensor::Tensor;
 /// | the paper's torch code | `eps_outside`: `rstd = 1 / (rms + eps)` |
 /// | pRMSNorm(p) | `partial = p`: statistics from the first `int(D·p)` features |
 ///
-/// A NaN makes NaN of its row and of nothing else. Squares are taken in f32: f16 rows of 300 do not overflow, and magnitudes
-/// up to about 1e18 are safe.
+/// A NaN makes NaN of its row and of nothing else. Squares are summed in f32: f16 rows of 300 do not overflow, and magnitudes
+/// up to 1.8e19 / sqrt(D) are safe, 2e17 of 8,192 features.
 ///
 /// Source: Zhang, Sennrich, "Root Mean Square Layer Normalization" (arXiv 1910.07467).
 ///

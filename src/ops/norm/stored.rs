@@ -64,7 +64,7 @@ impl Op for UnifiedNorm<'_> {
 
     fn problem(&self) -> Result<NormProblem> {
         let op = "unified_norm";
-        let (rows, len, affine) = super::from_axis(op, self.x, -1)?;
+        let (rows, len, affine) = super::from_last(op, "x", self.x)?;
         let base = Lowering::rows(op, Stat::Stored, rows, len, affine, self.eps);
         // Without codes the floor is what is added to the output.
         let floor = if self.scale.is_some() { base.floor } else { 0.0 };
@@ -187,7 +187,7 @@ impl Op for Scaler<'_> {
     fn problem(&self) -> Result<NormProblem> {
         let op = "scaler";
         number(op, "floor", self.floor, |_| true, "it must be a finite number")?;
-        let (rows, len, affine) = super::from_axis(op, self.x, -1)?;
+        let (rows, len, affine) = super::from_last(op, "x", self.x)?;
         Lowering { relu: self.relu, floor: self.floor, ..Lowering::rows(op, Stat::Stored, rows, len, affine, 0.0) }
             .problem(&self.all())
     }

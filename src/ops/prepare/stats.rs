@@ -14,7 +14,8 @@ use crate::tensor::{Elem, Layout, Tensor};
 /// [`Tensor::view`] gives each as a vector.
 ///
 /// Variances are squares over a number of one's choice; the squares about 0 are `squares + count·mean²`. Rows far from zero lose
-/// nothing: what a mean is off by is taken out of it.
+/// nothing: what a mean is off by is taken out of it. A NaN or an infinity makes NaN of the first three, of its row or column and of no other;
+/// the largest magnitude is itself then.
 ///
 /// # Errors
 /// w is not a matrix of floats, or has no numbers; stats is not f32 `[4,N]`, or `[4,K]` of columns; of columns, a matrix that does

@@ -346,7 +346,8 @@ fn rows(
             bound.push(w.abs() * h_error + 4.0 * U * (h * w).abs() + 2.0 * U * b.abs());
         }
         let mean_error = if kind == Kind::Center { value_error + 2.0 * U * mean.abs() } else { 0.0 };
-        stats.extend([mean, factor]);
+        // What an infinite mean is off by is NaN, and so is the mean then.
+        stats.extend([if mean.is_finite() { mean } else { f64::NAN }, factor]);
         stats_bound.extend([mean_error, factor.abs() * relative]);
     }
     let mut out = Vec::new();
@@ -623,11 +624,13 @@ fn hurting() -> Vec<Make> {
         all.push(
             Make::new("layer_norm", &format!("special-{d}"), &[13, d], Fill::Special)
                 .affine(&[d])
+                .stats(13)
                 .hurts("NaN, infinities, zeros"),
         );
         all.push(
             Make::new("rms_norm", &format!("special-{d}"), &[13, d], Fill::Special)
                 .affine(&[d])
+                .stats(13)
                 .hurts("NaN, infinities, zeros"),
         );
         all.push(
@@ -674,6 +677,20 @@ fn hurting() -> Vec<Make> {
                 .hurts("everything at once"),
         );
     }
+    all.push(Make::new("rms_norm", "bare", &[5, 65], NORMAL).hurts("no weight"));
+    all.push(
+        Make::new("rms_norm", "after-codes", &[5, 96], NORMAL)
+            .affine(&[96])
+            .input("after", &[5, 96], NORMAL)
+            .codes(5)
+            .hurts("codes of what is added last"),
+    );
+    all.push(
+        Make::new("rms_norm", "f32-residual", &[6, 96], NORMAL)
+            .f32_input("residual", &[6, 96], NORMAL)
+            .output("sum", &[6, 96], Stored::Activation)
+            .hurts("a residual wider than x"),
+    );
     all.push(
         Make::new("rms_norm", "f32-weights", &[6, 96], NORMAL)
             .f32_input("weight", &[96], WEIGHTS)
@@ -749,6 +766,15 @@ fn hurting() -> Vec<Make> {
             .residual()
             .codes(105)
             .hurts("inner axes"),
+    );
+    all.push(
+        Make::new("l2_norm", "axis-special", &[37, 13], Fill::Special)
+            .attr("axis", 0.0)
+            .hurts("NaN, infinities, zeros"),
+    );
+    // A walk that took a number a turn would be more turns than lavapipe has.
+    all.push(
+        Make::new("l2_norm", "axis-long-codes", &[262_145, 2], NORMAL).attr("axis", 0.0).codes(2).hurts("inner axes"),
     );
     // Groups and channels.
     for (c, groups, spatial) in [(12, 3, 5), (8, 8, 49), (6, 1, 1), (64, 32, 256), (32, 2, 1024)] {
@@ -829,6 +855,15 @@ fn hurting() -> Vec<Make> {
         );
     }
     all.push(
+        Make::new("batch_norm", "residual-20", &[2, 12, 20], NORMAL)
+            .input("mean", &[12], NORMAL)
+            .input("var", &[12], WEIGHTS)
+            .affine(&[12])
+            .attr("eps", 1e-5)
+            .residual()
+            .hurts("channels"),
+    );
+    all.push(
         Make::new("batch_norm", "two-dimensions", &[9, 65], NORMAL)
             .input("mean", &[65], NORMAL)
             .input("var", &[65], WEIGHTS)
@@ -848,5 +883,17 @@ fn hurting() -> Vec<Make> {
         all.push(make("step-"));
         all.push(make("scaled-").input("scaler", &[c], WEIGHTS).attr("gain", 0.5));
     }
+    all.push(
+        Make::new("hyperspherical_step", "special", &[13, 40], NORMAL)
+            .input("h", &[13, 40], Fill::Special)
+            .input("alpha", &[40], Fill::Uniform(0.1, 0.6))
+            .hurts("NaN, infinities, zeros"),
+    );
+    all.push(
+        Make::new("hyperspherical_step", "none", &[0, 40], NORMAL)
+            .input("h", &[0, 40], NORMAL)
+            .input("alpha", &[40], Fill::Uniform(0.1, 0.6))
+            .hurts("nothing to do"),
+    );
     all
 }

@@ -463,6 +463,7 @@ pub(super) fn cases() -> Vec<Case> {
         ] {
             all.push(of_stats(name, [67, 129], along, fill, "values that hurt"));
         }
+        all.push(of_stats("special", [13, 37], along, Fill::Special, "NaN, infinities, zeros"));
         all.push(of_stats("skew", [20, 64], along, NORMAL, "operands that begin anywhere").storages(FLOATS).skew(1));
         let [n, k] = [40, 68];
         let count = if along == Along::Rows { n } else { k };
