@@ -70,7 +70,7 @@ pub enum Error {
         other: String,
     },
     /// A limit of the device is too small.
-    #[error("{op}: needs {need} of {limit}, but the device has {have}")]
+    #[error("{op}: needs {need} of {limit}, but there are {have}")]
     Limit {
         /// The op, or the call.
         op: &'static str,

@@ -200,6 +200,8 @@ pub struct KvLayer<'a> {
     begun: &'a [Option<Begun>],
     /// Tokens of some sequence have skipped it: a place in it is no position.
     pub(crate) skipped: bool,
+    /// Nothing has come to it, or all of it is gone.
+    pub(crate) empty: bool,
     /// See [`KvCache`].
     turned: &'a AtomicUsize,
 }
@@ -393,7 +395,8 @@ impl KvCache {
         let lengths = self.state.view((2 * layer + 1) * batch, [batch])?;
         let (begun, turned) = (&self.begun[layer * batch..][..batch], &self.turned[layer]);
         let skipped = self.held[layer * batch..][..batch].iter().any(|h| h.since.is_some());
-        Ok(KvLayer { keys, values, place, starts, lengths, begun, skipped, turned })
+        let empty = self.held[layer * batch..][..batch].iter().all(|held| held.most == 0);
+        Ok(KvLayer { keys, values, place, starts, lengths, begun, skipped, empty, turned })
     }
 
     /// Makes room for tokens that come to a run of layers, and moves their lengths on: from here on a layer's `starts` are where they go.

@@ -5,7 +5,7 @@
 //! # fn main() -> gristmill::Result<()> { pollster::block_on(async {
 //! use gristmill::{Dispatcher, Elem, ops::norm::RmsNorm};
 //!
-//! let gpu = Dispatcher::request().await?; // or Dispatcher::new(&adapter, device, queue) over your own
+//! let gpu = Dispatcher::request().await?; // or Dispatcher::adopt(&adapter, device, queue): the device may be yours
 //! let x = gpu.upload(&[3.0, 4.0, 0.0, 0.0], [1, 4], Elem::F32)?;
 //! let weight = gpu.upload(&[1.0, 2.0, 1.0, 1.0], [4], Elem::Bf16)?;
 //! let (h, y) = (gpu.zeros([1, 4], Elem::F16)?, gpu.zeros([1, 4], Elem::F32)?);
@@ -108,7 +108,7 @@ pub use plan::Plan;
 pub use shape::{IntoShape, Shape};
 pub use tensor::{Elem, Layout, Tensor};
 pub use weight::Weight;
-/// The version that a device must be of that is handed to [`Dispatcher::new`].
+/// The version that a device must be of that is handed to [`Dispatcher::adopt`].
 pub use wgpu;
 
 /// The example of the README is tested with the others.

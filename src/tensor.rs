@@ -193,7 +193,8 @@ impl Tensor {
         (self.elements() * self.elem.bytes()) as u64
     }
 
-    /// The buffer that holds the elements, from [`Tensor::offset_bytes`] on; an outline has none.
+    /// The buffer that holds the elements, from [`Tensor::offset_bytes`] on; an outline has none. Of a tensor that the dispatcher made it has
+    /// usage `STORAGE`, `COPY_SRC`, `COPY_DST` and `INDIRECT`, and a size that is a multiple of 16 bytes.
     pub fn buffer(&self) -> Option<&wgpu::Buffer> {
         self.allocation.as_ref().map(|a| &a.buffer)
     }

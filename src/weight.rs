@@ -164,10 +164,20 @@ impl Dispatcher {
         let op = "weight_zeros";
         fits(op, "n", n)?;
         fits(op, "k", k)?;
+        if !dense.is_float() {
+            return Err(Error::Storage { op, operand: "dense", have: dense.name(), want: "f32, f16 or bf16" });
+        }
+        // A row is in one binding, and no format has less than a bit for a number.
+        let (need, have) = (k as u64 / 8, self.binding_bytes());
+        if need > have {
+            return Err(Error::Limit { op, limit: "storage_binding_bytes", need, have });
+        }
         // As many rows as most formats may want together, which are but few; else all, but no gigabytes for a shape that is none.
-        let rows = 1 << n.trailing_zeros().min(5);
+        let together = 1 << n.trailing_zeros().min(5);
+        let rows = together.min(1 << (SAMPLE / k).max(1).ilog2());
         let all =
             matches!(format, Format::Bcq(_) | Format::Hqq(_) | Format::GroupIc(_)) || n.saturating_mul(k) <= 1 << 20;
+        let all = all && n.saturating_mul(k) <= 8 * SAMPLE;
         let sample =
             zeros(format, dense, rows, k).or_else(|e| if all { zeros(format, dense, n, k) } else { Err(e) })?;
         let laid = Laid::blank(&sample, n, self.binding_bytes())?;
@@ -211,6 +221,9 @@ impl Dispatcher {
         Ok(Weight { laid: Arc::new(laid), chunks })
     }
 }
+
+/// So many numbers are rounded on the host to see how a format lies: a gigabyte.
+const SAMPLE: usize = 1 << 28;
 
 /// A weight may have so many rows or columns.
 fn fits(op: &'static str, name: &'static str, size: usize) -> Result<()> {

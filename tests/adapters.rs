@@ -673,7 +673,7 @@ fn a_set_that_is_granted_can_be_attached_to() {
     let told = of(need + 255).adapter_set([N, K], ROOM).expect_err("a set that a binding may not reach");
     assert_eq!(
         told.to_string(),
-        format!("adapter_set: needs {need} of storage_binding_bytes, but the device has {}", need - 1)
+        format!("adapter_set: needs {need} of storage_binding_bytes, but there are {}", need - 1)
     );
     let layer = Layer::new(&of(need + 256), Format::Q4_0);
     layer.attach(0, Low::new(&layer.gpu).lora(), 1.0);

@@ -340,12 +340,12 @@ fn what_is_full_says_so() -> Result<()> {
     let mut recorder = m.gpu.record()?;
     m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(10))?;
     let told = m.cache.append(&mut recorder, 1..2, Coming::To { sequence: 1, tokens: 3 }).unwrap_err().to_string();
-    assert_eq!(told, "kv cache: needs 13 of room for tokens, but the device has 12");
+    assert_eq!(told, "kv cache: needs 13 of room for tokens, but there are 12");
     let mut m = Model::new(KvRoom::Paged { page: 4, pages: 7, each: 12 })?;
     let mut recorder = m.gpu.record()?;
     m.cache.append(&mut recorder, 0..LAYERS, Coming::Each(5))?;
     let told = m.cache.append(&mut recorder, 0..1, Coming::To { sequence: 1, tokens: 8 }).unwrap_err().to_string();
-    assert_eq!(told, "kv cache: needs 2 of free pages, but the device has 1");
+    assert_eq!(told, "kv cache: needs 2 of free pages, but there are 1");
     // Nothing has changed by that.
     assert_eq!((m.cache.length(0, 1), m.cache.free_pages()), (Some(5), 1));
     m.cache.append(&mut recorder, 0..1, Coming::To { sequence: 1, tokens: 7 })?;

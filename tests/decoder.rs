@@ -356,7 +356,7 @@ fn layers_with_a_cache_go_on_where_they_were() -> Result<()> {
         assert_eq!(gpu.holdings(), held);
         assert_eq!(cache.length(1, 1), Some(most));
         let told = cache.again(&appended).unwrap_err().to_string();
-        assert_eq!(told, "kv cache: needs 13 of room for tokens, but the device has 12");
+        assert_eq!(told, "kv cache: needs 13 of room for tokens, but there are 12");
     }
     let mut cache = KvCache::new(
         &gpu,
@@ -885,6 +885,12 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     assert_eq!(told(&DecoderLayer { weights, ..layer }, &x, &y), "linear: bias has shape [1, 6, 64], but w has N = 64");
     let weights = LayerWeights { q_norm: Some(&made.qk[0].tensor), ..layer.weights };
     assert!(told(&DecoderLayer { weights, ..layer }, &x, &y).contains("no norm of queries and keys"));
+    let flavour = Flavour::qwen3(4, 2, 16);
+    assert!(
+        told(&DecoderLayer { flavour, weights }, &x, &y).contains("q_norm and k_norm one is given, but not the other")
+    );
+    let flavour = Flavour { head_dim: usize::MAX, ..layer.flavour };
+    assert!(told(&DecoderLayer { flavour, ..layer }, &x, &y).contains("4 heads and 2 groups of 18446744073709551615"));
     layer.record(&mut rec, &scratch, &Tokens::new(&x, &x), None)?;
     rec.submit()?;
 
@@ -924,8 +930,14 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
     // A cache that is full.
     let shape = KvShape { layers: 1, batch: 1, groups: 2, d: 16, e: 16, keys: KvFormat::F32, values: KvFormat::F32 };
     let mut cache = KvCache::new(&gpu, shape, KvRoom::Static { tokens: 2 })?;
+    // One to which nothing has come, of which a recording that is kept may be made nevertheless.
+    let of_layer = cache.layer(0)?;
+    let early = layer.record(&mut rec, &scratch, &tokens, Some(&of_layer)).unwrap_err();
+    assert!(early.to_string().contains("KvCache::append makes room"), "{early}");
+    assert_eq!(rec.dispatches(), 0);
+    gpu.keep(|rec| layer.record(rec, &scratch, &tokens, Some(&of_layer)))?;
     let full = layer.record_routed(&mut rec, &scratch, &tokens, &half, Some((&mut cache, 0))).unwrap_err();
-    assert_eq!(full.to_string(), "kv cache: needs 3 of room for tokens, but the device has 2");
+    assert_eq!(full.to_string(), "kv cache: needs 3 of room for tokens, but there are 2");
     assert_eq!((rec.dispatches(), cache.length(0, 0)), (0, Some(0)));
     layer.record_routed(&mut rec, &scratch, &tokens, &half, None)?;
     rec.submit()?;

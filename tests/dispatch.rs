@@ -1,6 +1,7 @@
 //! The dispatcher as an application meets it: its own device or a caller's, streams of ops, errors, loss, and long use.
 
 use gristmill::checkpoint::Checkpoint;
+use gristmill::ops::attention::tables::{RopeTable, Sections};
 use gristmill::ops::norm::{L2Norm, LayerNorm, RmsNorm};
 use gristmill::ops::quantize::QuantizeRows;
 use gristmill::proof::measure::Effort;
@@ -59,13 +60,18 @@ fn nothing_runs_before_it_is_submitted() {
     assert_eq!(read(&y), vec![7.5; 64]);
 }
 
-#[test]
-fn a_caller_keeps_the_device_the_encoder_and_the_submission() {
+/// A device of a caller without a single feature, at the default limits.
+fn plain_device() -> (wgpu::Adapter, wgpu::Device, wgpu::Queue) {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let adapter = adapters.into_iter().next().expect("an adapter");
-    // A device without a single feature, at the default limits.
     let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).expect("a device");
+    (adapter, device, queue)
+}
+
+#[test]
+fn a_caller_keeps_the_device_the_encoder_and_the_submission() {
+    let (adapter, device, queue) = plain_device();
     let gpu = Dispatcher::new(&adapter, device.clone(), queue.clone());
     assert!(!gpu.caps().f16 && gpu.caps().subgroups.is_none() && gpu.caps().matrix.is_empty());
 
@@ -261,6 +267,46 @@ fn a_device_lost_with_work_in_flight_is_told_at_the_latest_by_the_read() {
     assert!(matches!(error, Error::Lost { .. }), "{error}");
 }
 
+/// Nobody listens to a device that is the caller's: what is made on it is what tells.
+#[test]
+fn a_caller_s_device_that_is_destroyed_is_lost_at_the_latest_by_the_read() {
+    let (adapter, device, queue) = plain_device();
+    let gpu = Dispatcher::new(&adapter, device.clone(), queue);
+    let x = gpu.upload(&counting(64), [1, 64], Elem::F32).expect("x");
+    let y = gpu.zeros([1, 64], Elem::F32).expect("y");
+    gpu.run(RmsNorm::new(&x, &y)).expect("run");
+    device.destroy();
+    for _ in 0..2 {
+        let error = block_on(y.read()).expect_err("lost");
+        assert!(matches!(error, Error::Lost { .. }), "{error}");
+    }
+    assert!(matches!(gpu.run(RmsNorm::new(&x, &y)), Err(Error::Lost { .. })));
+}
+
+#[test]
+fn whole_numbers_are_uploaded_as_they_are() {
+    let gpu = gpu();
+    let words = [0, 16_777_217, u32::MAX];
+    for elem in [Elem::U32, Elem::I32] {
+        let x = gpu.upload_words(&words, [3], elem).expect("words");
+        assert_eq!(block_on(x.read_words()).expect("words"), words);
+    }
+    let error = gpu.upload_words(&words, [3], Elem::F32).expect_err("floats");
+    assert_eq!(error.to_string(), "upload_words: words is stored as f32, but must be u32 or i32");
+}
+
+#[test]
+fn a_table_of_rope_without_room_is_refused_before_it_is_computed() {
+    let gpu = gpu().restricted(|caps| caps.buffer_bytes = 1 << 20);
+    let table = RopeTable::new(10_000.0, 128);
+    let error = gpu.rope_table(&table, 1 << 40, Elem::F32).expect_err("no room");
+    assert!(matches!(error, Error::Limit { limit: "buffer_bytes", .. }), "{error}");
+    let error = gpu.rope_table(&table, 8, Elem::I32).expect_err("whole numbers");
+    assert!(matches!(error, Error::Storage { have: "i32", .. }), "{error}");
+    let of = |sections| table.rows_of_axes(sections, &[&[0.0], &[0.0]]);
+    assert!(of(Sections::Blocks(&[usize::MAX, 9])).is_err());
+}
+
 #[test]
 fn a_loss_that_the_caller_hears_of_is_told_on_every_call() {
     let gpu = gpu();
@@ -377,7 +423,7 @@ fn limits_are_named_with_both_numbers() {
     let small = gpu.restricted(|caps| caps.storage_binding_bytes = 4096);
     let (x, y) = (small.zeros([1, 2000], Elem::F32).expect("x"), small.zeros([1, 2000], Elem::F32).expect("y"));
     let error = small.run(RmsNorm::new(&x, &y)).expect_err("a row is wider than a binding");
-    assert_eq!(error.to_string(), "rms_norm: needs 8000 of storage_binding_bytes, but the device has 4096");
+    assert_eq!(error.to_string(), "rms_norm: needs 8000 of storage_binding_bytes, but there are 4096");
     assert!(small.upload(&[1.0; 3], [2], Elem::F32).is_err());
     assert!(small.zeros([usize::MAX, 3], Elem::F32).is_err());
 }

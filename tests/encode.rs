@@ -466,11 +466,16 @@ fn a_weight_of_an_impossible_shape_is_refused_before_memory_is_taken() {
         let told = gpu.weight_zeros(format, Elem::F32, shape).expect_err("no weight").to_string();
         assert!(shape.iter().any(|size| told.contains(&size.to_string())), "{told}");
     }
+    // A row of bits that no binding reaches.
+    let told = gpu.weight_zeros(Format::Q4_0, Elem::F32, [8, 4_000_000_000]).expect_err("no weight").to_string();
+    assert!(told.starts_with("weight_zeros: needs 500000000 of storage_binding_bytes"), "{told}");
 }
 
 #[test]
 fn what_stood_in_a_weight_is_gone_and_zeros_are_zeros() {
     let gpu = gpu();
+    let told = gpu.weight_zeros(Format::Dense, Elem::I8, [2, 8]).expect_err("no floats").to_string();
+    assert_eq!(told, "weight_zeros: dense is stored as i8, but must be f32, f16 or bf16");
     for (format, n, k) in [(Format::Q5_1, 7, 96), (format("bnb.nf4", &[]), 5, 128), (Format::Dense, 3, 5)] {
         let w = gpu.weight_zeros(format, Elem::F32, [n, k]).expect("zeros");
         assert!(numbers(&gpu, &w).iter().all(|v| *v == 0.0), "{format}");
@@ -517,7 +522,7 @@ fn what_cannot_be_encoded_is_told() {
     };
     assert_eq!(
         told_by(&small(24 << 10), 128, 128, hqq),
-        "encode: needs 32768 of storage_binding_bytes, but the device has 24576"
+        "encode: needs 32768 of storage_binding_bytes, but there are 24576"
     );
     let parts = "it is in several parts, and rows of more than one share a scale";
     assert_eq!(told_by(&small(8 << 10), 128, 128, hqq), format!("weight_zeros: format = hqq, but {parts}"));

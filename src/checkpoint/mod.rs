@@ -207,7 +207,9 @@ impl<'a> Checkpoint<'a> {
     /// None is a checkpoint, or one is not what this module promises of it.
     pub fn from_files(mut files: BTreeMap<String, Cow<'a, [u8]>>) -> Result<Self> {
         let only = if files.len() == 1 { files.keys().next().cloned() } else { None };
-        Self::read(only.as_deref(), &mut files).map_err(|(name, why)| in_file(name, why))
+        let given = files.len();
+        let named = |name: String| if name.is_empty() { format!("the {given} files") } else { name };
+        Self::read(only.as_deref(), &mut files).map_err(|(name, why)| in_file(named(name), why))
     }
 
     fn read(name: Option<&str>, source: &mut dyn Source<'a>) -> std::result::Result<Self, Wrong> {

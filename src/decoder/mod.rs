@@ -119,7 +119,8 @@ impl Flavour {
     }
 }
 
-/// The matrix of a linear layer, its bias, and its live adapters.
+/// The matrix of a linear layer, its bias, and its live adapters. `(&w).into()` is one with neither; with those of a model's
+/// [`ModelAdapters`](crate::adapters::ModelAdapters) it is `Matrix { adapters: live.get(name), ..(&w).into() }`.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     /// `[N,K]`, in any format.
@@ -240,6 +241,28 @@ impl<'a> Tokens<'a> {
 /// `h = x + end(output(attention(qkv(norm(x)))))`, `y = h + end(down(activation(gate(norm(h))) ⊙ up(norm(h))))`, where `end` is a norm or
 /// nothing. Attention is causal. Any of its matrices may have live adapters ([`Matrix::adapters`]), as [`Linear`](crate::ops::linear::Linear) does.
 ///
+/// Tokens go through all layers of a model in one submission; `x` is the residual stream, `[B, L, C]`:
+///
+/// ```
+/// use gristmill::decoder::{DecoderLayer, LayerScratch, Tokens};
+/// use gristmill::kv_cache::Coming;
+/// use gristmill::ops::attention::prologue::{Angles, Turn};
+/// # use gristmill::{Dispatcher, KvCache, Result, Tensor};
+/// # fn step(
+/// #     gpu: &Dispatcher, layers: &[DecoderLayer<'_>], scratch: &LayerScratch, cache: &mut KvCache, cos: &Tensor, sin: &Tensor, x: &Tensor
+/// # ) -> Result<()> {
+///
+/// let turn = Turn { cos, sin, angles: Angles::Appended, interleaved: false, before_norm: false }; // Dispatcher::rope_table
+/// let tokens = Tokens { turn: Some(turn), ..Tokens::new(x, x) };
+/// let mut rec = gpu.record()?;
+/// cache.append(&mut rec, 0..layers.len(), Coming::Each(x.shape().dims()[1]))?; // first of all: L tokens come to each sequence
+/// for (l, layer) in layers.iter().enumerate() {
+///     layer.record(&mut rec, scratch, &tokens, Some(&cache.layer(l)?))?;
+/// }
+/// rec.submit()
+/// # }
+/// ```
+///
 /// Sources: Touvron et al., "LLaMA" (arXiv 2302.13971); "Qwen3 Technical Report" (arXiv 2505.09388); "Gemma 2" (arXiv 2408.00118) and
 /// "Gemma 3 Technical Report" (arXiv 2503.19786).
 #[derive(Clone, Copy, Debug)]
@@ -289,10 +312,10 @@ impl DecoderLayer<'_> {
     }
 
     /// Records the layer. Keys and values go where the layer of a cache says, to which [`KvCache::append`](crate::KvCache::append) has been
-    /// told that they come. Without one a query sees the tokens of x.
+    /// told that they come: of rows past those what leaves means nothing. Without one a query sees the tokens of x.
     ///
     /// # Errors
-    /// Operands that do not fit each other or the scratch; tokens that turn by their places past the table, where the host knows the places, or
+    /// Operands that do not fit each other or the scratch; a cache to which nothing has come yet, unless the recording is kept; tokens that turn by their places past the table, where the host knows the places, or
     /// in a layer of the cache that tokens have skipped; or as [`Recorder::run`]. Then nothing is recorded.
     /// [`KvCache::turn_by`](crate::KvCache::turn_by) has it said before room is made.
     pub fn record<E: Encoder>(
@@ -302,6 +325,10 @@ impl DecoderLayer<'_> {
         tokens: &Tokens<'_>,
         cache: Option<&KvLayer<'_>>,
     ) -> Result<()> {
+        if cache.is_some_and(|layer| layer.empty) && !rec.is_kept() && tokens.x.elements() > 0 {
+            let told = "nothing has come to the layer of the cache: KvCache::append makes room for tokens before they are recorded";
+            return Err(shape_error!(OP, "{told}"));
+        }
         rec.together(|rec| {
             self.steps(scratch, tokens, cache, rec)?;
             if let (Some(layer), Some(Turn { angles: Angles::Appended, cos, .. })) = (cache, tokens.turn) {

@@ -1,6 +1,6 @@
 //! What stands between the ops of a layer.
 
-use super::{DecoderLayer, OP};
+use super::{DecoderLayer, Flavour, OP};
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result, shape_error};
 use crate::kv::KvRows;
@@ -40,7 +40,7 @@ impl LayerScratch {
                 return Err(Error::Storage { op: OP, operand, have: elem.name(), want: "f32, f16 or bf16" });
             }
         }
-        let [projected, queries, width, hidden] = sizes(layer);
+        let [projected, queries, width, hidden] = sizes(layer)?;
         let kv = layer.flavour.groups * layer.flavour.head_dim;
         let room = tokens.checked_mul(projected).and_then(|n| n.checked_add(SPARE));
         let room = room.ok_or_else(|| shape_error!(OP, "{tokens} rows by {projected}"))?;
@@ -60,7 +60,7 @@ impl LayerScratch {
         }
         let have = [&self.projected, &self.queries, &self.normed, &self.gated].map(Tensor::elements);
         let have = [have[0] - SPARE, have[1], have[2], have[3]];
-        for (have, need) in have.into_iter().zip(sizes(layer)) {
+        for (have, need) in have.into_iter().zip(sizes(layer)?) {
             let need = tokens.saturating_mul(need);
             if need > have {
                 let detail = format!("{tokens} tokens want {need} numbers, but the scratch has room for {have}");
@@ -88,7 +88,12 @@ pub(super) fn rows<const N: usize>(gpu: &Dispatcher, rows: usize, of: [(usize, E
 }
 
 /// Numbers of a token: projections, queries, residual stream, feed-forward layer.
-fn sizes(layer: &DecoderLayer<'_>) -> [usize; 4] {
-    let (q, kv) = (layer.flavour.heads * layer.flavour.head_dim, layer.flavour.groups * layer.flavour.head_dim);
-    [q + 2 * kv, q, layer.width(), layer.hidden()]
+fn sizes(layer: &DecoderLayer<'_>) -> Result<[usize; 4]> {
+    let Flavour { heads, groups, head_dim, .. } = layer.flavour;
+    let of = |heads: usize| heads.checked_mul(head_dim);
+    let both = || Some((of(heads)?, of(groups)?.checked_mul(2)?.checked_add(of(heads)?)?));
+    let told =
+        || shape_error!(OP, "{heads} heads and {groups} groups of {head_dim} numbers are more than can be counted");
+    let (q, all) = both().ok_or_else(told)?;
+    Ok([all, q, layer.width(), layer.hidden()])
 }

@@ -106,7 +106,7 @@ pub struct SkippingScratch {
 }
 
 impl SkippingScratch {
-    /// For so many samples of so many tokens, of which so many are kept, in layers like this one. `stream` is how the residual stream is
+    /// For so many samples of so many tokens each, of which so many of each are kept, in layers like this one. `stream` is how the residual stream is
     /// stored.
     ///
     /// # Errors

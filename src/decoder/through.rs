@@ -128,6 +128,9 @@ impl Through<'_> {
         if qk_norm.is_none() && (w.q_norm.is_some() || w.k_norm.is_some()) {
             return Err(shape_error!(OP, "q_norm or k_norm is given, but the flavour has no norm of queries and keys"));
         }
+        if w.q_norm.is_some() != w.k_norm.is_some() {
+            return Err(shape_error!(OP, "of q_norm and k_norm one is given, but not the other"));
+        }
         let of_heads = |(kind, axis)| QkNorm { axis, offset: norm_offset, ..QkNorm::new(kind, eps) };
         let norm = qk_norm.map(of_heads).map(|n| QkNorm { q_weight: w.q_norm, k_weight: w.k_norm, ..n });
         let queries = self.heads(&s.queries, heads, head_dim)?;

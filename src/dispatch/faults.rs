@@ -162,8 +162,12 @@ impl Faults {
         }
         // wgpu has no error of its own for a call on a lost device; it says so in words.
         let message = error.to_string();
-        if message.contains("device is lost") || message.contains("Device is lost") {
-            self.lose(message.lines().last().unwrap_or_default().trim());
+        let last = message.lines().last().unwrap_or_default().trim();
+        // Nor has it one for what it makes on such a device: a thing that is not valid, and of ours none is otherwise, for what is wrong
+        // with it is told before it is used.
+        let invalid = last.contains("'gristmill ") && last.ends_with("label is invalid");
+        if invalid || message.contains("device is lost") || message.contains("Device is lost") {
+            self.lose(last);
         }
         match lock(&self.lost).clone() {
             Some(reason) => Error::Lost { reason },

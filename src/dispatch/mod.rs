@@ -163,7 +163,7 @@ impl Dispatcher {
     /// handler nor its loss handler is touched; call [`Dispatcher::mark_lost`] from yours, and make a new dispatcher over a new device then.
     ///
     /// It sees what the device was made with: a feature that was not asked for is not used. Matrix units are believed in as the driver tells
-    /// them; [`Dispatcher::adopt`] tries them first. Where the device was made with [`wgpu::Features::PIPELINE_CACHE`], compiled kernels are kept on
+    /// them; [`Dispatcher::adopt`] tries them first, and is what an application should call that can wait for it. Where the device was made with [`wgpu::Features::PIPELINE_CACHE`], compiled kernels are kept on
     /// disk, where `GRISTMILL_CACHE` says, else in a folder `gristmill` in the user's cache directory; `GRISTMILL_CACHE=none` keeps none.
     pub fn new(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::over(adapter, device, queue, false)
@@ -309,6 +309,19 @@ impl Dispatcher {
         Ok(tensor)
     }
 
+    /// A tensor of whole numbers, stored as `U32` (or as `I32` in two's complement), each as it is: [`Dispatcher::upload`] has f32 on the way, which
+    /// ends at 2^24.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::upload`]; another storage.
+    pub fn upload_words(&self, words: &[u32], shape: impl IntoShape, elem: Elem) -> Result<Tensor> {
+        if ![Elem::U32, Elem::I32].contains(&elem) {
+            let (operand, have) = ("words", elem.name());
+            return Err(Error::Storage { op: "upload_words", operand, have, want: "u32 or i32" });
+        }
+        self.upload_bytes(bytemuck::cast_slice(words), shape, elem)
+    }
+
     /// A tensor of a file, as it is stored there: what a checkpoint has beside weights, such as those of norms and biases.
     ///
     /// # Errors
@@ -324,22 +337,30 @@ impl Dispatcher {
     }
 
     /// A tensor over a buffer of the caller's, which must be of this dispatcher's device, with usage `STORAGE` (and
-    /// `COPY_SRC` to be read, `COPY_DST` to be written).
+    /// `COPY_SRC` to be read, `COPY_DST` to be written). One of another device is told when it is used, but of another
+    /// [`wgpu::Instance`] wgpu itself panics.
     ///
     /// # Errors
-    /// The elements reach past the buffer's end, or the first is not at a multiple of its own size.
+    /// The elements, or the rest of their last 4-byte word, reach past the buffer's end, or the first is not at a multiple of its own size.
     pub fn wrap(&self, buffer: &wgpu::Buffer, offset_bytes: u64, shape: impl IntoShape, elem: Elem) -> Result<Tensor> {
         self.check()?;
         let shape = shape.into_shape()?;
         let bytes = (shape.elements() * elem.bytes()) as u64;
         // Kernels reach whole words, so the last word must be there.
         let end = offset_bytes.checked_add(bytes).map(|e| e.next_multiple_of(4)).filter(|e| *e <= buffer.size());
-        if end.is_none() || !offset_bytes.is_multiple_of(elem.bytes() as u64) {
+        let (elem_name, size) = (elem.name(), buffer.size());
+        if end.is_none() {
+            let told = "do not fit, to the end of their last word,";
             return Err(shape_error!(
                 "wrap",
-                "{bytes} bytes of {} from byte {offset_bytes} on do not fit a buffer of {}",
-                elem.name(),
-                buffer.size()
+                "{bytes} bytes of {elem_name} from byte {offset_bytes} on {told} a buffer of {size}"
+            ));
+        }
+        if !offset_bytes.is_multiple_of(elem.bytes() as u64) {
+            let each = elem.bytes();
+            return Err(shape_error!(
+                "wrap",
+                "{elem_name} is to begin at byte {offset_bytes}, which is no multiple of {each}"
             ));
         }
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {

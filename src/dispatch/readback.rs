@@ -35,6 +35,7 @@ impl Dispatcher {
         let from = tensor.offset_bytes() / 4 * 4;
         let head = (tensor.offset_bytes() - from) as usize;
         let size = (head as u64 + bytes).next_multiple_of(4);
+        let (tell, told) = oneshot::channel();
         let staging = self.scoped("read", || {
             let staging = self.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some("gristmill read"),
@@ -45,13 +46,12 @@ impl Dispatcher {
             let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             encoder.copy_buffer_to_buffer(buffer, from, &staging, 0, size);
             self.queue().submit([encoder.finish()]);
+            staging.map_async(wgpu::MapMode::Read, .., move |result| {
+                let _ = tell.send(result.map_err(|e| e.to_string()));
+            });
             staging
         })?;
         let own = self.own_answer();
-        let (tell, told) = oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            let _ = tell.send(result.map_err(|e| e.to_string()));
-        });
         heard(self, told).await?;
         own.told().await?;
         self.settle().await?;

@@ -68,6 +68,11 @@ impl<E: Encoder> Recorder<E> {
         &self.gpu
     }
 
+    /// What is recorded is kept, and runs later ([`Dispatcher::keep`]).
+    pub(crate) fn is_kept(&self) -> bool {
+        self.encoder.is_none()
+    }
+
     /// The number of dispatches recorded so far.
     pub fn dispatches(&self) -> usize {
         self.dispatches

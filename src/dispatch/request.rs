@@ -110,7 +110,7 @@ impl Dispatcher {
         let name = request.adapter.or_else(|| variable("GRISTMILL_ADAPTER"));
         let baseline = request.baseline || variable("GRISTMILL_CAPS").as_deref() == Some("baseline");
         if name.as_deref() == Some("none") {
-            return Err(Error::NoAdapter { reason: "GRISTMILL_ADAPTER=none asks for none".into() });
+            return Err(Error::NoAdapter { reason: "it is asked for by the name `none`".into() });
         }
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
             flags: wgpu::InstanceFlags::empty().with_env(),

@@ -1,11 +1,9 @@
 //! Weight formats: how a weight `w[N,K]` is stored in files, from 1 to 32 bits a number, and what each stored bit means.
 //!
 //! ```
-//! use gristmill::formats::{Dtype, Format, Packed, Part};
-//! use gristmill::proof::Attrs;
+//! use gristmill::formats::{Format, Packed};
 //!
-//! let format = Format::parse("gguf.q8_0", &Attrs::default())?;
-//! let weight = Packed::encode(format, 1, 32, &[0.5; 32])?; // or Packed::new over the tensors of a file
+//! let weight = Packed::encode(Format::Q8_0, 1, 32, &[0.5; 32])?; // or Packed::new over the tensors of a file
 //! assert_eq!(weight.part("blocks").map(|part| part.shape.as_slice()), Some(&[1, 34][..]));
 //! assert!((weight.decode()[7] - 0.5).abs() < 1e-3);
 //! # Ok::<(), gristmill::Error>(())

@@ -12,6 +12,9 @@ use crate::error::{Error, Result, shape_error};
 use crate::shape::IntoShape;
 use crate::tensor::{Elem, Tensor};
 
+/// What errors of tables name.
+const TABLE: &str = "rope table";
+
 /// How frequencies are changed for contexts longer than those that a model was trained on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Scaling<'a> {
@@ -87,10 +90,12 @@ pub enum Sections<'a> {
 }
 
 impl Sections<'_> {
+    /// More than there can be where they cannot be counted.
     fn pairs(&self) -> usize {
+        let all = |sizes: &[usize]| sizes.iter().fold(0, |all: usize, size| all.saturating_add(*size));
         match self {
-            Self::Blocks(sizes) => sizes.iter().sum(),
-            Self::Interleaved(sizes) => sizes.iter().sum(),
+            Self::Blocks(sizes) => all(sizes),
+            Self::Interleaved(sizes) => all(sizes),
         }
     }
 
@@ -153,14 +158,14 @@ impl RopeTable<'_> {
         let Self { theta, rotary_dim, scaling } = *self;
         if rotary_dim % 2 != 0 {
             let value = rotary_dim.to_string();
-            return Err(Error::Value { op: "rope table", name: "rotary_dim", value, rule: "it must be even" });
+            return Err(Error::Value { op: TABLE, name: "rotary_dim", value, rule: "it must be even" });
         }
         let positive = |name, v: f64| {
             let rule = "it must be a number above 0";
             if v.is_finite() && v > 0.0 {
                 Ok(v)
             } else {
-                Err(Error::Value { op: "rope table", name, value: v.to_string(), rule })
+                Err(Error::Value { op: TABLE, name, value: v.to_string(), rule })
             }
         };
         positive("theta", theta)?;
@@ -220,7 +225,7 @@ impl RopeTable<'_> {
             }
             Scaling::Each { factors, attention_factor } => {
                 if factors.len() != pairs {
-                    return Err(shape_error!("rope table", "{} factors for {pairs} pairs", factors.len()));
+                    return Err(shape_error!(TABLE, "{} factors for {pairs} pairs", factors.len()));
                 }
                 factors.iter().try_for_each(|f| positive("factor", *f).map(|_| ()))?;
                 let by = positive("attention_factor", attention_factor)?;
@@ -252,11 +257,11 @@ impl RopeTable<'_> {
         let (frequencies, factor) = self.frequencies()?;
         if sections.pairs() != frequencies.len() || sections.axes() != axes.len() {
             let (pairs, given) = (frequencies.len(), axes.len());
-            return Err(shape_error!("rope table", "{sections:?} do not divide {pairs} pairs among {given} axes"));
+            return Err(shape_error!(TABLE, "{sections:?} do not divide {pairs} pairs among {given} axes"));
         }
         let tokens = axes.first().map_or(0, |a| a.len());
         if let Some(other) = axes.iter().find(|a| a.len() != tokens) {
-            return Err(shape_error!("rope table", "one axis has {} positions, the first {tokens}", other.len()));
+            return Err(shape_error!(TABLE, "one axis has {} positions, the first {tokens}", other.len()));
         }
         let mut rows = Rows { cos: Vec::new(), sin: Vec::new() };
         let of_pairs: Vec<_> = frequencies.iter().enumerate().map(|(i, f)| (axes[sections.axis(i)], f)).collect();
@@ -278,11 +283,23 @@ impl Dispatcher {
     /// Cosines and sines of positions 0 to `positions − 1` on the device, each `[positions, rotary_dim/2]`.
     ///
     /// # Errors
-    /// As [`RopeTable::frequencies`], no memory, or a lost device.
+    /// As [`RopeTable::frequencies`]; a storage that is no float; no memory, or a lost device.
     pub fn rope_table(&self, table: &RopeTable<'_>, positions: usize, elem: Elem) -> Result<(Tensor, Tensor)> {
-        let rows = table.rows((0..positions).map(|p| p as f64))?;
+        if !elem.is_float() {
+            return Err(Error::Storage {
+                op: TABLE,
+                operand: "the table",
+                have: elem.name(),
+                want: "f32, f16 or bf16",
+            });
+        }
+        // Memory first: to compute a table that there is no room for takes longer than to be told.
         let shape = [positions, table.rotary_dim / 2];
-        Ok((self.upload(&rows.cos, shape, elem)?, self.upload(&rows.sin, shape, elem)?))
+        let (cos, sin) = (self.zeros(shape, elem)?, self.zeros(shape, elem)?);
+        let rows = table.rows((0..positions).map(|p| p as f64))?;
+        cos.write(&rows.cos)?;
+        sin.write(&rows.sin)?;
+        Ok((cos, sin))
     }
 
     /// Positions that the host knows, I32 on the device, for tables of so many rows. On the device one outside them is silently
@@ -300,8 +317,8 @@ impl Dispatcher {
         if let Some(last) = positions.iter().max().filter(|p| **p >= rows as i64) {
             return Err(past("positions", rows, *last as usize));
         }
-        let bytes: Vec<u8> = positions.iter().flat_map(|p| (*p as i32).to_le_bytes()).collect();
-        self.upload_bytes(&bytes, shape, Elem::I32)
+        let words: Vec<u32> = positions.iter().map(|p| *p as u32).collect();
+        self.upload_words(&words, shape, Elem::I32)
     }
 }
 

@@ -49,10 +49,11 @@ pub use stored::{BatchNorm, Scaler, UnifiedNorm};
 /// The longest row that a workgroup keeps in its registers: 256 lanes × 8 vec4s.
 pub const REGISTER_ROW: u64 = 8192;
 
-/// So many turns of all its loops together end a shader on lavapipe, without a word.
+/// The turns that lavapipe has for all loops of a shader together.
 const LOOP_TURNS: u64 = 65_535;
 
-/// The longest row of the naive kernel, which walks it up to five times, within [`LOOP_TURNS`].
+/// The longest row of the naive kernel, which walks it up to five times: lavapipe ends a shader, without a word, after 65,535 turns of its
+/// loops.
 pub const NAIVE_ROW: u64 = 10_000;
 
 /// Codes: a row's largest magnitude is taken to be at least this, so that a row of zeros has a scale.
