@@ -621,21 +621,10 @@ fn hurting() -> Vec<Make> {
         all.push(Make::new("l2_norm", &format!("large-{d}"), &[3, d], large).hurts("values of 1e4"));
     }
     for d in [37, 1024, 8195] {
-        all.push(
-            Make::new("layer_norm", &format!("special-{d}"), &[13, d], Fill::Special)
-                .affine(&[d])
-                .stats(13)
-                .hurts("NaN, infinities, zeros"),
-        );
-        all.push(
-            Make::new("rms_norm", &format!("special-{d}"), &[13, d], Fill::Special)
-                .affine(&[d])
-                .stats(13)
-                .hurts("NaN, infinities, zeros"),
-        );
-        all.push(
-            Make::new("l2_norm", &format!("special-{d}"), &[13, d], Fill::Special).hurts("NaN, infinities, zeros"),
-        );
+        for op in ["layer_norm", "rms_norm", "l2_norm"] {
+            let make = Make::new(op, &format!("special-{d}"), &[13, d], Fill::Special).hurts("NaN, infinities, zeros");
+            all.push(if op == "l2_norm" { make } else { make.affine(&[d]).stats(13) });
+        }
     }
     // Everything at once, aligned and not, in one workgroup and in slices.
     for (d, skew) in [(64, 0), (63, 1), (4096, 3), (2050, 5), (12_288, 0), (8197, 7)] {
@@ -649,53 +638,29 @@ fn hurting() -> Vec<Make> {
         all.push(make("rms_norm", "codes").stats(5).codes(5).attr("weight_offset", 1.0));
         all.push(make("rms_norm", "to-f32").y(Elem::F32));
         if [63, 4096, 12_288].contains(&d) {
-            all.push(
-                Make::new("rms_norm", &name("after"), &[5, d], NORMAL)
-                    .affine(&[d])
-                    .input("after", &[5, d], NORMAL)
-                    .attr("weight_offset", 1.0)
-                    .stats(5)
-                    .skew(skew)
-                    .hurts("added last, and no part of the statistics"),
-            );
+            let make = Make::new("rms_norm", &name("after"), &[5, d], NORMAL)
+                .affine(&[d])
+                .input("after", &[5, d], NORMAL)
+                .attr("weight_offset", 1.0)
+                .stats(5)
+                .skew(skew)
+                .hurts("added last, and no part of the statistics");
+            all.push(if d == 63 { make.codes(5) } else { make });
         }
         all.push(make("layer_norm", "to-f16").y(Elem::F16));
         all.push(make("layer_norm", "to-bf16").y(Elem::Bf16));
-        all.push(
-            Make::new("crms_norm", &name("codes"), &[5, d], NORMAL)
-                .residual()
-                .codes(5)
-                .attr("eps", 1e-6)
-                .skew(skew)
-                .hurts("everything at once"),
-        );
-        all.push(
-            Make::new("l2_norm", &name("codes"), &[5, d], NORMAL)
-                .residual()
-                .codes(5)
-                .skew(skew)
-                .hurts("everything at once"),
-        );
+        for op in ["crms_norm", "l2_norm"] {
+            let make = Make::new(op, &name("codes"), &[5, d], NORMAL).residual().codes(5);
+            all.push(make.attr("eps", 1e-6).skew(skew).hurts("everything at once"));
+        }
     }
-    all.push(Make::new("rms_norm", "bare", &[5, 65], NORMAL).hurts("no weight"));
     all.push(
-        Make::new("rms_norm", "after-codes", &[5, 96], NORMAL)
-            .affine(&[96])
-            .input("after", &[5, 96], NORMAL)
-            .codes(5)
-            .hurts("codes of what is added last"),
-    );
-    all.push(
-        Make::new("rms_norm", "f32-residual", &[6, 96], NORMAL)
-            .f32_input("residual", &[6, 96], NORMAL)
-            .output("sum", &[6, 96], Stored::Activation)
-            .hurts("a residual wider than x"),
-    );
-    all.push(
-        Make::new("rms_norm", "f32-weights", &[6, 96], NORMAL)
+        Make::new("rms_norm", "f32-operands", &[6, 96], NORMAL)
             .f32_input("weight", &[96], WEIGHTS)
             .f32_input("bias", &[96], NORMAL)
-            .hurts("weights wider than x"),
+            .f32_input("residual", &[6, 96], NORMAL)
+            .output("sum", &[6, 96], Stored::Activation)
+            .hurts("weights and a residual wider than x"),
     );
     all.push(
         Make::new("layer_norm", "axis-1", &[2, 3, 7, 5], NORMAL)
@@ -711,10 +676,9 @@ fn hurting() -> Vec<Make> {
     );
     all.push(
         Make::new("rms_norm", "eps-outside", &[4, 63], NORMAL)
-            .weight(&[63])
             .attr("eps_outside", true)
-            .attr("eps", 1e-8)
-            .hurts("the paper's eps"),
+            .attr("eps", 0.5)
+            .hurts("the paper's eps, no weight"),
     );
     all.push(Make::new("l2_norm", "minus-zero", &[3, 64], NORMAL).attr("eps", -0.0).hurts("an eps of −0"));
     for (d, partial) in [(20, 0.35), (160, 0.0625), (4096, 0.5), (10_000, 0.25)] {
@@ -855,20 +819,12 @@ fn hurting() -> Vec<Make> {
         );
     }
     all.push(
-        Make::new("batch_norm", "residual-20", &[2, 12, 20], NORMAL)
-            .input("mean", &[12], NORMAL)
-            .input("var", &[12], WEIGHTS)
-            .affine(&[12])
-            .attr("eps", 1e-5)
-            .residual()
-            .hurts("channels"),
-    );
-    all.push(
         Make::new("batch_norm", "two-dimensions", &[9, 65], NORMAL)
             .input("mean", &[65], NORMAL)
             .input("var", &[65], WEIGHTS)
             .affine(&[65])
             .attr("eps", 1e-5)
+            .residual()
             .hurts("channels"),
     );
     // SimbaV2.
