@@ -403,6 +403,53 @@ fn live_and_merged_agree() {
     }
 }
 
+/// What stands beside the codes of either of two matrices is multiplied as a number of theirs is, with the factors of its column too.
+#[test]
+fn side_lists_are_as_numbers_of_the_weight() {
+    let gpu = gpu();
+    let low = Low::new(&gpu);
+    let mut parts = Packed::encode(Format::Q8_0, N, K, &values(N * K, 0)).expect("packed").parts().clone();
+    let of_i32 = |values: [i32; 3]| {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        Part::new(gristmill::formats::Dtype::I32, &[3], bytes)
+    };
+    parts.insert("sparse.row".into(), of_i32([0, 7, N as i32 - 1]));
+    parts.insert("sparse.col".into(), of_i32([5, 66, K as i32 - 1]));
+    let beside = Part::new(gristmill::formats::Dtype::F32, &[3], Elem::F32.encode(&[3.0, -5.0, 7.0]));
+    parts.insert("sparse.value".into(), beside);
+    let packed = Packed::new(Format::Q8_0, N, K, parts).expect("a side list");
+    let listed = gpu.weight(&packed).expect("a weight");
+    let dense = weight(&gpu, Format::Dense, &packed.decode());
+    let (x, y) = (tensor(&gpu, &[M, K], 20), gpu.zeros([M, N], Elem::F32).expect("a tensor"));
+    let set_of = |w: &Weight| {
+        let set = gpu.adapter_set([N, K], ROOM).expect("a set");
+        gpu.run(AdapterAttach::new(w, low.bora(Order::RowCol), 0.25, &set, 0)).expect("an adapter");
+        set
+    };
+    let (of_listed, of_dense) = (set_of(&listed), set_of(&dense));
+    let live = |w, set| Linear { adapters: Some(set), ..Linear::new(&x, w, &y) };
+    let gated = |w| Linear { up: Some(w), ..Linear::new(&x, w, &y) };
+    for (what, op, same) in
+        [("live", live(&listed, &of_listed), live(&dense, &of_dense)), ("gated", gated(&listed), gated(&dense))]
+    {
+        gpu.run(same).expect("a layer");
+        let want = read(&y);
+        let largest = want.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        // All plans end a sum alike: the best and the last are enough.
+        let plans = gpu.plans(op).expect("plans");
+        for plan in [&plans[0], &plans[plans.len() - 1]] {
+            let mut recorder = gpu.record().expect("a recorder");
+            recorder.run_plan(op, &plan.name).expect("recorded");
+            recorder.submit().expect("submitted");
+            // Far less than what is beside the codes makes of the largest.
+            let bound = f64::from(largest) * if plan.operands.is_some() { 1e-2 } else { 1e-5 };
+            for (at, (got, want)) in read(&y).into_iter().zip(&want).enumerate() {
+                near(&format!("{what}, {at}: {plan}"), got.into(), f64::from(*want), bound);
+            }
+        }
+    }
+}
+
 #[test]
 fn each_row_has_its_own_adapter_and_others_have_none() {
     let gpu = gpu();

@@ -242,6 +242,8 @@ fn ops_run_for_the_rows_that_the_device_has_counted() {
     // Grids that are folded, and rows in several steps.
     let folded = gpu.restricted(|caps| caps.workgroups = 20);
     let parts = gpu.restricted(|caps| caps.storage_binding_bytes = 1 << 18);
+    // More steps than a dispatch finds grids for.
+    let many = gpu.restricted(|caps| caps.storage_binding_bytes = 1 << 16);
     for (gpu, [b, t, c], threshold) in [
         (&gpu, [1, 1200, 36], 0.6),
         (&gpu, [1, 600, 36], 1.5),
@@ -251,6 +253,7 @@ fn ops_run_for_the_rows_that_the_device_has_counted() {
         (&gpu, [1, 20, 8200], 0.0),
         (&folded, [2, 700, 36], 0.3),
         (&parts, [1, 4000, 36], 0.0),
+        (&many, [1, 2000, 36], 0.0),
     ] {
         let made = || -> gristmill::Result<()> {
             let score = gpu.upload(&noise(b * t, 5), [b, t], Elem::F32)?;

@@ -1,8 +1,10 @@
 //! The dispatcher as an application meets it: its own device or a caller's, streams of ops, errors, loss, and long use.
 
 use gristmill::checkpoint::Checkpoint;
+use gristmill::ops::Op;
+use gristmill::ops::attention::rope::Rope;
 use gristmill::ops::attention::tables::{RopeTable, Sections};
-use gristmill::ops::norm::{L2Norm, LayerNorm, RmsNorm};
+use gristmill::ops::norm::{BatchChannelNorm, GroupNorm, L2Norm, LayerNorm, RmsNorm};
 use gristmill::ops::quantize::QuantizeRows;
 use gristmill::proof::measure::Effort;
 use gristmill::proof::{Prepared, cases};
@@ -456,6 +458,56 @@ fn rows_wider_than_a_binding_are_split_and_long_grids_folded() {
         assert!(close(&read(&y), &want), "{plan}");
     }
     assert!(folded.plans(RmsNorm::new(&x, &y)).expect("plans")[0].steps[0].grid[1] > 1);
+}
+
+/// Rows of a part know their channel, their group and their token, though none of these begins anew with a part.
+#[test]
+fn rows_of_a_part_know_where_they_are() {
+    let gpu = gpu();
+    // 10 rows of 100 a binding, of which 3 groups, or 35 tokens of a head, go round.
+    let small = gpu.restricted(|caps| caps.storage_binding_bytes = 4400);
+    let tensor = |gpu: &Dispatcher, shape: &[usize], step: f32| {
+        let values: Vec<f32> = counting(shape.iter().product()).iter().map(|v| (v * step).sin() + 1.5).collect();
+        gpu.upload(&values, shape, Elem::F32).expect("a tensor")
+    };
+    let all = |gpu: &Dispatcher| {
+        let (x, y) = (tensor(gpu, &[20, 12, 25], 0.37), gpu.zeros([20, 12, 25], Elem::F32).expect("y"));
+        let (twelve, three) = (tensor(gpu, &[12], 0.9), tensor(gpu, &[3], 0.7));
+        let group = GroupNorm { weight: Some(&twelve), bias: Some(&twelve), ..GroupNorm::new(&x, &y, 3) };
+        let channel = BatchChannelNorm {
+            x: &x,
+            bn_mean: &twelve,
+            bn_var: &twelve,
+            bn_weight: &twelve,
+            bn_bias: &twelve,
+            weight: Some(&three),
+            bias: Some(&three),
+            y: &y,
+            groups: 3,
+            bn_eps: 1e-5,
+            eps: 1e-5,
+        };
+        let (heads, turned) = (tensor(gpu, &[1, 2, 35, 100], 0.37), gpu.zeros([1, 2, 35, 100], Elem::F32).expect("y"));
+        let (cos, sin) = (tensor(gpu, &[35, 20], 0.21), tensor(gpu, &[35, 20], 0.43));
+        let rope = Rope { rotary_dim: Some(40), ..Rope::new(&heads, &cos, &sin, &turned) };
+        [every_plan(gpu, group, &y), every_plan(gpu, channel, &y), every_plan(gpu, rope, &turned)]
+    };
+    for (of_whole, of_parts) in all(&gpu).iter().zip(all(&small)) {
+        assert!(of_parts.len() > 1 && of_parts.iter().all(|(_, steps)| *steps >= 6));
+        assert!(of_parts.iter().all(|(y, _)| close(y, &of_whole[0].0)));
+    }
+}
+
+/// What each plan of an op writes, and by how many steps.
+fn every_plan(gpu: &Dispatcher, op: impl Op + Copy, y: &Tensor) -> Vec<(Vec<f32>, usize)> {
+    let of = |plan: &gristmill::Plan| {
+        y.write(&vec![7.5; y.elements()]).expect("written");
+        let mut recorder = gpu.record().expect("a recorder");
+        recorder.run_plan(op, &plan.name).expect("recorded");
+        recorder.submit().expect("submitted");
+        (read(y), plan.steps.len())
+    };
+    gpu.plans(op).expect("plans").iter().map(of).collect()
 }
 
 #[test]

@@ -32,9 +32,9 @@ fn is_candidate(at: u32) -> bool {
 
 // exp(r − largest). Below −87 it would leave f32; a NaN stays one.
 fn share(bits: u32, largest: f32) -> f32 {
-    let r = bitcast<f32>(bits);
-    let is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    return select(exp(max(r - largest, -87.0)), r, is_nan);
+    let below = bitcast<f32>(bits) - largest; // of an infinity itself, NaN
+    let is_nan = (bitcast<u32>(below) & 0x7fffffffu) > 0x7f800000u;
+    return select(exp(max(below, -87.0)), below, is_nan);
 }
 
 @compute @workgroup_size(LANE_COUNT)

@@ -14,8 +14,9 @@ struct mixture_Params {
 
 // exp(v − largest). Below −87 it would leave f32; a NaN stays one.
 fn share(v: f32, largest: f32) -> f32 {
-    let is_nan = (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
-    return select(exp(max(v - largest, -87.0)), v, is_nan);
+    let below = v - largest; // of an infinity itself, NaN
+    let is_nan = (bitcast<u32>(below) & 0x7fffffffu) > 0x7f800000u;
+    return select(exp(max(below, -87.0)), below, is_nan);
 }
 
 @compute @workgroup_size(64)

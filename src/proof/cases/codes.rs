@@ -23,7 +23,8 @@ pub(super) struct Coding {
 /// A scale is one division of the largest of a row; where not symmetric, of a sum of two, which is one rounding more and may
 /// lack what a device flushes as subnormal, no more than another. A code is half a step off by itself; and as much more as the
 /// errors of the number, of the scale and of its division make of a step, so that only next to a tie it may be another. The code
-/// of 0 is the same; where it is next to a tie itself, all codes of its row may move by one with it.
+/// of 0 is the same; where it is next to a tie itself, all codes of its row may move by one with it. Past the least and the greatest
+/// code there is none, whatever moves.
 pub(super) fn codes(q: &'static str, x: &Array, bound: &[f64], len: usize, coding: Coding) -> Vec<Expected> {
     let Coding { bits, symmetric, floor } = coding;
     let quantized = reference::quantize_rows(x, len, bits, symmetric, floor);
@@ -43,8 +44,16 @@ pub(super) fn codes(q: &'static str, x: &Array, bound: &[f64], len: usize, codin
         zero_bound.push(0.5 + zero_error);
         code_bound.extend(row.iter().zip(bound).map(|(v, b)| 0.5 + moved + b / scale + (v / scale).abs() * relative));
     }
-    let mut out =
-        vec![Expected::new("scale", quantized.scale, scale_bound), Expected::new(q, quantized.codes.data, code_bound)];
+    let least = if symmetric { -steps - 1.0 } else { 0.0 };
+    let mut want = quantized.codes.data;
+    for (want, bound) in want.iter_mut().zip(&mut code_bound) {
+        let (low, high) = ((*want - *bound).max(least), (*want + *bound).min(steps));
+        // The reference is within; where it or its bound is no number, they stay what they are.
+        if want.is_finite() && bound.is_finite() {
+            (*want, *bound) = ((low + high) / 2.0, (high - low) / 2.0 + 1e-6);
+        }
+    }
+    let mut out = vec![Expected::new("scale", quantized.scale, scale_bound), Expected::new(q, want, code_bound)];
     if !symmetric {
         out.push(Expected::new("zero", quantized.zero, zero_bound));
     }

@@ -338,6 +338,18 @@ pub(super) fn cases() -> Vec<Case> {
     let mut special = route("special", [1, 25, 64], "tanh");
     special.inputs[0].fill = Fill::Special;
     hurts(&mut all, "NaN, infinities, zeros, each in its row", special);
+    let mut special = route("special-softmax", [8, 3, 64], "softmax");
+    special.inputs[0].fill = Fill::Special;
+    hurts(&mut all, "NaN, infinities, zeros, each in some samples", special);
+    // What is no candidate is not looked at, and a share is of the largest score, wherever that is.
+    let mut low = route("low-softmax", [2, 33, 64], "softmax");
+    low.inputs[2].fill = Fill::Constant(-300.0);
+    hurts(&mut all, "scores past the range of exp", low);
+    let mut other = route("other-above-softmax", [2, 5, 1], "softmax");
+    other.inputs[0].fill = Fill::These(&[1.0, 300.0, 0.5, -1.0, 2.0]);
+    other.inputs[1].fill = Fill::Constant(1.0);
+    other.inputs.push(input("target", &[2, 5], Fill::These(&[1., 0., 1., 1., 1.]), Stored::Always(Elem::U8)));
+    hurts(&mut all, "a score above those of all candidates", other);
     let mut candidates = route("candidates", [3, 300, 32], "softmax");
     for role in ["target", "valid"] {
         candidates.inputs.push(input(role, &[3, 300], flagged(600), Stored::Always(Elem::U8)));
@@ -397,6 +409,19 @@ pub(super) fn cases() -> Vec<Case> {
         same.outputs[0].stored = Stored::Always(Elem::U32);
         hurts(&mut all, "all scores the same", same);
     }
+    for tokens in [300, 5001] {
+        let mut few = select(&format!("fewer-candidates-{tokens}"), [2, tokens], 300, k(tokens - 1));
+        few.inputs[0].fill = Fill::Coarse;
+        hurts(&mut all, "more are wanted than there are, NaN among them", few);
+    }
+    for tokens in [1025, 5001] {
+        let mut near = select(&format!("near-{tokens}"), [2, tokens], 1000, ratio(0.5));
+        near.inputs[0].fill = Fill::Steps { first: 1.0, step: f32::EPSILON };
+        hurts(&mut all, "scores that differ in their last bits", near);
+    }
+    let mut flags = select("flags", [2, 300], 500, ratio(0.5));
+    flags.inputs[1].fill = Fill::These(&[2.0, 0.0, 255.0, 1.0, 128.0, 0.0, 16.0]);
+    hurts(&mut all, "every number but 0 is a flag", flags);
     // 5 candidates, none for all is padding, 2, and 1.
     let valid: &[f32] = &[1., 1., 1., 1., 1., 0., 0., 0., 0., 0., 1., 1., 0., 0., 0., 1., 1., 1., 1., 0.];
     let target: &[f32] = &[1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 0., 0., 1., 0., 1.];

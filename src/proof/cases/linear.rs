@@ -483,6 +483,7 @@ pub(super) fn cases() -> Vec<Case> {
             Make::new(&format!("skew-m{m}"), m, [64, 64], 64, q4)
                 .bias()
                 .residual()
+                .row_scale()
                 .skew(1)
                 .storages(FLOATS)
                 .hurts("operands that begin anywhere"),

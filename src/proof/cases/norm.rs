@@ -741,11 +741,13 @@ fn hurting() -> Vec<Make> {
         Make::new("l2_norm", "axis-long-codes", &[262_145, 2], NORMAL).attr("axis", 0.0).codes(2).hurts("inner axes"),
     );
     // Groups and channels.
-    for (c, groups, spatial) in [(12, 3, 5), (8, 8, 49), (6, 1, 1), (64, 32, 256), (32, 2, 1024)] {
+    for (c, groups, spatial, skew) in
+        [(12, 3, 5, 0), (8, 8, 49, 0), (6, 1, 1, 0), (64, 32, 256, 0), (32, 2, 1024, 0), (12, 3, 7, 1)]
+    {
         let name = format!("{c}-in-{groups}-of-{spatial}");
-        let shape = [2, c, spatial];
+        let make = |op| Make::new(op, &name, &[2, c, spatial], NORMAL).skew(skew);
         all.push(
-            Make::new("group_norm", &name, &shape, NORMAL)
+            make("group_norm")
                 .affine(&[c])
                 .attr("groups", groups as f64)
                 .attr("eps", 1e-5)
@@ -753,7 +755,7 @@ fn hurting() -> Vec<Make> {
                 .hurts("groups"),
         );
         all.push(
-            Make::new("batch_channel_norm", &name, &shape, NORMAL)
+            make("batch_channel_norm")
                 .f32_input("bn_mean", &[c], NORMAL)
                 .f32_input("bn_var", &[c], WEIGHTS)
                 .f32_input("bn_weight", &[c], WEIGHTS)
@@ -765,7 +767,7 @@ fn hurting() -> Vec<Make> {
                 .hurts("groups"),
         );
         all.push(
-            Make::new("batch_norm", &name, &shape, NORMAL)
+            make("batch_norm")
                 .input("mean", &[c], NORMAL)
                 .input("var", &[c], WEIGHTS)
                 .affine(&[c])
@@ -782,9 +784,10 @@ fn hurting() -> Vec<Make> {
             .codes(8)
             .hurts("groups"),
     );
-    for (c, groups) in [(63, 3), (64, 1), (96, 8), (10_240, 1)] {
+    for (c, groups, skew) in [(63, 3, 1), (64, 1, 0), (96, 8, 0), (10_240, 1, 0)] {
         let make = |what: &str| {
             Make::new("power_norm", &format!("{what}{c}-in-{groups}"), &[5, c], NORMAL)
+                .skew(skew)
                 .affine(&[c])
                 .input("phi", &[c], WEIGHTS)
                 .attr("groups", groups as f64)
@@ -806,7 +809,7 @@ fn hurting() -> Vec<Make> {
         all.push(make("residual-").residual());
         all.push(make("codes-").residual().codes(9));
         all.push(
-            Make::new("scaler", &format!("relu-{c}"), &[9, c], NORMAL)
+            Make::new("scaler", &format!("relu-{c}"), &[9, c], Fill::Special)
                 .weight(&[c])
                 .attr("relu", true)
                 .attr("floor", 1e-8)
@@ -828,28 +831,27 @@ fn hurting() -> Vec<Make> {
             .hurts("channels"),
     );
     // SimbaV2.
+    let step = |name: &str, rows: usize, c: usize, h: Fill| {
+        Make::new("hyperspherical_step", name, &[rows, c], NORMAL)
+            .input("h", &[rows, c], h)
+            .input("alpha", &[c], Fill::Uniform(0.1, 0.6))
+            .hurts("the unit sphere")
+    };
     for (c, skew) in [(128, 0), (512, 0), (33, 1), (8192, 0), (8193, 0)] {
-        let make = |what: &str| {
-            Make::new("hyperspherical_step", &format!("{what}{c}"), &[6, c], NORMAL)
-                .input("h", &[6, c], NORMAL)
-                .input("alpha", &[c], Fill::Uniform(0.1, 0.6))
-                .skew(skew)
-                .hurts("the unit sphere")
-        };
+        let make = |what: &str| step(&format!("{what}{c}"), 6, c, NORMAL).skew(skew);
         all.push(make("step-"));
         all.push(make("scaled-").input("scaler", &[c], WEIGHTS).attr("gain", 0.5));
     }
-    all.push(
-        Make::new("hyperspherical_step", "special", &[13, 40], NORMAL)
-            .input("h", &[13, 40], Fill::Special)
-            .input("alpha", &[40], Fill::Uniform(0.1, 0.6))
-            .hurts("NaN, infinities, zeros"),
-    );
-    all.push(
-        Make::new("hyperspherical_step", "none", &[0, 40], NORMAL)
-            .input("h", &[0, 40], NORMAL)
-            .input("alpha", &[40], Fill::Uniform(0.1, 0.6))
-            .hurts("nothing to do"),
-    );
+    // Zeros in both, whose length is eps alone; and an eps above the length of every row.
+    for (name, x, h, eps) in [
+        ("special", NORMAL, Fill::Special, 1e-8),
+        ("zeros", Fill::Constant(0.0), Fill::Special, 1e-8),
+        ("large-eps", NORMAL, NORMAL, 8.0),
+    ] {
+        let mut make = step(name, 13, 40, h).attr("eps", eps);
+        make.0.inputs[0].fill = x;
+        all.push(make);
+    }
+    all.push(step("none", 0, 40, NORMAL));
     all
 }

@@ -501,9 +501,17 @@ pub(super) fn cases() -> Vec<Case> {
     let whole = affine("affine").input("mean", &[131], NORMAL).input("weight", &[131], NORMAL);
     all.push(whole.input("bias", &[131], NORMAL).storages(FLOATS));
     all.push(affine("affine-alone"));
+    let skewed = affine("affine-skew").input("mean", &[131], NORMAL).input("weight", &[131], NORMAL);
+    all.push(skewed.input("bias", &[131], NORMAL).skew(1));
     for (name, least) in [("equal", 0.0), ("equal-above", 0.5)] {
         let made = of_rule(name, "equal", 70, true).attr("least", least);
         all.push(made.input("before", &[70], positive).input("after", &[70], Fill::Uniform(1e-3, 9.0)));
+    }
+    // What is no more than the least makes no range alike, be it on one side only.
+    let (zero, half) = ([&[0.0, 2.0, 0.0], &[2.0, 0.0, 0.0]], [&[0.5, 2.0, 0.5], &[2.0, 0.5, 0.5]]);
+    for (name, least, [before, after]) in [("equal-of-0", 0.0, zero), ("equal-at-least", 0.5, half)] {
+        let made = of_rule(name, "equal", 3, true).attr("least", least).input("before", &[3], Fill::These(before));
+        all.push(made.input("after", &[3], Fill::These(after)));
     }
     for power in [0.0, 0.5, 1.0] {
         let made = of_rule(&format!("power-{power}"), "power", 70, true).attr("power", power);
@@ -517,6 +525,11 @@ pub(super) fn cases() -> Vec<Case> {
         let made = made.input("mean", &[37], Fill::Constant(0.25)).input("squares", &[37], spread);
         all.push(made.input("magnitude", &[37], Fill::Constant(if count > 1.0 { 0.8 } else { 0.25 })));
     }
+
+    // All magnitudes are alike, but that the mean of them is rounded up: less than nothing is left of the squares.
+    let made = of_rule("limit-below-0", "limit", 37, false).attr("count", 64.0).attr("deviations", 3.0);
+    let made = made.input("mean", &[37], Fill::Constant(0.25)).input("squares", &[37], Fill::Constant(0.0));
+    all.push(made.input("magnitude", &[37], Fill::Constant(0.25 + f32::EPSILON / 2.0)));
 
     let vectors = |made: Make, [n, k]: [usize; 2], row: usize| {
         let made = made.input("row_shift", &[n], NORMAL).input("col_shift", &[k], NORMAL);

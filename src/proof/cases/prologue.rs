@@ -609,6 +609,8 @@ const ABLE: &[(&str, Spec, &[Elem], usize)] = &[
     ("full-l2-turned-before", Spec { norm: "l2", weight: 0, before_norm: true, rotary: 16, ..FULL }, ONE, 0),
     ("full-interleaved", Spec { interleaved: true, before_norm: true, d: 12, e: 20, rotary: 10, ..FULL }, ONE, 0),
     ("full-and-values", Spec { value_norm: true, ..FULL }, ONE, 0),
+    ("layer-and-values", Spec { norm: "layer", value_norm: true, ..RMS }, ONE, 0),
+    ("full-layer-and-values", Spec { norm: "layer", value_norm: true, ..FULL }, ONE, 0),
     ("odd", ODD, EACH, 0),
     ("odd-interleaved", Spec { interleaved: true, ..ODD }, ONE, 0),
     ("d1", Spec { d: 1, e: 3, rotary: 0, ..RMS }, ONE, 0),
@@ -678,6 +680,19 @@ pub(super) fn cases() -> Vec<Case> {
         let mut made = case(name, *spec);
         (made.phase, made.storages, made.skew) = ("what it can do", storages.to_vec(), *skew);
         all.push(made);
+    }
+    let mut ends = case("positions-past-both-ends", Spec { angles: 17, ..RMS });
+    let past = Fill::These(&[-1.0, 0.0, 16.0, 17.0, i32::MIN as f32]);
+    ends.inputs.iter_mut().filter(|i| i.role == "positions").for_each(|i| i.fill = past);
+    all.push(Case { phase: "positions that the table has not", ..ends });
+    for (name, fill) in [
+        ("values-of-0", Fill::Constant(0.0)),
+        // Their mean square is about eps.
+        ("values-of-1e-3", Fill::Normal { mean: 0.0, deviation: 1e-3 }),
+    ] {
+        let mut made = case(name, Spec { wanted: [false, false, true], value_norm: true, ..APART });
+        made.inputs.iter_mut().filter(|i| i.role == "v").for_each(|i| i.fill = fill);
+        all.push(Case { phase: "values of which eps is much", ..made });
     }
     // What 32 bits hold of it is 0.
     let far = case("start-past-32-bits", RMS);

@@ -150,6 +150,14 @@ pub(super) fn cases() -> Vec<Case> {
             all.push(case);
         }
     }
+    // Not symmetric, the code of 0 and that of the last number both lie on a tie, and would together be one past the last code.
+    for (name, fill, bits) in [
+        ("ties-at-both-ends-8", Fill::These(&[-127.5, 127.5, 0.0, 1.0]), 8),
+        ("ties-at-both-ends-4", Fill::These(&[-7.5, 7.5, 0.0, 1.0]), 4),
+    ] {
+        let case = symmetric(name, &[3, 4], fill, bits, CODE_FLOOR);
+        all.push(Case { phase: "values that hurt", storages: vec![Elem::F32], ..case });
+    }
     // What reads x is the same for both kinds.
     for at in first..all.len() {
         all.push(Case { storages: vec![Elem::F32], ..asymmetric(&all[at]) });

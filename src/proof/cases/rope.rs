@@ -135,6 +135,7 @@ const ODD: &[(&str, Shape)] = &[
     ("no-tokens", plain([2, 3, 0, 8], 8)),
     ("interleaved-odd", woven([2, 3, 5, 33], 26)),
     ("interleaved-six", woven([2, 3, 5, 12], 12)),
+    ("interleaved-seven", woven([2, 3, 5, 16], 14)),
     ("interleaved-table", Shape { table: 9, ..woven([2, 3, 31, 64], 32) }),
     ("batches", Shape { table: 1, ..plain([3, 2, 5, 64], 64) }),
     ("table", Shape { table: 17, ..plain([3, 2, 33, 40], 40) }),

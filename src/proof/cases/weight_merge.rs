@@ -218,6 +218,10 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let wide = Fill::These(&[-130.0, 90.0, 10.0, -40.0]);
     all.push(make("xft-wide", "xft", &[31, 36], 5).fill("a", wide).hurts("logits past the range of exp"));
+    let nan = Fill::These(&[0.5, f32::NAN]);
+    all.push(make("xft-nan", "xft", &[5, 36], 3).fill("a", nan).hurts("a logit that is NaN"));
+    let infinite = Fill::These(&[0.5, f32::INFINITY]);
+    all.push(make("xft-infinite", "xft", &[5, 36], 3).fill("a", infinite).hurts("an infinite logit"));
     all.push(make("ema", "ema", &[7, 33], 2).hurts("odd shapes"));
     for (rows, shape, count) in
         [(false, [33, 31], 2), (false, [130, 100], 3), (true, [9, 8196], 3), (true, [131, 33], 3), (true, [5, 64], 7)]
@@ -238,6 +242,13 @@ pub(super) fn cases() -> Vec<Case> {
         let attrs = if kind == "mean" { case.attrs.clone() } else { case.attrs.clone().with("per_row", true) };
         all.push(Case { attrs, ..case }.hurts("NaN in some rows"));
     }
+    let clamped = make("model_stock-nan-rows-clamped", "model_stock", &[7, 44], 3).fill("w.1", Fill::NanRows);
+    let attrs = clamped.attrs.clone().with("per_row", true).with("clamp", true);
+    all.push(Case { attrs, ..clamped }.hurts("NaN in some rows"));
+    let huge = Fill::Normal { mean: 0.0, deviation: 1e10 };
+    let far = make("model_stock-huge", "model_stock", &[7, 44], 4);
+    let far = WEIGHTS[..4].iter().fold(far, |case, role| case.fill(role, huge));
+    all.push(far.hurts("lengths whose squares have no product"));
     let large = Fill::Normal { mean: 1e4, deviation: 1.0 };
     let far = WEIGHTS[..3].iter().fold(make("task-far", "task", &[20, 100], 3), |case, role| case.fill(role, large));
     all.push(far.hurts("numbers of 1e4, close to each other"));
