@@ -108,14 +108,20 @@ impl Faults {
     pub fn scoped<T>(
         &self,
         device: &wgpu::Device,
-        what: impl Fn(wgpu::Error) -> Error + Clone + 'static,
+        what: impl Fn(wgpu::Error) -> Error + 'static,
         work: impl FnOnce() -> T,
     ) -> Result<T> {
-        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+        let scopes = filters.map(|filter| device.push_error_scope(filter));
         let done = work();
-        // The scopes are a stack: the last pushed is popped first.
+        self.close(scopes, Box::new(what))?;
+        Ok(done)
+    }
+
+    /// Ends scopes, whatever was done inside them: it is compiled once.
+    fn close(&self, scopes: [wgpu::ErrorScopeGuard; 3], what: Box<dyn Fn(wgpu::Error) -> Error>) -> Result<()> {
+        // They are a stack: the last pushed is popped first.
+        let [memory, internal, validation] = scopes;
         let validation = validation.pop();
         let internal = internal.pop();
         let memory = memory.pop();
@@ -125,10 +131,7 @@ impl Faults {
             let first = [validation.now_or_never(), internal.now_or_never(), memory.now_or_never()]
                 .into_iter()
                 .find_map(Option::flatten);
-            match first {
-                None => Ok(done),
-                Some(error) => Err(self.classify(error, &what)),
-            }
+            first.map_or(Ok(()), |error| Err(self.classify(error, &what)))
         }
         #[cfg(target_arch = "wasm32")]
         {
@@ -137,7 +140,7 @@ impl Faults {
                 let first = [validation.await, internal.await, memory.await].into_iter().find_map(|e| e);
                 first.map(|e| faults.classify(e, &what))
             })));
-            Ok(done)
+            Ok(())
         }
     }
 
@@ -155,7 +158,7 @@ impl Faults {
         answers.push(answer);
     }
 
-    fn classify(&self, error: wgpu::Error, what: &impl Fn(wgpu::Error) -> Error) -> Error {
+    fn classify(&self, error: wgpu::Error, what: &dyn Fn(wgpu::Error) -> Error) -> Error {
         #[cfg(target_arch = "wasm32")]
         if matches!(error, wgpu::Error::OutOfMemory { .. }) {
             self.starved.set(true);

@@ -583,7 +583,7 @@ impl Problem for LinearProblem {
         let cpu = caps.kind == DeviceKind::Cpu;
         if let Some(rows) = self.products(caps) {
             plans.extend(self.few_rows(caps, Some(rows))?);
-            let (steps, scratch) = self.each(caps, DOT_TILE.rows, |range, part| {
+            let (steps, scratch) = self.each(caps, DOT_TILE.rows, &|range, part| {
                 self.tiled(caps, Means::BASELINE, &DOT_TILE, Some(rows), range, part)
             })?;
             let why = "a tile of codes, by products of four at a time";
@@ -600,7 +600,7 @@ impl Problem for LinearProblem {
         plans.splice(at..at, matrices);
         if self.blocks() <= NAIVE_BLOCKS {
             let together = if cpu && self.m > 1 { 4 } else { 1 };
-            let (steps, scratch) = self.each(caps, together, |range, rows| self.naive(caps, together, range, rows))?;
+            let (steps, scratch) = self.each(caps, together, &|range, rows| self.naive(caps, together, range, rows))?;
             let plan = self.plan_of("naive".into(), "one lane for four outputs, by the formula", steps, scratch);
             // On a processor nothing is gained by lanes that work together.
             plans.insert(if cpu { 0 } else { plans.len() }, plan);
@@ -673,9 +673,9 @@ impl LinearProblem {
         let mut tiles: Vec<_> = TILES.iter().filter(|tile| tile.fits(caps)).collect();
         tiles.sort_by_cached_key(|tile| tile.cost(self.m, self.n, self.up.is_some(), cpu));
         // Of those that were not chosen, such as every device runs come last.
-        if let Some((_, others)) = tiles.split_first_mut() {
-            others.sort_by_key(|tile| tile.fits(&Caps::baseline()));
-        }
+        let others = tiles.drain(1.min(tiles.len())..);
+        let (last, some): (Vec<_>, Vec<_>) = others.partition(|tile| tile.fits(&Caps::baseline()));
+        tiles.extend(some.into_iter().chain(last));
         // A software device compiles for longer than it computes, so that it gets the best only, and where that is not for every device
         // one that is; cases that take each shape are in the case table.
         if cpu {
@@ -690,7 +690,7 @@ impl LinearProblem {
             for &native_f16 in ways {
                 let means = Means { native_f16, ..Means::BASELINE };
                 let (steps, scratch) =
-                    self.each(caps, tile.rows, |range, rows| self.tiled(caps, means, tile, None, range, rows))?;
+                    self.each(caps, tile.rows, &|range, rows| self.tiled(caps, means, tile, None, range, rows))?;
                 let name = format!("{}{}", tile.name, means.f16());
                 plans.push(self.plan_of(name, "a tile of the weight is decoded once for many rows", steps, scratch));
             }
@@ -725,7 +725,7 @@ impl LinearProblem {
         let means = Means { subgroup: Some(units.subgroup), native_f16: self.native_f16(caps) };
         let plan = |shape: &Matrices| {
             let (steps, scratch) =
-                self.each(caps, shape.rows, |range, rows| self.coop(caps, means, units, shape, range, rows))?;
+                self.each(caps, shape.rows, &|range, rows| self.coop(caps, means, units, shape, range, rows))?;
             let why = "many rows: f16 operands, by matrix units";
             Ok(Plan { operands: Some(Elem::F16), ..self.plan_of(shape.name.into(), why, steps, scratch) })
         };
@@ -753,7 +753,7 @@ impl LinearProblem {
         &self,
         caps: &Caps,
         together: u64,
-        part: impl Fn(Range, Rows) -> Result<Sums>,
+        part: &dyn Fn(Range, Rows) -> Result<Sums>,
     ) -> Result<(Vec<Step>, Vec<u64>)> {
         let most = self.rows_at_once(caps, together)?;
         let (mut steps, mut scratch) = (Vec::new(), 0);
@@ -806,7 +806,7 @@ impl LinearProblem {
         if slices > 1 {
             let (mut step, mut params) = self.layer("linear/merge", means, range, rows, End::Whole);
             // Of weights only what is added, where there is something: it is one pipeline for all formats.
-            self.weights(&mut step, &mut params, range, Decode::Sums, |laid| laid.has_side());
+            self.weights(&mut step, &mut params, range, Decode::Sums, &|laid| laid.has_side());
             params.slices = slices as u32;
             step.scratch(8, number, bytes, Access::Read);
             let parts = [1, range.outputs().div_ceil(4), 64];
@@ -905,7 +905,7 @@ impl LinearProblem {
         params: &mut LinearParams,
         range: Range,
         decode: Decode,
-        needed: impl Fn(&Laid) -> bool,
+        needed: &dyn Fn(&Laid) -> bool,
     ) {
         let up = W + self.w.chunks().len() + range.up;
         params.w = weight(step, Slot::W, Some(&self.w).filter(|w| needed(w)), range.w, W + range.w, decode);
@@ -915,7 +915,7 @@ impl LinearProblem {
     fn naive(&self, caps: &Caps, together: u64, range: Range, rows: Rows) -> Result<Sums> {
         let means = Means::BASELINE;
         let (mut step, mut params) = self.layer("linear/naive", means, range, rows, End::Whole);
-        self.weights(&mut step, &mut params, range, Decode::Sums, |_| true);
+        self.weights(&mut step, &mut params, range, Decode::Sums, &|_| true);
         step.set("ROWS", Const::U32(together as u32));
         let parts = [together, range.outputs().div_ceil(4), 64];
         Ok(Self::by_rows(caps, step, &mut params, rows, parts)?.into())
@@ -943,7 +943,7 @@ impl LinearProblem {
             None if tile.bytes() + LEVELS_BYTES <= room => Decode::Near,
             None => Decode::Sums,
         };
-        self.weights(&mut step, &mut params, range, decode, |_| true);
+        self.weights(&mut step, &mut params, range, decode, &|_| true);
         step.set("ROWS", Const::U32(tile.rows as u32));
         step.set("COLS", Const::U32(tile.cols as u32));
         step.set("LANE_ROWS", Const::U32(tile.lane_rows as u32));
@@ -989,7 +989,7 @@ impl LinearProblem {
             self.slices(caps, best * tiles, tiles, best, (range, rows))
         };
         let (mut step, mut params) = self.layer_by("linear/tiled_coop", means, depth, range, rows, End::of(slices));
-        self.weights(&mut step, &mut params, range, Decode::Near, |_| true);
+        self.weights(&mut step, &mut params, range, Decode::Near, &|_| true);
         step.set("ROWS", Const::U32(shape.rows as u32));
         step.set("COLS", Const::U32(shape.cols as u32));
         step.set("SUB_ROWS", Const::U32(shape.sub_rows as u32));
@@ -1014,7 +1014,7 @@ impl LinearProblem {
         };
         let lane_count = 128.min(caps.invocations);
         let kernel = if products.is_some() { "linear/gemv_dot" } else { "linear/gemv" };
-        self.each(caps, 1, |range, rows| {
+        self.each(caps, 1, &|range, rows| {
             let groups = range.outputs().div_ceil(4 * u64::from(lane_count / lanes));
             let turns = self.blocks().div_ceil(u64::from(lanes));
             // With live adapters there may be a dispatch before already, and no third is wanted of one row.
@@ -1038,7 +1038,7 @@ impl LinearProblem {
             step.set("LANE_COUNT", Const::U32(lane_count));
             means.reduce(&mut step);
             let decode = if products.is_some() { Decode::Codes } else { Decode::Near };
-            self.weights(&mut step, &mut params, range, decode, |_| true);
+            self.weights(&mut step, &mut params, range, decode, &|_| true);
             // All rows are made together, or none.
             self.sums(caps, means, (range, rows), (slices, [rows.m, makers + groups]), (step, params))
         })

@@ -510,7 +510,7 @@ pub(crate) fn number(
     op: &'static str,
     name: &'static str,
     v: f32,
-    ok: impl Fn(f32) -> bool,
+    ok: fn(f32) -> bool,
     rule: &'static str,
 ) -> Result<()> {
     if v.is_finite() && ok(v) {
@@ -596,33 +596,32 @@ impl Problem for NormProblem {
         let mut plans = Vec::new();
         let elementwise = self.stat == Stat::Stored && self.scale.is_none();
         let one_read = !elementwise && self.inner == 1 && self.len <= REGISTER_ROW;
+        // Asked through a pointer: compiled once.
+        let plan = |name: String, why, means, step: &dyn Fn(Means, u64, u64) -> Result<Step>| -> Result<Plan> {
+            Ok(self.plan_of(name, why, self.each(caps, means, step)?, Vec::new()))
+        };
+        let again = |tile: &dyn Fn(u64) -> Tile, why, means: Means| {
+            plan(means.name("again"), why, means, &|m, r0, n| self.again(caps, m, tile(n), r0, n))
+        };
         if let Some(means) = Means::of_processor(caps).filter(|_| one_read) {
-            let tile = |rows| Tile::of_processor(self.len, rows);
-            let steps = self.each(caps, means, |s, m, r0, n| s.again(caps, m, tile(n), r0, n))?;
             let why = "a processor: few lanes, and a second read from its cache";
-            plans.push(self.plan_of(means.name("again"), why, steps, Vec::new()));
+            plans.push(again(&|rows| Tile::of_processor(self.len, rows), why, means)?);
         }
         for means in Means::all(caps, self.has_f16()) {
+            let f16 = |name: &str| format!("{name}{}", means.f16());
             if elementwise {
                 if means.subgroup.is_none() {
-                    let steps = self.each(caps, means, |s, m, r0, n| s.elementwise(caps, m, r0, n))?;
-                    let name = format!("elementwise{}", means.f16());
-                    plans.push(self.plan_of(name, "statistics are stored: one load and one store", steps, Vec::new()));
+                    let why = "statistics are stored: one load and one store";
+                    plans.push(plan(f16("elementwise"), why, means, &|m, r0, n| self.elementwise(caps, m, r0, n))?);
                 }
             } else if self.inner > 1 {
                 if means.subgroup.is_none() {
-                    let steps = self.each(caps, means, |s, m, r0, n| s.axis(caps, m, r0, n))?;
-                    let name = format!("axis{}", means.f16());
-                    plans.push(self.plan_of(name, "rows lie along an inner axis", steps, Vec::new()));
+                    let why = "rows lie along an inner axis";
+                    plans.push(plan(f16("axis"), why, means, &|m, r0, n| self.axis(caps, m, r0, n))?);
                 }
             } else if one_read {
-                let steps = self.each(caps, means, |s, m, r0, n| s.row(caps, m, r0, n))?;
-                plans.push(self.plan_of(
-                    means.name("row"),
-                    "a row fits a workgroup's registers: one read",
-                    steps,
-                    Vec::new(),
-                ));
+                let why = "a row fits a workgroup's registers: one read";
+                plans.push(plan(means.name("row"), why, means, &|m, r0, n| self.row(caps, m, r0, n))?);
             } else {
                 let (steps, scratch) = self.split(caps, means)?;
                 let binds = steps.iter().map(|s| s.binds.len() as u32).max().unwrap_or(0);
@@ -633,15 +632,17 @@ impl Problem for NormProblem {
                 // A batch norm with weight and bias: one binding more than the baseline has.
                 if binds > Caps::baseline().storage_buffers && means == Means::BASELINE {
                     let tile = |rows| Tile { chunks: 0, ..Tile::of(self.len, rows, caps) };
-                    let steps = self.each(caps, means, |s, m, r0, n| s.again(caps, m, tile(n), r0, n))?;
-                    let why = "rows too long for registers are read again; slices need more bindings";
-                    plans.push(self.plan_of(means.name("again"), why, steps, Vec::new()));
+                    plans.push(again(
+                        &tile,
+                        "rows too long for registers are read again; slices need more bindings",
+                        means,
+                    )?);
                 }
             }
         }
         if !elementwise && self.len <= NAIVE_ROW {
-            let steps = self.each(caps, Means::BASELINE, |s, m, r0, n| s.naive(caps, m, r0, n))?;
-            plans.push(self.plan_of("naive".into(), "one invocation a row, by the formula", steps, Vec::new()));
+            let why = "one invocation a row, by the formula";
+            plans.push(plan("naive".into(), why, Means::BASELINE, &|m, r0, n| self.naive(caps, m, r0, n))?);
         }
         words_first(caps, &mut plans);
         Ok(plans)
@@ -698,14 +699,9 @@ impl NormProblem {
     }
 
     /// A step for each part of the rows that fits a binding.
-    fn each(
-        &self,
-        caps: &Caps,
-        means: Means,
-        step: impl Fn(&Self, Means, u64, u64) -> Result<Step>,
-    ) -> Result<Vec<Step>> {
+    fn each(&self, caps: &Caps, means: Means, step: &dyn Fn(Means, u64, u64) -> Result<Step>) -> Result<Vec<Step>> {
         let most = self.rows_at_once(caps)?;
-        (0..self.rows.div_ceil(most)).map(|i| step(self, means, i * most, most.min(self.rows - i * most))).collect()
+        (0..self.rows.div_ceil(most)).map(|i| step(means, i * most, most.min(self.rows - i * most))).collect()
     }
 
     fn params(&self, row0: u64, rows: u64) -> NormParams {

@@ -168,7 +168,7 @@ fn groups(op: &'static str, caps: &Caps, along: Along, [n, k]: [u64; 2]) -> Resu
 }
 
 /// Plans by how sums are taken: along columns there is one.
-fn plans(op: &'static str, caps: &Caps, along: Along, steps: impl Fn(Means) -> Result<Vec<Step>>) -> Result<Vec<Plan>> {
+fn plans(op: &'static str, caps: &Caps, along: Along, steps: &dyn Fn(Means) -> Result<Vec<Step>>) -> Result<Vec<Plan>> {
     let plan = |name, why, steps| Plan::new(op, name, why, steps, Vec::new());
     if along == Along::Columns {
         return Ok(vec![plan("columns".into(), "teams walk down the rows", steps(Means::BASELINE)?)]);

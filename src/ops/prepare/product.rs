@@ -98,7 +98,7 @@ impl Problem for MatrixVectorProblem {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Plan>> {
-        plans(self.op(), caps, self.along, |means| self.steps(caps, means))
+        plans(self.op(), caps, self.along, &|means| self.steps(caps, means))
     }
 }
 
