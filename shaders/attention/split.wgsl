@@ -29,8 +29,8 @@
 // conversions of codes, which by themselves are 18 µs by what NVIDIA tells (lib/whole has what is done now): queries and weights had one index each, to
 // be clamped and added to for every row anew, and a row's weights were summed by one subgroup of four. Of up to four rows a lane has two quads of a
 // value (PAIRS): one scale and one load of a weight serve both; with one quad it was 80, 200 and 190 more.
-// Barriers for 32 keys: 3 (4 in a browser, see slot/agree), those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base rises; without subgroups sums are what this
-// waits for. BOUNDED has 2. At the end 2 for each TOGETHER quads of values of a lane, of which there are 8 for 4 rows.
+// Barriers for 32 keys: 3 (4 in a browser, see slot/agree), those of 64 / LANES·⌈ROWS / 4⌉ sums, and 2 and those of a maximum where a base
+// rises; without subgroups sums are what this waits for. BOUNDED has 2. At the end 2 for each TOGETHER quads of values of a lane, of which there are 8 for 4 rows.
 // Workgroup memory: ROWS·D·4 bytes of queries, ROWS·128 of weights, ROWS·32 of rows, TOGETHER·2 KiB of sums, 0.1 KiB, and what the reduction takes.
 // Registers: ROWS·4 of sums of values (of two quads 8), 2·ROWS of products, and what is on its way: of f16 2 for a quad, so 32. RDNA3 takes 168, and 120 for codes.
 // Tried: loads in loops of which the compiler knew no end, with a branch around each, and values after the softmax; then in no branch, but arrays of

@@ -22,8 +22,8 @@
 // Good for one row of a weight so large that its bytes hide those of a. Wrong for more rows, whose terms are many to look up by every
 // workgroup, and for ranks above 64: who makes terms would be last.
 // Bytes: a and x once, and TERMS words to each workgroup and turn, from cache: for rank 16, 512 bytes beside 9 KB of 4-bit codes.
-// Barriers: 2 in the end, 3 in a browser (see slot/agree). Workgroup memory: 4·TERMS + 32 bytes, 48 there. Registers: 4 for b and 4 for factors of rows, as long as the sums
-// are made; for RDNA3 the kernel compiles to the 120 that it has without adapters, and nothing is spilled.
+// Barriers: 2 in the end, 3 in a browser (see slot/agree). Workgroup memory: 4·TERMS + 32 bytes, 48 there. Registers: 4 for b and 4 for
+// factors of rows, as long as the sums are made; for RDNA3 the kernel compiles to the 120 that it has without adapters, and nothing is spilled.
 // Tried on paper: emptying the tray by the last workgroup to leave. Nothing orders its stores after a maker's but the counter, which
 // is another word. A ticket from the counter for each workgroup, so that the last one turns it: every workgroup would wait for its ticket.
 // Compiled for RDNA3 by RADV: what is loaded under a condition inside the loop over K was waited for right there, and so was an atomic that

@@ -315,8 +315,9 @@ impl DecoderLayer<'_> {
     /// told that they come: of rows past those what leaves means nothing. Without one a query sees the tokens of x.
     ///
     /// # Errors
-    /// Operands that do not fit each other or the scratch; a cache to which nothing has come yet, unless the recording is kept; tokens that turn by their places past the table, where the host knows the places, or
-    /// in a layer of the cache that tokens have skipped; or as [`Recorder::run`]. Then nothing is recorded.
+    /// Operands that do not fit each other or the scratch; a cache to which nothing has come yet, unless the recording is kept; tokens that
+    /// turn by their places past the table, where the host knows the places, or in a layer of the cache that tokens have skipped; or as
+    /// [`Recorder::run`]. Then nothing is recorded.
     /// [`KvCache::turn_by`](crate::KvCache::turn_by) has it said before room is made.
     pub fn record<E: Encoder>(
         &self,

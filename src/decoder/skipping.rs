@@ -106,8 +106,8 @@ pub struct SkippingScratch {
 }
 
 impl SkippingScratch {
-    /// For so many samples of so many tokens each, of which so many of each are kept, in layers like this one. `stream` is how the residual stream is
-    /// stored.
+    /// For so many samples of so many tokens each, of which so many of each are kept, in layers like this one. `stream` is how the residual
+    /// stream is stored.
     ///
     /// # Errors
     /// No memory, or a lost device.

@@ -163,8 +163,9 @@ impl Dispatcher {
     /// handler nor its loss handler is touched; call [`Dispatcher::mark_lost`] from yours, and make a new dispatcher over a new device then.
     ///
     /// It sees what the device was made with: a feature that was not asked for is not used. Matrix units are believed in as the driver tells
-    /// them; [`Dispatcher::adopt`] tries them first, and is what an application should call that can wait for it. Where the device was made with [`wgpu::Features::PIPELINE_CACHE`], compiled kernels are kept on
-    /// disk, where `GRISTMILL_CACHE` says, else in a folder `gristmill` in the user's cache directory; `GRISTMILL_CACHE=none` keeps none.
+    /// them; [`Dispatcher::adopt`] tries them first, and is what an application should call that can wait for it. Where the device was made
+    /// with [`wgpu::Features::PIPELINE_CACHE`], compiled kernels are kept on disk, where `GRISTMILL_CACHE` says, else in a folder `gristmill` in
+    /// the user's cache directory; `GRISTMILL_CACHE=none` keeps none.
     pub fn new(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::over(adapter, device, queue, false)
     }
