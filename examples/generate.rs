@@ -333,7 +333,9 @@ fn check(gpu: &Dispatcher) -> Outcome<()> {
     let apart = at_once.iter().zip(&one_by_one).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let size = at_once.iter().fold(0.0, |most: f32, v| most.max(v.abs()));
     println!("20 tokens, at once or one by one: logits up to {size:.2}, {apart:.1e} apart");
-    if apart > size / 100.0 {
+    // Neither of these is so where a logit is NaN.
+    let alike = at_once.iter().zip(&one_by_one).all(|(a, b)| (a - b).abs() <= size / 100.0);
+    if !(size > 0.0 && at_once.len() == 100 && alike) {
         return Err("they are further apart than rounding to f16 explains".into());
     }
     Ok(())

@@ -643,7 +643,8 @@ impl KvCache {
     /// different numbers of tokens, as between the appends to each; or as [`Recorder::run`]. Then nothing has changed.
     pub fn take_back<E: Encoder>(&mut self, recorder: &mut Recorder<E>, sequence: usize, tokens: usize) -> Result<()> {
         self.check_sequence(sequence)?;
-        if tokens == 0 {
+        // Of nothing there is nothing to take.
+        if tokens == 0 || self.of(0..self.shape.layers, sequence).all(|held| held.most == 0) {
             return Ok(());
         }
         let mut whole = None;
@@ -679,12 +680,12 @@ impl KvCache {
             },
         };
         let longest = self.of(0..self.shape.layers, sequence).map(|h| left(h).most).max().unwrap_or(0);
-        let (have, keep) = (self.pages[sequence].len(), longest.div_ceil(self.page()));
+        let keep = longest.div_ceil(self.page());
         let state = self.of_sequences(sequence..sequence + 1);
         recorder.run(KvState {
             add: -(last.unwrap_or(0) as i32),
             limit: if last.is_none() { 0 } else { state.limit },
-            gone: (self.entry(sequence, keep.min(have)), have.saturating_sub(keep)),
+            gone: self.entries_from(sequence, keep),
             ..state
         })?;
         let batch = self.shape.batch;
@@ -713,9 +714,8 @@ impl KvCache {
             return Err(shape_error!(OP, "sequence {from} cannot become its own fork"));
         }
         let entries: Vec<i32> = self.pages[from].iter().map(|p| *p as i32).collect();
-        let (have, had) = (entries.len(), self.pages[to].len());
         let state = KvState { source: Some(from), ..self.of_sequences(to..to + 1) };
-        let gone = (self.entry(to, have.min(had)), had.saturating_sub(have));
+        let gone = self.entries_from(to, entries.len());
         recorder.together(|recorder| {
             recorder.run(KvState { gone, ..state })?;
             for (i, some) in entries.chunks(ENTRIES).enumerate() {
@@ -784,6 +784,15 @@ impl KvCache {
         match self.room {
             KvRoom::Static { .. } => 0,
             KvRoom::Paged { each, .. } => 2 * self.shape.layers * self.shape.batch + sequence * each + page,
+        }
+    }
+
+    /// Those of a sequence's pages from one on: where the first is, and how many. Of all that the table has room for, since a recorder that was
+    /// dropped may have left there what the host knows nothing of.
+    fn entries_from(&self, sequence: usize, page: usize) -> (usize, usize) {
+        match self.room {
+            KvRoom::Static { .. } => (0, 0),
+            KvRoom::Paged { each, .. } => (self.entry(sequence, page.min(each)), each.saturating_sub(page)),
         }
     }
 

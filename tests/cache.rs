@@ -334,6 +334,27 @@ fn forks_share_pages_until_one_writes() -> Result<()> {
     m.check("cleared")
 }
 
+/// What a dropped recorder would have done to the table only the host believes, until the cache is cleared.
+#[test]
+fn a_cleared_table_names_no_page_whatever_was_dropped() -> Result<()> {
+    let mut m = Model::new(KvRoom::Paged { page: 4, pages: 7, each: 3 })?;
+    let mut recorder = m.gpu.record()?;
+    m.cache.append(&mut recorder, 0..LAYERS, Coming::To { sequence: 0, tokens: 12 })?;
+    recorder.submit()?;
+    let mut dropped = m.gpu.record()?;
+    m.cache.truncate(&mut dropped, 0, 4)?;
+    drop(dropped);
+    let mut recorder = m.gpu.record()?;
+    m.cache.clear(&mut recorder)?;
+    // Of nothing anything can be taken, and nothing is.
+    m.cache.take_back(&mut recorder, 0, usize::MAX)?;
+    recorder.submit()?;
+    let Place::Paged { table, .. } = m.cache.layer(0)?.place else { panic!("it has pages") };
+    assert!(block_on(table.read_words())?.iter().all(|word| *word == u32::MAX));
+    assert_eq!(block_on(m.cache.layer(0)?.lengths.read_words())?[0], 0);
+    Ok(())
+}
+
 #[test]
 fn what_is_full_says_so() -> Result<()> {
     let mut m = Model::new(KvRoom::Static { tokens: 12 })?;

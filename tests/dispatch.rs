@@ -118,15 +118,16 @@ fn a_dispatcher_that_is_dropped_lets_its_scratch_go() {
     let device = gpu.device().clone();
     let of_scratch = || {
         device.poll(wgpu::PollType::wait_indefinitely()).expect("done");
-        let report = device.generate_allocator_report().expect("Vulkan has one");
-        report.allocations.iter().filter(|of| of.name.contains("scratch")).count()
+        // Metal has none.
+        let report = device.generate_allocator_report()?;
+        Some(report.allocations.iter().filter(|of| of.name.contains("scratch")).count())
     };
     let x = gpu.upload(&counting(16_500), [1, 16_500], Elem::F32).expect("x");
     let y = untouched(&gpu, [1, 16_500]);
     gpu.run(LayerNorm::new(&x, &y)).expect("run");
-    assert!(gpu.holdings().scratch > 0 && of_scratch() > 0);
+    assert!(gpu.holdings().scratch > 0 && of_scratch() != Some(0));
     drop((x, y, gpu));
-    assert_eq!(of_scratch(), 0);
+    assert!(of_scratch().is_none_or(|left| left == 0));
 }
 
 #[test]

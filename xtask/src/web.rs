@@ -24,7 +24,7 @@ struct Wasm {
 const FIRST: Wasm = Wasm { name: "gristmill", features: "", max_bytes: 580_000, max_gzipped_bytes: 200_000 };
 
 /// What the page loads when somebody asks for cases with weights, or for the section on them: everything.
-const WHOLE: Wasm = Wasm { name: "whole", features: "whole", max_bytes: 1_350_000, max_gzipped_bytes: 550_000 };
+const WHOLE: Wasm = Wasm { name: "whole", features: "whole", max_bytes: 1_350_000, max_gzipped_bytes: 560_000 };
 
 /// Sets up, builds, and serves until it is stopped.
 pub fn run(workspace: &Workspace, build_only: bool, port: u16) -> Result<(), String> {
