@@ -175,9 +175,8 @@ impl Dispatcher {
         // As many rows as most formats may want together, which are but few; else all, but no gigabytes for a shape that is none.
         let together = 1 << n.trailing_zeros().min(5);
         let rows = together.min(1 << (SAMPLE / k).max(1).ilog2());
-        let all =
-            matches!(format, Format::Bcq(_) | Format::Hqq(_) | Format::GroupIc(_)) || n.saturating_mul(k) <= 1 << 20;
-        let all = all && n.saturating_mul(k) <= 8 * SAMPLE;
+        let many = matches!(format, Format::Bcq(_) | Format::Hqq(_) | Format::GroupIc(_));
+        let all = n.saturating_mul(k) <= if many { 8 * SAMPLE } else { 1 << 20 };
         let sample =
             zeros(format, dense, rows, k).or_else(|e| if all { zeros(format, dense, n, k) } else { Err(e) })?;
         let laid = Laid::blank(&sample, n, self.binding_bytes())?;

@@ -118,16 +118,19 @@ fn a_dispatcher_that_is_dropped_lets_its_scratch_go() {
     let device = gpu.device().clone();
     let of_scratch = || {
         device.poll(wgpu::PollType::wait_indefinitely()).expect("done");
-        // Metal has none.
-        let report = device.generate_allocator_report()?;
-        Some(report.allocations.iter().filter(|of| of.name.contains("scratch")).count())
+        device
+            .generate_allocator_report()
+            .map(|report| report.allocations.iter().filter(|of| of.name.contains("scratch")).count())
     };
+    // Wgpu's allocator is of these; elsewhere what the dispatcher itself counts must do.
+    let is_told = [wgpu::Backend::Vulkan, wgpu::Backend::Dx12].contains(&gpu.info().backend);
     let x = gpu.upload(&counting(16_500), [1, 16_500], Elem::F32).expect("x");
     let y = untouched(&gpu, [1, 16_500]);
     gpu.run(LayerNorm::new(&x, &y)).expect("run");
-    assert!(gpu.holdings().scratch > 0 && of_scratch() != Some(0));
+    assert!(gpu.holdings().scratch > 0);
+    assert_eq!(of_scratch().map(|held| held > 0), is_told.then_some(true));
     drop((x, y, gpu));
-    assert!(of_scratch().is_none_or(|left| left == 0));
+    assert_eq!(of_scratch(), is_told.then_some(0));
 }
 
 #[test]

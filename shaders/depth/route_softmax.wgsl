@@ -8,6 +8,7 @@ const LANES = 256u;
 const LANE_COUNT = 256u;
 #slot reduce
 #import order
+#import guarded
 #slot target @binding(2) // [samples, tokens]
 #slot valid @binding(3)  // [samples, tokens]
 @group(0) @binding(1) var<storage, read> score: array<u32>;       // [samples, tokens]
@@ -30,13 +31,6 @@ fn is_candidate(at: u32) -> bool {
     return valid_on(params.valid0 + at) && target_on(params.target0 + at);
 }
 
-// exp(r − largest). Below −87 it would leave f32; a NaN stays one.
-fn share(bits: u32, largest: f32) -> f32 {
-    let below = bitcast<f32>(bits) - largest; // of an infinity itself, NaN
-    let is_nan = (bitcast<u32>(below) & 0x7fffffffu) > 0x7f800000u;
-    return select(exp(max(below, -87.0)), below, is_nan);
-}
-
 @compute @workgroup_size(LANE_COUNT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let sample = group.x + group.y * params.fold;
@@ -51,12 +45,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let largest = bitcast<f32>(select(~best, best & 0x7fffffffu, best >= 0x80000000u));
     var sum = 0.0;
     for (var i = lane; i < params.tokens; i += LANES) {
-        if (is_candidate(first + i)) { sum += share(score[params.score0 + first + i], largest); }
+        if (is_candidate(first + i)) { sum += guarded_share(bitcast<f32>(score[params.score0 + first + i]), largest); }
     }
     sum = reduce_sum2(vec2<f32>(sum, 0.0), lane).x;
     for (var i = lane; i < params.tokens; i += LANES) {
         var gate = params.add;
-        if (is_candidate(first + i)) { gate += params.alpha * (share(score[params.score0 + first + i], largest) / sum); }
+        if (is_candidate(first + i)) { gate += params.alpha * (guarded_share(bitcast<f32>(score[params.score0 + first + i]), largest) / sum); }
         gates[params.gates0 + first + i] = gate;
     }
 }

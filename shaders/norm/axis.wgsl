@@ -35,14 +35,9 @@ fn added4(row: u32, at: vec4<u32>) -> vec4<f32> {
     return norm_sum4(x, more);
 }
 
-fn values4(row: u32, i: u32) -> vec4<f32> {
-    let at = places(i);
-    return norm_of_sum4(added4(row, at), row, at.x);
-}
-
 fn outputs4(row: u32, i: u32, factor: f32) -> vec4<f32> {
     let at = places(i);
-    let h = values4(row, i) * factor;
+    let h = norm_of_sum4(added4(row, at), row, i) * factor;
     return vec4<f32>(
         norm_affine4(h.xxxx, row, at.x, 1u).x, norm_affine4(h.yyyy, row, at.y, 1u).x,
         norm_affine4(h.zzzz, row, at.z, 1u).x, norm_affine4(h.wwww, row, at.w, 1u).x);

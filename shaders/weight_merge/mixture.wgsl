@@ -2,6 +2,8 @@
 //
 // One lane a factor; each walks all of `a`, which is in cache. Good for the experts of a layer. Wrong for a softmax of thousands.
 // Reads 2 or 4 bytes for each expert and lane, writes 4.
+#import guarded
+
 struct mixture_Params {
     fold: u32,  // the grid's x
     count: u32, // factors: one more than there are numbers in a
@@ -11,13 +13,6 @@ struct mixture_Params {
 @group(0) @binding(0) var<uniform> mixture_params: mixture_Params;
 #slot a @binding(1) // [count - 1]
 @group(0) @binding(2) var<storage, read_write> by: array<f32>; // [count]
-
-// exp(v − largest). Below −87 it would leave f32; a NaN stays one.
-fn share(v: f32, largest: f32) -> f32 {
-    let below = v - largest; // of an infinity itself, NaN
-    let is_nan = (bitcast<u32>(below) & 0x7fffffffu) > 0x7f800000u;
-    return select(exp(max(below, -87.0)), below, is_nan);
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -30,6 +25,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         largest = select(largest, v, v > largest);
     }
     var sum = 0.0;
-    for (var j = 1u; j < mixture_params.count; j++) { sum += share(a_load1(a0 + j - 1u), largest); }
-    by[i] = select(share(a_load1(a0 + max(i, 1u) - 1u), largest) / sum, 1.0, i == 0u);
+    for (var j = 1u; j < mixture_params.count; j++) { sum += guarded_share(a_load1(a0 + j - 1u), largest); }
+    by[i] = select(guarded_share(a_load1(a0 + max(i, 1u) - 1u), largest) / sum, 1.0, i == 0u);
 }

@@ -349,19 +349,15 @@ impl Dispatcher {
         let bytes = (shape.elements() * elem.bytes()) as u64;
         // Kernels reach whole words, so the last word must be there.
         let end = offset_bytes.checked_add(bytes).map(|e| e.next_multiple_of(4)).filter(|e| *e <= buffer.size());
-        let (elem_name, size) = (elem.name(), buffer.size());
+        let (name, each, size) = (elem.name(), elem.bytes(), buffer.size());
         if end.is_none() {
-            let told = "do not fit, to the end of their last word,";
-            return Err(shape_error!(
-                "wrap",
-                "{bytes} bytes of {elem_name} from byte {offset_bytes} on {told} a buffer of {size}"
-            ));
+            let from = format!("{bytes} bytes of {name} from byte {offset_bytes} on");
+            return Err(shape_error!("wrap", "{from} do not fit, to the end of their last word, a buffer of {size}"));
         }
-        if !offset_bytes.is_multiple_of(elem.bytes() as u64) {
-            let each = elem.bytes();
+        if !offset_bytes.is_multiple_of(each as u64) {
             return Err(shape_error!(
                 "wrap",
-                "{elem_name} is to begin at byte {offset_bytes}, which is no multiple of {each}"
+                "{name} is to begin at byte {offset_bytes}, which is no multiple of {each}"
             ));
         }
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {

@@ -21,12 +21,15 @@ pub struct Expected {
     pub exact: bool,
     /// The output is rows of codes of this width, which are decoded first.
     pub codes: Option<(KvFormat, usize)>,
+    /// The least and the greatest number that the output may have, whatever the bounds.
+    pub range: [f64; 2],
 }
 
 impl Expected {
     /// An output of which every plan takes operands as they are stored.
     pub fn new(role: &'static str, want: Vec<f64>, bound: Vec<f64>) -> Self {
-        Self { role, want, bound, rounded: Vec::new(), unknown: Vec::new(), exact: false, codes: None }
+        let range = [f64::NEG_INFINITY, f64::INFINITY];
+        Self { role, want, bound, rounded: Vec::new(), unknown: Vec::new(), exact: false, codes: None, range }
     }
 
     /// An output that is right only as it is.
@@ -117,10 +120,11 @@ pub fn compare(expected: &Expected, operands: Option<Elem>, got: &[f32], elem: E
         let bound = if expected.exact { exact_bound(want, elem) } else { stored_bound(want, *bound, elem) };
         let same = (got.is_nan() && want.is_nan()) || got == want || (!got.is_nan() && got == elem.round(want));
         let error = if same { 0.0 } else { (got - want).abs() };
-        // A NaN on either side alone, or a bound that is not a number, is as wrong as can be.
+        // A NaN on either side alone, a bound that is not a number, or a number that the output does not have is as wrong as can be.
+        let outside = got < expected.range[0] || got > expected.range[1];
         let ratio = if same {
             0.0
-        } else if error.is_finite() && bound.is_finite() {
+        } else if error.is_finite() && bound.is_finite() && !outside {
             error / bound
         } else {
             f64::INFINITY
