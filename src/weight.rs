@@ -159,7 +159,8 @@ impl Dispatcher {
     /// is how dense numbers are stored, and not used otherwise.
     ///
     /// # Errors
-    /// A format that no kernel encodes, or in which there is no weight of this shape; no memory, or a lost device.
+    /// A format that no kernel encodes, or in which there is no weight of this shape; a row of more than 2^28 numbers; no memory, or a lost
+    /// device.
     pub fn weight_zeros(&self, format: Format, dense: Elem, [n, k]: [usize; 2]) -> Result<Weight> {
         let op = "weight_zeros";
         fits(op, "n", n)?;
@@ -167,14 +168,13 @@ impl Dispatcher {
         if !dense.is_float() {
             return Err(Error::Storage { op, operand: "dense", have: dense.name(), want: "f32, f16 or bf16" });
         }
-        // A row is in one binding, and no format has less than a bit for a number.
-        let (need, have) = (k as u64 / 8, self.binding_bytes());
-        if need > have {
-            return Err(Error::Limit { op, limit: "storage_binding_bytes", need, have });
+        if k > SAMPLE {
+            let rule = "a row must have at most 2^28 numbers";
+            return Err(Error::Value { op, name: "k", value: k.to_string(), rule });
         }
         // As many rows as most formats may want together, which are but few; else all, but no gigabytes for a shape that is none.
         let together = 1 << n.trailing_zeros().min(5);
-        let rows = together.min(1 << (SAMPLE / k).max(1).ilog2());
+        let rows = together.min(1 << (SAMPLE / k).ilog2());
         let many = matches!(format, Format::Bcq(_) | Format::Hqq(_) | Format::GroupIc(_));
         let all = n.saturating_mul(k) <= if many { 8 * SAMPLE } else { 1 << 20 };
         let sample =
