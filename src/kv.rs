@@ -215,7 +215,7 @@ impl<'a> Place<'a> {
     /// Where rows are, in a cache of `heads` heads; where the block tables begin is left open.
     pub(crate) fn of(&self, op: &'static str, rows: u64, batch: usize, heads: usize) -> Result<KvPlace> {
         let pages_of = |each: usize| {
-            if each == 0 || !rows.is_multiple_of(each as u64) {
+            if each == 0 || u32::try_from(each).is_err() || !rows.is_multiple_of(each as u64) {
                 return Err(shape_error!(op, "{rows} rows are not those of {heads} heads in equal parts of {each}"));
             }
             Ok((rows / each as u64) as u32)
@@ -223,7 +223,7 @@ impl<'a> Place<'a> {
         let heads_rows = heads as u32;
         match self {
             Self::Heads | Self::Tokens => {
-                let room = if batch == 0 { 0 } else { pages_of(batch * heads)? };
+                let room = if batch == 0 { 0 } else { pages_of(batch.saturating_mul(heads))? };
                 let (head_rows, token_rows) = if matches!(self, Self::Heads) { (room, 1) } else { (1, heads_rows) };
                 let (batch_rows, page) = (room * heads_rows, u32::MAX);
                 Ok(KvPlace { batch_rows, head_rows, token_rows, page, room, held: batch as u32, ..Default::default() })

@@ -1,6 +1,7 @@
 //! The cache of keys and values of a model.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::dispatch::{Dispatcher, Encoder, Recorder};
@@ -97,12 +98,26 @@ struct Comes {
 /// What a [`KvCache::append`] has recorded, for [`KvCache::again`].
 #[derive(Clone, Debug)]
 pub struct Appended {
+    /// Its [`KvCache::own`].
+    cache: Arc<()>,
     layers: Range<usize>,
     comes: Comes,
     /// Pages are copied.
     copies: bool,
     /// Entries of block tables are set, which have not moved since they have moved so many times.
     sets: Option<u64>,
+    turned: Turned,
+}
+
+/// The least rows of a table that what was recorded after an append has turned by, shared by who records and who appends again: another
+/// append begins anew.
+#[derive(Clone, Debug)]
+struct Turned(Arc<AtomicUsize>);
+
+impl Turned {
+    fn by_nothing() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
 }
 
 /// What the host knows of the tokens of a sequence that a layer holds.
@@ -178,8 +193,10 @@ pub struct KvCache {
     begun: Vec<Option<Begun>>,
     /// Rows of the tables by which tokens turn, if they were told.
     positions: Option<usize>,
-    /// For each layer: the least rows of a table that what was recorded after its last append has turned by.
-    turned: Vec<AtomicUsize>,
+    /// What no other cache has.
+    own: Arc<()>,
+    /// For each layer, of its last append.
+    turned: Vec<Turned>,
 }
 
 /// A layer of a cache, for the ops that write and read it.
@@ -203,7 +220,7 @@ pub struct KvLayer<'a> {
     /// Nothing has come to it, or all of it is gone.
     pub(crate) empty: bool,
     /// See [`KvCache`].
-    turned: &'a AtomicUsize,
+    turned: &'a Turned,
 }
 
 impl KvLayer<'_> {
@@ -219,7 +236,7 @@ impl KvLayer<'_> {
 
     /// Something is recorded in which a token turns by the place where it is appended, by a table of so many rows.
     pub(crate) fn turned_by(&self, rows: usize) {
-        self.turned.fetch_min(rows, Ordering::Relaxed);
+        self.turned.0.fetch_min(rows, Ordering::Relaxed);
     }
 }
 
@@ -295,7 +312,8 @@ impl KvCache {
             moved: 0,
             begun: vec![None; layers * batch],
             positions: None,
-            turned: (0..layers).map(|_| AtomicUsize::new(usize::MAX)).collect(),
+            own: Arc::new(()),
+            turned: (0..layers).map(|_| Turned::by_nothing()).collect(),
         })
     }
 
@@ -431,9 +449,11 @@ impl KvCache {
         let copies = taken.iter().any(|(.., old)| old.is_some());
         self.moved += u64::from(copies);
         // What turns by a table is recorded after this.
-        layers.clone().for_each(|l| self.turned[l] = AtomicUsize::new(usize::MAX));
+        let turned = Turned::by_nothing();
+        self.turned[layers.clone()].fill(turned.clone());
         self.count(&layers, &comes);
-        Ok(Appended { layers, comes, copies, sets: (!taken.is_empty()).then_some(self.moved) })
+        let sets = (!taken.is_empty()).then_some(self.moved);
+        Ok(Appended { cache: self.own.clone(), layers, comes, copies, sets, turned })
     }
 
     /// Whether an append would be taken, and what it does; nothing is recorded.
@@ -588,20 +608,19 @@ impl KvCache {
     /// ```
     ///
     /// # Errors
-    /// As [`KvCache::append`]; tokens past the tables by which a [`DecoderLayer`](crate::decoder::DecoderLayer) that was recorded since turns by
-    /// their places; an append that copies pages, or takes some where sequences have had others since (by a fork, a cut, or a copy); or a paged
+    /// As [`KvCache::append`]; an append to another cache; tokens past the tables by which a [`DecoderLayer`](crate::decoder::DecoderLayer) turns
+    /// by their places that was recorded after it and before the next; an append that copies pages, or takes some where sequences have had others since (by a fork, a cut, or a copy); or a paged
     /// cache in which a page would have to be taken or copied, which only a new append can do. Then nothing has changed.
     pub fn again(&mut self, appended: &Appended) -> Result<()> {
-        let Appended { layers, comes, copies, sets } = appended;
-        self.check_layers(layers)?;
-        if comes.most.len() != self.shape.batch {
-            return Err(shape_error!(OP, "the append was to another cache, of {} sequences", comes.most.len()));
+        let Appended { cache, layers, comes, copies, sets, turned } = appended;
+        if !Arc::ptr_eq(cache, &self.own) {
+            return Err(shape_error!(OP, "the append was to another cache"));
         }
         if *copies || sets.is_some_and(|then| then != self.moved) {
             return Err(shape_error!(OP, "pages are no longer as the recorded append sets them: append anew"));
         }
         if !comes.skipping {
-            let turned = layers.clone().map(|l| self.turned[l].load(Ordering::Relaxed)).min().unwrap_or(usize::MAX);
+            let turned = turned.0.load(Ordering::Relaxed);
             self.check_positions(layers, &comes.most, turned.min(self.positions.unwrap_or(usize::MAX)))?;
         }
         let need = self.pages_wanted(&self.runs(layers, comes)?).len();

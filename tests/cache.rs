@@ -27,9 +27,10 @@ fn bits(values: &[f32]) -> Vec<u32> {
 #[test]
 fn a_device_decodes_what_the_host_encodes() -> Result<()> {
     let gpu = block_on(Dispatcher::request())?;
-    for format in KvFormat::ALL {
+    for (format, scale) in KvFormat::ALL.map(|format| (format, 1.0)).into_iter().chain([(KvFormat::E4m3, 0.375)]) {
         for width in [1, 31, 33, 64, 80, 129] {
             let rows = gpu.kv(format, 3, width)?;
+            let rows = if scale == 1.0 { rows } else { rows.with_scale(scale)? };
             assert!(block_on(rows.read())?.iter().all(|v| *v == 0.0), "{format:?}: rows that nobody wrote");
             let values = numbers(3 * width, width);
             rows.write(&values)?;
@@ -60,7 +61,11 @@ fn a_prologue_writes_what_the_host_would() -> Result<()> {
     let (batch, tokens, groups, room) = (2, 3, 2, 5);
     for (keys, values) in KvFormat::ALL.into_iter().zip(KvFormat::ALL.into_iter().rev()) {
         for (d, e) in [(64, 64), (33, 80)] {
-            let make = |format, width| gpu.kv(format, batch * groups * room, width);
+            // A power of two, by which any device divides as the host.
+            let make = |format, width| match gpu.kv(format, batch * groups * room, width)? {
+                rows if format == KvFormat::E4m3 => rows.with_scale(0.25),
+                rows => Ok(rows),
+            };
             let (k, v) = (numbers(batch * tokens * groups * d, 1), numbers(batch * tokens * groups * e, 2));
             let upload = |v: &[f32], w| gpu.upload(v, [batch, tokens, groups * w], Elem::F32);
             let (k_tensor, v_tensor) = (upload(&k, d)?, upload(&v, e)?);
@@ -498,7 +503,10 @@ fn replays_leave_pages_to_those_who_have_them() -> Result<()> {
             _ => {}
         }
         let known = m.cache.length(0, 0);
-        let told = m.cache.again(&appended.unwrap()).map_err(|e| e.to_string());
+        let appended = appended.unwrap();
+        let of_another = Model::new(of_room())?.cache.again(&appended).unwrap_err().to_string();
+        assert_eq!(of_another, "kv cache: the append was to another cache");
+        let told = m.cache.again(&appended).map_err(|e| e.to_string());
         // Whether a fork replaced pages or shares them, a page is wanted or has moved.
         match (after, want) {
             ("fork", _) => assert!(told.is_err(), "fork"),
@@ -700,6 +708,14 @@ fn places_past_the_tables_are_told() -> Result<()> {
     let told = |op: Prologue<'_>| gpu.run(op).unwrap_err().to_string();
     gpu.run(Prologue { start: Start::At(5), ..of })?;
     let before = bits(&block_on(y.read())?);
+    // More heads than any memory has.
+    let by_head = y.view(0, [1, 1, tokens, d])?;
+    for heads in [usize::MAX, usize::MAX / d + 1] {
+        let want = format!(
+            "qkv_prologue: heads = {heads} and 1 of 8 and 0 numbers, but the numbers of a token must be fewer than 2^32"
+        );
+        assert_eq!(told(Prologue { heads, y: Some(&by_head), order: Order::HeadsFirst, ..of }), want);
+    }
     let past = "qkv_prologue: the table has 8 rows, position";
     assert_eq!(told(Prologue { start: Start::At(6), ..of }), format!("{past} 8 is past it"));
     assert_eq!(told(Prologue { start: Start::At(4096), ..of }), format!("{past} 4098 is past it"));
@@ -915,6 +931,45 @@ fn coded(gpu: &Dispatcher, format: KvFormat, rows: usize, odd: &[(usize, usize, 
     words.resize(words.len().next_multiple_of(4), 0);
     let tensor = gpu.upload_bytes(bytemuck::cast_slice(&words), [words.len()], Elem::U32)?;
     KvRows::over(&tensor, format, rows, 64)
+}
+
+/// By powers of two, which change no digit of a sum: keys by half are queries by half, values by four are results by four.
+#[test]
+fn attention_multiplies_by_the_scales_of_a_cache() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let (heads, keys, d, e) = (4, 75, 64, 40);
+    let mut seen = Vec::new();
+    for (queries, stored) in [(1, Elem::F32), (1, Elem::F16), (3, Elem::F32), (40, Elem::F16), (70, Elem::F32)] {
+        let q = numbers(heads * queries * d, 5);
+        let halves: Vec<f32> = q.iter().map(|v| v / 2.0).collect();
+        let [q, halves] = [q, halves].map(|q| gpu.upload(&q, [1, heads, queries, d], stored));
+        let (q, halves) = (q?, halves?);
+        let [k, v] = [(d, 6), (e, 7)].map(|(width, seed)| {
+            let rows = gpu.kv(KvFormat::E4m3, 2 * keys, width)?;
+            rows.write(&numbers(2 * keys * width, seed)).map(|()| rows)
+        });
+        let (k, v) = (k?, v?);
+        let (k_by_half, v_by_four) = (k.clone().with_scale(0.5)?, v.clone().with_scale(4.0)?);
+        let y = gpu.zeros([1, heads, queries, e], Elem::F32)?;
+        let of = |q, k, v| Attention { kv_heads: Some(2), ..Attention::new(q, k, v, &y) };
+        for plan in gpu.plans(of(&q, &k, &v))? {
+            let run = |op: Attention<'_>| {
+                let mut recorder = gpu.record()?;
+                recorder.run_plan(op, &plan.name)?;
+                recorder.submit()?;
+                block_on(y.read())
+            };
+            let plain = run(of(&halves, &k, &v))?;
+            let want: Vec<f32> = plain.iter().map(|v| v * 4.0).collect();
+            assert_eq!(bits(&run(of(&q, &k_by_half, &v_by_four))?), bits(&want), "{queries} queries, {plan}");
+            assert_ne!(bits(&run(of(&q, &k, &v))?), bits(&plain), "{queries} queries, {plan}: keys matter");
+            seen.push(plan.name.clone());
+        }
+    }
+    for family in ["naive", "split", "tiled"] {
+        assert!(seen.iter().any(|name| name.contains(family)), "{family} is not among {seen:?}");
+    }
+    Ok(())
 }
 
 /// What a matrix holds of one row all rows of a tile would have; no encoder writes such scales, but a file may.

@@ -1007,7 +1007,8 @@ fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> 
     assert_eq!(cache.again(&appended), Err(past("kv cache", 8)));
     assert_eq!(cache.length(0, 0), Some(8));
 
-    // The layer alone says so where room has been made already. Then the next that is recorded may turn by a longer table.
+    // The layer alone says so where room has been made already. The next that is recorded may turn by a longer table; what was recorded
+    // before turns by its own.
     let mut rec = gpu.record()?;
     cache.append(&mut rec, 0..1, Coming::Each(3))?;
     let made_room = rec.dispatches();
@@ -1015,7 +1016,7 @@ fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> 
     assert_eq!(rec.dispatches(), made_room);
     layer.record(&mut rec, &scratch, &Tokens { turn: Some(tables.turn()), ..three }, Some(&cache.layer(0)?))?;
     drop(rec);
-    cache.again(&appended)?;
+    assert_eq!(cache.again(&appended), Err(past("kv cache", 11)));
 
     // A cache that was told the tables says so before.
     let mut cache = of_cache(12)?;

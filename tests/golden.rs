@@ -104,6 +104,29 @@ fn home_of(op: &str, role: &str) -> Result<(&'static str, Option<usize>), Failed
     })
 }
 
+/// A case that is an error, with what its file says of it.
+struct Refused<'a> {
+    path: &'a Path,
+    reason: &'a str,
+}
+
+impl Refused<'_> {
+    /// What we say of each: the case, and the whole text. Any error at all would also be one of something else.
+    const TOLD: &'static str = include_str!("golden/errors.txt");
+
+    fn is_told<T>(&self, told: Result<T, Error>) -> Result<(), Failed> {
+        let reason = self.reason;
+        let Err(told) = told else { return Err(format!("no error, though {reason}").into()) };
+        let case = self.path.with_extension("");
+        let mut lines = Self::TOLD.lines().filter_map(|line| line.split_once("  "));
+        match lines.find(|(name, _)| case.ends_with(name)) {
+            Some((_, want)) if told.to_string() == want => Ok(()),
+            Some((_, want)) => Err(format!("{told}\nis said, not: {want}").into()),
+            None => Err(format!("tests/golden/errors.txt has no line for: {told}\nit should say that {reason}").into()),
+        }
+    }
+}
+
 struct Expect {
     role: String,
     values: Vec<f32>,
@@ -119,10 +142,11 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     let (op, attrs, compare) = (field("op")?, attrs_of(field("attrs")?)?, Compare::of(field("compare")?)?);
 
     if op == SCHEDULE {
-        return schedule(&attrs, &file, &compare, meta.contains_key("expect_error"));
+        return schedule(&attrs, &file, &compare);
     }
+    let refused = meta.get("expect_error").map(|reason| Refused { path, reason });
     if op == LAYER {
-        return layer(gpu, &attrs, &file, &compare, meta.contains_key("expect_error"));
+        return layer(gpu, &attrs, &file, &compare, refused);
     }
     let weighed = matches!(op, "linear" | "dequantize" | "adapter_merge" | "adapter_linear");
     let adapted = op.starts_with("adapter_");
@@ -188,7 +212,7 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
         let role = if adapted { "w0" } else { "w" };
         Ok(BTreeMap::from([(role.to_owned(), gpu.weight(&packed_of(&of_weight, parts.clone())?)?)]))
     };
-    if let Some(reason) = meta.get("expect_error") {
+    if let Some(refused) = refused {
         // The output has the shape that the inputs give it, where the fault does not say otherwise.
         let size = |name: &str| match of_weight.0.get(name) {
             Some(Value::Number(v)) => *v as usize,
@@ -225,10 +249,10 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
             attach(Some(gpu), op, &own, &mut operands)?;
             build(op, &own, &operands, Run(gpu, None))
         });
-        return match told {
-            Err(_) => Ok(()),
-            Ok(_) => Err(format!("no error, though {reason}").into()),
-        };
+        return refused.is_told(told);
+    }
+    if expects.is_empty() {
+        return Err("neither an output nor an error is expected".into());
     }
     let mut operands = Operands { tensors, weights: weights()?, ..Operands::default() };
     if op == "adapter_linear" && !is_live(&operands.tensors) {
@@ -301,7 +325,7 @@ fn candidates(file: &SafeTensors<'_>) -> Result<Value, Failed> {
 }
 
 /// The ratios of a model's layers, which need no device.
-fn schedule(attrs: &Attrs, file: &SafeTensors<'_>, compare: &Compare, is_error: bool) -> Result<(), Failed> {
+fn schedule(attrs: &Attrs, file: &SafeTensors<'_>, compare: &Compare) -> Result<(), Failed> {
     let layers = || -> Result<Vec<Layer>, Error> {
         let a = attrs.reader(SCHEDULE);
         let base = Schedule::new(a.needed("layers") as usize);
@@ -315,9 +339,6 @@ fn schedule(attrs: &Attrs, file: &SafeTensors<'_>, compare: &Compare, is_error: 
         a.finish()?;
         schedule.layers()
     };
-    if is_error {
-        return layers().map_or(Ok(()), |_| Err("no error".into()));
-    }
     let layers = layers()?;
     let ratio: Vec<f32> = layers.iter().map(|l| l.ratio).collect();
     compare.check("ratio", &ratio, &Elem::F32.decode(file.tensor("expect.ratio")?.data()))?;
@@ -331,7 +352,7 @@ fn layer(
     attrs: &Attrs,
     file: &SafeTensors<'_>,
     compare: &Compare,
-    is_error: bool,
+    refused: Option<Refused<'_>>,
 ) -> Result<(), Failed> {
     let given = file.tensors().into_iter().filter(|(role, _)| !role.starts_with("expect."));
     let upload = |(role, view): (String, TensorView<'_>)| {
@@ -340,8 +361,8 @@ fn layer(
     let tensors = given.map(upload).collect::<Result<BTreeMap<_, _>, Failed>>()?;
     let Value::List(counts) = candidates(file)? else { return Err("no list of candidates".into()) };
     let counts: Vec<usize> = counts.into_iter().map(|n| n as usize).collect();
-    if is_error {
-        return golden_layer::run(gpu, &tensors, attrs, None).map_or(Ok(()), |_| Err("no error".into()));
+    if let Some(refused) = refused {
+        return refused.is_told(golden_layer::run(gpu, &tensors, attrs, None));
     }
     for (what, told) in [("told", Some(&counts[..])), ("not told", None)] {
         let [y, keep] = golden_layer::run(gpu, &tensors, attrs, told)?;

@@ -40,9 +40,9 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// All outputs are within bounds, and nothing else was written.
+    /// There are outputs, all are within bounds, and nothing else was written.
     pub fn ok(&self) -> bool {
-        self.outcomes.iter().all(Outcome::ok) && self.spilled.is_empty()
+        !self.outcomes.is_empty() && self.outcomes.iter().all(Outcome::ok) && self.spilled.is_empty()
     }
 }
 

@@ -459,15 +459,22 @@ impl Prologue<'_> {
             (None, Some(y)) => last(y, self.heads, self.order),
             (None, None) => 0,
         };
-        let e = self.values.map_or(0, KvRows::width);
+        let turning = self.heads.checked_add(self.groups).and_then(|heads| heads.checked_mul(d));
         let e = match self.from {
             // What is left of a token after queries and keys.
             Projection::Packed(x) if self.values.is_none() => {
                 let whole = x.shape().dims().last().copied().unwrap_or(0);
-                whole.saturating_sub((self.heads + self.groups) * d) / self.groups.max(1)
+                whole.saturating_sub(turning.unwrap_or(whole)) / self.groups.max(1)
             }
-            _ => e,
+            _ => self.values.map_or(0, KvRows::width),
         };
+        // The numbers of a token, which what follows computes with.
+        let all = turning.and_then(|n| n.checked_add(self.groups.checked_mul(e)?));
+        if all.is_none_or(|n| u32::try_from(n).is_err()) {
+            let value = format!("{} and {} of {d} and {e} numbers", self.heads, self.groups);
+            let rule = "the numbers of a token must be fewer than 2^32";
+            return Err(Error::Value { op: OP, name: "heads", value, rule });
+        }
         Ok((d, e))
     }
 
