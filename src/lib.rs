@@ -99,6 +99,8 @@ pub mod wgsl;
 pub use adapters::{AdapterSet, Magnitudes, Room};
 pub use caps::{Caps, DeviceKind, MatrixShape, MatrixUnits, Subgroups, Target};
 pub use decoder::DecoderLayer;
+#[cfg(not(target_arch = "wasm32"))]
+pub use dispatch::Reading;
 pub use dispatch::{Dispatcher, Encoder, Recorder, Recording, Request};
 pub use error::{Error, Result};
 pub use kv::{KvFormat, KvRows, Place};

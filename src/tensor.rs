@@ -279,7 +279,7 @@ impl Tensor {
     }
 
     /// The values, widened to f32, through a staging buffer of their size. Waits for all that was submitted before: natively it blocks its thread
-    /// until the device is done.
+    /// until the device is done, and [`Tensor::read_later`] is for who cannot wait.
     ///
     /// # Errors
     /// An outline, a lost device, or an earlier fault of the device that has not been told yet.
@@ -306,6 +306,17 @@ impl Tensor {
     pub async fn read_bytes(&self) -> Result<Vec<u8>> {
         let allocation = self.memory("read")?;
         allocation.dispatcher().read(self, &allocation.buffer).await
+    }
+
+    /// The values, for who does not wait for them: a window that goes on drawing asks once a frame, of a model's logits say. What is submitted
+    /// afterwards changes them no more. Where a browser runs us [`Tensor::read`] is what blocks nobody.
+    ///
+    /// # Errors
+    /// As [`Tensor::read`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_later(&self) -> Result<crate::dispatch::Reading> {
+        let allocation = self.memory("read")?;
+        crate::dispatch::Reading::of(allocation.dispatcher(), self, &allocation.buffer)
     }
 
     /// The dispatcher that this tensor belongs to; an outline belongs to none.

@@ -8,7 +8,7 @@ use gristmill::ops::norm::{BatchChannelNorm, GroupNorm, L2Norm, LayerNorm, RmsNo
 use gristmill::ops::quantize::QuantizeRows;
 use gristmill::proof::measure::Effort;
 use gristmill::proof::{Prepared, cases};
-use gristmill::{Dispatcher, Elem, Error, Request, Tensor, wgpu};
+use gristmill::{Dispatcher, Elem, Error, Reading, Request, Tensor, wgpu};
 use pollster::block_on;
 
 mod device;
@@ -271,6 +271,38 @@ fn a_device_lost_with_work_in_flight_is_told_at_the_latest_by_the_read() {
     gpu.device().destroy();
     let error = block_on(y.read()).expect_err("lost");
     assert!(matches!(error, Error::Lost { .. }), "{error}");
+}
+
+#[test]
+fn values_come_later_to_who_does_not_wait() {
+    let gpu = gpu();
+    let x = gpu.upload(&counting(192), [3, 64], Elem::F32).expect("x");
+    let y = gpu.zeros([3, 64], Elem::F32).expect("y");
+    gpu.run(RmsNorm::new(&x, &y)).expect("run");
+    let mut row = y.view(64, [64]).expect("a row").read_later().expect("on the way");
+    // What comes behind it is another's.
+    y.write(&[0.0; 192]).expect("written");
+    let mut zeros = y.read_later().expect("on the way");
+    let came = |reading: &mut Reading| {
+        for _ in 0..10_000 {
+            if let Some(values) = reading.values().expect("no fault") {
+                return values;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        panic!("nothing came in ten seconds");
+    };
+    let want = &rms(&counting(192), 64)[64..128];
+    assert!(close(&came(&mut row), want));
+    assert!(close(&came(&mut row), want), "they stay");
+    assert_eq!(came(&mut zeros), vec![0.0; 192]);
+    assert_eq!(gpu.zeros([0], Elem::F32).and_then(|none| none.read_later()?.values()), Ok(Some(Vec::new())));
+
+    let mut lost = y.read_later().expect("on the way");
+    gpu.device().destroy();
+    let told = (0..10_000).find_map(|_| lost.values().transpose());
+    assert!(matches!(told, Some(Ok(_) | Err(Error::Lost { .. }))), "{told:?}");
+    assert!(matches!(y.read_later(), Err(Error::Lost { .. })));
 }
 
 /// Nobody listens to a device that is the caller's: what is made on it is what tells.

@@ -20,16 +20,26 @@
 //! model share. Recording a layer allocates nothing on the device but, the first time, what scratch its ops want, and reads nothing back. All
 //! layers of a model go into one recorder, and so into one submission.
 //!
-//! | [`LayerWeights`] | Llama, Mistral, Qwen2, Qwen3 | Gemma 2, Gemma 3 |
-//! |---|---|---|
-//! | `attention_norm` | `input_layernorm` | `input_layernorm` |
-//! | `qkv` | `self_attn.{q,k,v}_proj` | the same |
-//! | `q_norm`, `k_norm` | Qwen3: `self_attn.{q,k}_norm` | Gemma 3: the same |
-//! | `output` | `self_attn.o_proj` | the same |
-//! | `attention_end` | | `post_attention_layernorm` |
-//! | `mlp_norm` | `post_attention_layernorm` | `pre_feedforward_layernorm` |
-//! | `gate`, `up`, `down` | `mlp.{gate,up,down}_proj` | the same |
-//! | `mlp_end` | | `post_feedforward_layernorm` |
+//! | [`LayerWeights`] | Llama, Mistral, Qwen2, Qwen3 | Gemma 2, Gemma 3 | GGUF, each |
+//! |---|---|---|---|
+//! | `attention_norm` | `input_layernorm` | `input_layernorm` | `attn_norm` |
+//! | `qkv` | `self_attn.{q,k,v}_proj` | the same | `attn_{q,k,v}` |
+//! | `q_norm`, `k_norm` | Qwen3: `self_attn.{q,k}_norm` | Gemma 3: the same | `attn_{q,k}_norm` |
+//! | `output` | `self_attn.o_proj` | the same | `attn_output` |
+//! | `attention_end` | | `post_attention_layernorm` | `post_attention_norm` |
+//! | `mlp_norm` | `post_attention_layernorm` | `pre_feedforward_layernorm` | `ffn_norm` |
+//! | `gate`, `up`, `down` | `mlp.{gate,up,down}_proj` | the same | `ffn_{gate,up,down}` |
+//! | `mlp_end` | | `post_feedforward_layernorm` | `post_ffw_norm` |
+//!
+//! What a file does not say, and what gives wrong words without an error:
+//!
+//! - **A GGUF file of the architecture `llama`** (Llama, Mistral) has the rows of queries and keys in another order than safetensors: neighbours turn
+//!   together, [`Turn::interleaved`]. Those of `qwen2`, `qwen3`, `gemma2` and `gemma3` turn by halves, as all safetensors of this table do.
+//! - **A GGUF file of Gemma** has 1 in the weights of its norms already: [`Flavour::norm_offset`] is 0.
+//! - **Before the first layer** Gemma multiplies embeddings by `sqrt(C)`. **After the last** the norm is that of the layers, with their offset; Gemma 2
+//!   then ends logits at 30, `30·tanh(logit/30)`.
+//!
+//! Source: transformers' models of these names, and for GGUF `convert_hf_to_gguf.py` and `llama_model_rope_type` of llama.cpp.
 
 use crate::adapters::AdapterSet;
 use crate::dispatch::{Encoder, Recorder};

@@ -217,6 +217,9 @@ impl Faults {
     ///
     /// # Errors
     /// The device is lost: wgpu 30 panics where a driver says so while it is polled, for it has no error of that name there.
+    ///
+    /// # Panics
+    /// With what a callback of the application panics, which runs here too.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn polled(&self, poll: impl FnOnce() -> std::result::Result<(), wgpu::PollError>) -> Result<()> {
         // A lost device is not polled again.
@@ -228,9 +231,9 @@ impl Faults {
                 Err(Error::Device { what: "wait".into(), message: error.to_string() })
             }
             Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                self.lose(text.unwrap_or("it could not be polled"));
+                let text = panic.downcast_ref::<String>().filter(|text| text.starts_with("Error in Device::poll"));
+                let Some(text) = text else { std::panic::resume_unwind(panic) };
+                self.lose(text);
                 self.alive()
             }
         }
@@ -251,6 +254,15 @@ mod tests {
         assert!(matches!(faults.check(), Err(Error::Lost { .. })));
         // And it is left alone.
         assert!(matches!(faults.polled(|| unreachable!("it is polled again")), Err(Error::Lost { .. })));
+    }
+
+    #[test]
+    fn a_callback_that_panics_is_no_loss() {
+        let faults = Faults::default();
+        let poll = || faults.polled(|| std::panic::resume_unwind(Box::new("a callback")));
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll)).expect_err("its own panic");
+        assert_eq!(told.downcast_ref::<&str>(), Some(&"a callback"));
+        assert_eq!(faults.check(), Ok(()));
     }
 
     #[test]

@@ -39,6 +39,8 @@ mod web;
 use faults::{Faults, lock};
 use pipelines::{Pipeline, Pipelines};
 pub use probe::{MatrixProbe, MatrixProbeProblem, ProbeParams, ProbeProblem, SubgroupProbe};
+#[cfg(not(target_arch = "wasm32"))]
+pub use readback::Reading;
 pub use recorder::{Encoder, Recorder};
 pub use recording::Recording;
 pub use request::Request;
@@ -166,6 +168,9 @@ impl Dispatcher {
     /// them; [`Dispatcher::adopt`] tries them first, and is what an application should call that can wait for it. Where the device was made
     /// with [`wgpu::Features::PIPELINE_CACHE`], compiled kernels are kept on disk, where `GRISTMILL_CACHE` says, else in a folder `gristmill` in
     /// the user's cache directory; `GRISTMILL_CACHE=none` keeps none.
+    ///
+    /// Natively recording and reading poll the device. Then callbacks of the application's own work run too, and what one panics with reaches
+    /// who called us.
     pub fn new(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::over(adapter, device, queue, false)
     }
