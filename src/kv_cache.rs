@@ -257,8 +257,9 @@ impl KvCache {
     pub fn new(gpu: &Dispatcher, shape: KvShape, room: KvRoom) -> Result<Self> {
         let KvShape { layers, batch, groups, d, e, keys, values } = shape;
         let have = gpu.caps().storage_binding_bytes;
-        let product = |limit, of: &[usize]| {
-            let need = of.iter().fold(1usize, |all, n| all.saturating_mul(*n));
+        let bound = |bytes: &[usize]| {
+            let need = bytes.iter().fold(1usize, |all, n| all.saturating_mul(*n));
+            let limit = "storage_binding_bytes";
             if need as u64 > have { Err(Error::Limit { op: OP, limit, need: need as u64, have }) } else { Ok(need) }
         };
         let (blocks, each, tables) = match room {
@@ -282,12 +283,12 @@ impl KvCache {
         if tokens >= NOWHERE {
             return Err(full("tokens of a sequence", tokens, NOWHERE - 1));
         }
-        let rows = product("rows of a layer", &[blocks, groups, each])?;
+        let rows = bound(&[blocks, groups, each])?;
         for (format, width) in [(keys, d), (values, e)] {
-            product("storage_binding_bytes", &[rows, format.row_bytes(width)])?;
+            bound(&[rows, format.row_bytes(width)])?;
         }
-        let lengths = product("lengths of layers and sequences", &[2, layers, batch, 4])? / 4;
-        let entries = product("entries of block tables", &[batch, tables, 4])? / 4;
+        let lengths = bound(&[2, layers, batch, 4])? / 4;
+        let entries = bound(&[batch, tables, 4])? / 4;
         let of_layer = |_| Ok((gpu.kv(keys, rows, d)?, gpu.kv(values, rows, e)?));
         let rows = (0..layers).map(of_layer).collect::<Result<Vec<_>>>()?;
         let pages = if matches!(room, KvRoom::Paged { .. }) { blocks } else { 0 };

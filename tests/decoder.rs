@@ -880,6 +880,11 @@ fn bad_input_is_told_and_nothing_is_recorded() -> Result<()> {
         told(&layer, &zeros(&[2, 6, c], Elem::F32), &zeros(&[2, 6, c], Elem::F32)),
         "decoder layer: 12 tokens want 1536 numbers, but the scratch has room for 768"
     );
+    // As many numbers of a token, but more of keys.
+    let of = |heads, groups| DecoderLayer { flavour: Flavour::llama(heads, groups, 16), ..layer };
+    let few = LayerScratch::new(&gpu, &of(4, 1), 6, Elem::F32, Elem::F32)?;
+    let error = of(2, 2).record(&mut gpu.record()?, &few, &Tokens::new(&x, &y), None).unwrap_err();
+    assert_eq!(error.to_string(), "decoder layer: 6 tokens want 192 numbers, but the scratch has room for 96");
     // What the last of its ops does not take.
     let weights = LayerWeights { down: Matrix { bias: Some(&x), ..layer.weights.down }, ..layer.weights };
     assert_eq!(told(&DecoderLayer { weights, ..layer }, &x, &y), "linear: bias has shape [1, 6, 64], but w has N = 64");

@@ -273,19 +273,30 @@ fn differences(what: &str, got: &[u32], want: &[u32]) -> Option<String> {
     (!wrong.is_empty()).then(|| format!("{what}: {} of {} words differ: {told:?}\n", wrong.len(), got.len()))
 }
 
+/// By two devices, as one compiles one kernel at a time.
 #[test]
 fn codes_and_scales_are_the_hosts_bit_for_bit() {
-    let gpu = gpu();
-    let mut failures = Vec::new();
-    for (format, multiple) in formats().into_iter().chain(scattered()) {
-        for (n, k) in [(96, 65usize.next_multiple_of(multiple)), (32, 2100usize.next_multiple_of(multiple))] {
-            let values = if along_columns(format) { turned(&hurting(k, n), k, n) } else { hurting(n, k) };
-            let x = gpu.upload(&values, [n, k], Elem::F32).expect("x");
-            let w = gpu.encode(&x, format).unwrap_or_else(|e| panic!("{format}: {e}"));
-            let want = of_host(&gpu, format, Elem::F32, n, k, &values);
-            failures.extend(differences(&format!("{format:?} [{n}, {k}]"), &words(&w), &want));
+    let all: Vec<_> = formats().into_iter().chain(scattered()).collect();
+    let half = |first: usize| {
+        let gpu = gpu();
+        let mut failures = Vec::new();
+        for (format, multiple) in all.iter().copied().skip(first).step_by(2) {
+            for (n, k) in [(96, 65usize.next_multiple_of(multiple)), (32, 2100usize.next_multiple_of(multiple))] {
+                let values = if along_columns(format) { turned(&hurting(k, n), k, n) } else { hurting(n, k) };
+                let x = gpu.upload(&values, [n, k], Elem::F32).expect("x");
+                let w = gpu.encode(&x, format).unwrap_or_else(|e| panic!("{format}: {e}"));
+                let want = of_host(&gpu, format, Elem::F32, n, k, &values);
+                failures.extend(differences(&format!("{format:?} [{n}, {k}]"), &words(&w), &want));
+            }
         }
-    }
+        failures
+    };
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let other = scope.spawn(|| half(1));
+        let mut failures = half(0);
+        failures.extend(other.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        failures
+    });
     assert!(failures.is_empty(), "{}", failures.concat());
 }
 

@@ -7,7 +7,7 @@ use gristmill::proof::{Attrs, Prepared};
 use gristmill::{Dispatcher, Elem};
 use pollster::block_on;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// What is drawn.
 #[derive(Clone, Debug)]
@@ -104,14 +104,22 @@ fn case(draw: &Draw) -> Case {
     }
 }
 
+/// The same draws each time, unless more are asked for; in halves by two devices, as one compiles one kernel at a time.
 #[test]
 fn every_plan_of_any_norm_is_within_its_bound() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(80u32);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| by_draws(1, cases / 2));
+        by_draws(0, cases.div_ceil(2));
+        other.join().unwrap_or_else(|e| std::panic::resume_unwind(e));
+    });
+}
+
+fn by_draws(seed: u8, cases: u32) {
     let gpu = block_on(Dispatcher::request()).expect("a device");
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(80);
     let mut runner = TestRunner::new_with_rng(
         Config { cases, failure_persistence: None, ..Config::default() },
-        // The same draws each time, unless more are asked for.
-        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+        TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]),
     );
     let result = runner.run(&draws(), |draw| {
         let case = case(&draw);

@@ -40,8 +40,7 @@ impl LayerScratch {
                 return Err(Error::Storage { op: OP, operand, have: elem.name(), want: "f32, f16 or bf16" });
             }
         }
-        let [projected, queries, width, hidden] = sizes(layer)?;
-        let kv = layer.flavour.groups * layer.flavour.head_dim;
+        let [projected, queries, kv, width, hidden] = sizes(layer)?;
         let room = tokens.checked_mul(projected).and_then(|n| n.checked_add(SPARE));
         let room = room.ok_or_else(|| shape_error!(OP, "{tokens} rows by {projected}"))?;
         let projected = gpu.zeros([room], inner)?;
@@ -58,8 +57,8 @@ impl LayerScratch {
         if stream != self.stream {
             return Err(Error::Storage { op: OP, operand: "x", have: stream.name(), want: self.stream.name() });
         }
-        let have = [&self.projected, &self.queries, &self.normed, &self.gated].map(Tensor::elements);
-        let have = [have[0] - SPARE, have[1], have[2], have[3]];
+        let mut have = [&self.projected, &self.queries, &self.keys, &self.normed, &self.gated].map(Tensor::elements);
+        have[0] -= SPARE;
         for (have, need) in have.into_iter().zip(sizes(layer)?) {
             let need = tokens.saturating_mul(need);
             if need > have {
@@ -87,13 +86,16 @@ pub(super) fn rows<const N: usize>(gpu: &Dispatcher, rows: usize, of: [(usize, E
     Ok(std::array::from_fn(|i| made[i].clone()))
 }
 
-/// Numbers of a token: projections, queries, residual stream, feed-forward layer.
-fn sizes(layer: &DecoderLayer<'_>) -> Result<[usize; 4]> {
+/// Numbers of a token: projections, queries, keys, residual stream, feed-forward layer.
+fn sizes(layer: &DecoderLayer<'_>) -> Result<[usize; 5]> {
     let Flavour { heads, groups, head_dim, .. } = layer.flavour;
     let of = |heads: usize| heads.checked_mul(head_dim);
-    let both = || Some((of(heads)?, of(groups)?.checked_mul(2)?.checked_add(of(heads)?)?));
+    let all = || {
+        let (q, kv) = (of(heads)?, of(groups)?);
+        Some((q, kv, kv.checked_mul(2)?.checked_add(q)?))
+    };
     let told =
         || shape_error!(OP, "{heads} heads and {groups} groups of {head_dim} numbers are more than can be counted");
-    let (q, all) = both().ok_or_else(told)?;
-    Ok([all, q, layer.width(), layer.hidden()])
+    let (q, kv, all) = all().ok_or_else(told)?;
+    Ok([all, q, kv, layer.width(), layer.hidden()])
 }
