@@ -68,7 +68,7 @@
 //! |---|---|
 //! | `GRISTMILL_ADAPTER=substring` | chooses the device that [`Dispatcher::request`] finds |
 //! | `GRISTMILL_CAPS=baseline` | makes that device act as the least |
-//! | `GRISTMILL_PLAN=rms_norm=naive` | forces a plan |
+//! | `GRISTMILL_PLAN=rms_norm=naive` | forces a plan; of several ops `op=plan,op=plan` |
 //! | `GRISTMILL_DUMP=dir` | writes every composed shader |
 //! | `GRISTMILL_SHADERS=shaders` | reads shaders from disk, so that a kernel is edited without a rebuild |
 //! | `GRISTMILL_LOOPS=unrolled` | makes a software device get what GPUs get: loops over registers written out |

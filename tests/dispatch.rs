@@ -8,7 +8,7 @@ use gristmill::ops::norm::{BatchChannelNorm, GroupNorm, L2Norm, LayerNorm, RmsNo
 use gristmill::ops::quantize::QuantizeRows;
 use gristmill::proof::measure::Effort;
 use gristmill::proof::{Prepared, cases};
-use gristmill::{Dispatcher, Elem, Error, Reading, Request, Tensor, wgpu};
+use gristmill::{Dispatcher, Elem, Error, Reading, Request, Result, Tensor, wgpu};
 use pollster::block_on;
 
 mod device;
@@ -284,13 +284,11 @@ fn values_come_later_to_who_does_not_wait() {
     y.write(&[0.0; 192]).expect("written");
     let mut zeros = y.read_later().expect("on the way");
     let came = |reading: &mut Reading| {
-        for _ in 0..10_000 {
-            if let Some(values) = reading.values().expect("no fault") {
-                return values;
-            }
+        let mut looks = (0..10_000).map(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        panic!("nothing came in ten seconds");
+            reading.values().expect("no fault")
+        });
+        looks.find_map(|values| values).expect("something in ten seconds")
     };
     let want = &rms(&counting(192), 64)[64..128];
     assert!(close(&came(&mut row), want));
@@ -614,6 +612,40 @@ fn a_device_of_the_callers_is_seen_as_our_own_is() {
     let narrowed = std::env::var("GRISTMILL_CAPS").is_ok_and(|caps| caps == "baseline");
     let seen = if narrowed { adopted.caps().narrowed() } else { adopted.caps().clone() };
     assert_eq!(&seen, own.caps());
+}
+
+/// The environment is a process's: this runs again in one of its own for each.
+#[test]
+#[allow(clippy::print_stdout, reason = "what the other process reads")]
+fn the_environment_forces_plans() {
+    const ASKED: &str = "GRISTMILL_TEST_FORCES";
+    if std::env::var_os(ASKED).is_some() {
+        let gpu = gpu();
+        let (x, y) = (gpu.upload(&counting(64), [1, 64], Elem::F32).expect("x"), untouched(&gpu, [1, 64]));
+        let told = |told: Result<()>| println!("said: {}", told.map_or_else(|e| e.to_string(), |()| "done".into()));
+        told(gpu.run(RmsNorm::new(&x, &y)));
+        told(gpu.run(L2Norm::new(&x, &y)));
+        return;
+    }
+    let no_plan = |op: &str| format!("{op}: no plan is named \"quick\" here");
+    let malformed = |op: &str| format!("{op}: GRISTMILL_PLAN = quick, but it must be op=plan[,op=plan]");
+    for (forced, want) in [
+        ("", ["done".to_owned(), "done".to_owned()]),
+        ("rms_norm=naive,", ["done".to_owned(), "done".to_owned()]),
+        ("rms_norm=quick", [no_plan("rms_norm"), "done".to_owned()]),
+        ("rms_norm=naive,l2_norm=quick", ["done".to_owned(), no_plan("l2_norm")]),
+        ("rms_norm=naive,quick", [malformed("rms_norm"), malformed("l2_norm")]),
+    ] {
+        let child = std::process::Command::new(std::env::current_exe().expect("a path"))
+            .args(["--exact", "the_environment_forces_plans", "--nocapture"])
+            .envs([("GRISTMILL_PLAN", forced), (ASKED, "1")])
+            .output()
+            .expect("a process");
+        let text = String::from_utf8_lossy(&child.stdout).into_owned();
+        let said: Vec<&str> = text.lines().filter_map(|line| line.split_once("said: ")).map(|(_, said)| said).collect();
+        assert_eq!(said.len(), 2, "{forced}: {text}");
+        assert!(said.iter().zip(&want).all(|(said, want)| said.starts_with(want.as_str())), "{forced}: {said:?}");
+    }
 }
 
 #[test]

@@ -68,8 +68,9 @@ struct Shared {
     next_id: AtomicU64,
     /// The ids of allocations that are gone, whose bind groups must go too.
     graveyard: Mutex<Vec<u64>>,
-    /// `GRISTMILL_PLAN=op=name[,op=name]`.
-    forced: HashMap<String, String>,
+    /// `GRISTMILL_PLAN`, when the dispatcher was made.
+    #[cfg(not(target_arch = "wasm32"))]
+    forced: String,
     state: Mutex<State>,
 }
 
@@ -205,7 +206,8 @@ impl Dispatcher {
             ring: Ring::default(),
             next_id: AtomicU64::new(1),
             graveyard: Mutex::default(),
-            forced: forced_plans(),
+            #[cfg(not(target_arch = "wasm32"))]
+            forced: std::env::var("GRISTMILL_PLAN").unwrap_or_default(),
             state: Mutex::new(state),
         };
         Self { shared: Arc::new(shared) }
@@ -558,7 +560,11 @@ impl Dispatcher {
                 return Ok(found.clone());
             }
         }
-        let plan = match name.or_else(|| self.shared.forced.get(problem.name()).map(String::as_str)) {
+        #[cfg(not(target_arch = "wasm32"))]
+        let asked = name.map_or_else(|| forced(&self.shared.forced, problem.name()), |name| Ok(Some(name)))?;
+        #[cfg(target_arch = "wasm32")]
+        let asked = name;
+        let plan = match asked {
             Some(name) => named(problem, self.caps(), name)?,
             None => first(problem.name(), problem.all_plans(self.caps())?)?,
         };
@@ -694,13 +700,15 @@ fn named(problem: &dyn Planned, caps: &Caps, name: &str) -> Result<Plan> {
     Ok(plans.into_iter().nth(found).unwrap_or_else(|| unreachable!("the position was just found")))
 }
 
+/// The plan of an op in `op=name[,op=name]`.
 #[cfg(not(target_arch = "wasm32"))]
-fn forced_plans() -> HashMap<String, String> {
-    let text = std::env::var("GRISTMILL_PLAN").unwrap_or_default();
-    text.split(',').filter_map(|p| p.split_once('=')).map(|(op, name)| (op.to_owned(), name.to_owned())).collect()
-}
-
-#[cfg(target_arch = "wasm32")]
-fn forced_plans() -> HashMap<String, String> {
-    HashMap::new()
+fn forced<'a>(list: &'a str, op: &'static str) -> Result<Option<&'a str>> {
+    let rule = "it must be op=plan[,op=plan]";
+    let wrong = |part: &str| Error::Value { op, name: "GRISTMILL_PLAN", value: part.to_owned(), rule };
+    let mut found = None;
+    for part in list.split(',').filter(|part| !part.is_empty()) {
+        let (of, name) = part.split_once('=').ok_or_else(|| wrong(part))?;
+        found = found.or((of == op).then_some(name));
+    }
+    Ok(found)
 }
