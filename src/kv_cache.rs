@@ -609,9 +609,10 @@ impl KvCache {
     /// ```
     ///
     /// # Errors
-    /// As [`KvCache::append`]; an append to another cache; tokens past the tables by which a [`DecoderLayer`](crate::decoder::DecoderLayer) turns
-    /// by their places that was recorded after it and before the next; an append that copies pages, or takes some where sequences have had others since (by a fork, a cut, or a copy); or a paged
-    /// cache in which a page would have to be taken or copied, which only a new append can do. Then nothing has changed.
+    /// As [`KvCache::append`]; an append to another cache; tokens past the tables by which a [`DecoderLayer`](crate::decoder::DecoderLayer) turns by
+    /// their places that was recorded after this append and before the next; an append that copies pages, or takes some where sequences have had
+    /// others since (by a fork, a cut, or a copy); or a paged cache in which a page would have to be taken or copied, which only a new append can
+    /// do. Then nothing has changed.
     pub fn again(&mut self, appended: &Appended) -> Result<()> {
         let Appended { cache, layers, comes, copies, sets, turned } = appended;
         if !Arc::ptr_eq(cache, &self.own) {

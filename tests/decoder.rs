@@ -271,6 +271,40 @@ fn every_flavour_is_what_the_reference_says() -> Result<()> {
     Ok(())
 }
 
+/// A GGUF file of the architecture llama has row `i + D/2·half` of a head of queries and keys at `2i + half`.
+#[test]
+fn rows_of_queries_and_keys_in_gguf_order_turn_by_neighbours() -> Result<()> {
+    let gpu = block_on(Dispatcher::request())?;
+    let tables = Tables::new(&gpu)?;
+    let ([c, h, g, d, _], each) = (SIZES, 7);
+    let made = Made::new(&gpu, Ask::new(Flavour::llama(h, g, d)), 3)?;
+    let in_order = |matrix: &Linear| {
+        let rows: Vec<&[f64]> = matrix.host.0.data.chunks(c).collect();
+        let at = |row: usize| rows[row / d * d + row % d / 2 + d / 2 * (row % 2)];
+        let values: Vec<f32> = (0..rows.len()).flat_map(at).map(|v| *v as f32).collect();
+        gpu.weight(&Packed::encode(Format::Dense, rows.len(), c, &values)?)
+    };
+    let (q, k) = (in_order(&made.qkv[0])?, in_order(&made.qkv[1])?);
+    let layer = made.layer();
+    let qkv = Qkv::Apart { q: (&q).into(), k: (&k).into(), v: made.qkv[2].matrix() };
+    let layer = DecoderLayer { weights: LayerWeights { qkv, ..layer.weights }, ..layer };
+    let scratch = LayerScratch::new(&gpu, &layer, each, Elem::F32, Elem::F32)?;
+    let values = noise(each * c, 8);
+    let (x, y) = (gpu.upload(&values, [1, each, c], Elem::F32)?, gpu.zeros([1, each, c], Elem::F32)?);
+    let run = |interleaved| {
+        let turn = Some(Turn { interleaved, ..tables.turn() });
+        let mut rec = gpu.record()?;
+        layer.record(&mut rec, &scratch, &Tokens { turn, ..Tokens::new(&x, &y) }, None)?;
+        rec.submit()?;
+        block_on(y.read())
+    };
+    let want = tables.want(&made, &array(&[each, c], &values));
+    near("by neighbours", &run(true)?, &want.data, Elem::F32);
+    let worst = run(false)?.iter().zip(&want.data).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max);
+    assert!(worst > 0.01, "by halves it is the same within {worst}");
+    Ok(())
+}
+
 /// A recording, and what its closure gave.
 fn kept<T>(
     gpu: &Dispatcher,
