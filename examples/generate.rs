@@ -27,8 +27,11 @@ use serde_json::{Value, json};
 
 type Outcome<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// How x, and what is between ops, is stored. Sums are f32 all the same.
-const STORED: Elem = Elem::F16;
+/// How the residual stream is stored, to which every layer adds: some numbers of real models outgrow f16 there. It is a small part of what moves.
+const STREAM: Elem = Elem::F32;
+
+/// How what is between ops is stored. Sums are f32 all the same.
+const INNER: Elem = Elem::F16;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -242,9 +245,9 @@ impl<'m> Session<'m> {
         let mut cache =
             KvCache::new(gpu, shape, KvRoom::Paged { page: 16, pages: room.div_ceil(16), each: room.div_ceil(16) })?;
         cache.turn_by(room);
-        let x = gpu.zeros([1, 1, model.width()], STORED)?;
+        let x = gpu.zeros([1, 1, model.width()], STREAM)?;
         let logits = gpu.zeros([1, model.head.n()], Elem::F32)?;
-        let scratch = LayerScratch::new(gpu, &model.layer(0), 1, STORED, STORED)?;
+        let scratch = LayerScratch::new(gpu, &model.layer(0), 1, STREAM, INNER)?;
         // What is the same for each token is kept: the layers, but not that the cache has grown.
         let step = gpu.keep(|rec| through(model, rec, (&cache, &scratch), (&cos, &sin), &x, &logits))?;
         Ok(Self { model, cache, cos, sin, x, logits, step })
@@ -253,8 +256,8 @@ impl<'m> Session<'m> {
     /// All tokens of a prompt at once; the logits after the last.
     fn prefill(&mut self, prompt: &[usize]) -> Outcome<Vec<f32>> {
         let (model, gpu) = (self.model, &self.model.gpu);
-        let x = gpu.upload(&model.embed(prompt)?, [1, prompt.len(), model.width()], STORED)?;
-        let scratch = LayerScratch::new(gpu, &model.layer(0), prompt.len(), STORED, STORED)?;
+        let x = gpu.upload(&model.embed(prompt)?, [1, prompt.len(), model.width()], STREAM)?;
+        let scratch = LayerScratch::new(gpu, &model.layer(0), prompt.len(), STREAM, INNER)?;
         let mut rec = gpu.record()?;
         self.cache.append(&mut rec, 0..model.layers.len(), Coming::Each(prompt.len()))?;
         through(model, &mut rec, (&self.cache, &scratch), (&self.cos, &self.sin), &x, &self.logits)?;
@@ -288,7 +291,7 @@ fn through<E: Encoder>(
         model.layer(i).record(rec, scratch, &tokens, Some(&cache.layer(i)?))?;
     }
     let last = x.view(x.elements() - model.width(), [1, model.width()])?;
-    let normed = model.gpu.zeros([1, model.width()], STORED)?;
+    let normed = model.gpu.zeros([1, model.width()], INNER)?;
     rec.run(RmsNorm { weight: Some(&model.norm), eps: model.flavour.eps, ..RmsNorm::new(&last, &normed) })?;
     rec.run(Linear::new(&normed, &model.head, logits))
 }

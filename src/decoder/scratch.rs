@@ -30,7 +30,8 @@ pub struct LayerScratch {
 
 impl LayerScratch {
     /// For so many tokens, those of all samples together, of layers like this one. `stream` is how the residual stream is stored, `inner`
-    /// all else.
+    /// all else. Each layer adds to the stream, where some models have a few numbers thousands of times as large as the others (Sun et al.,
+    /// "Massive Activations in Large Language Models", arXiv 2402.17762): f32 or bf16 has room for them, f16 ends at 65,504.
     ///
     /// # Errors
     /// A storage that is no float; no memory, or a lost device.
