@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::dispatch::{Dispatcher, Encoder, Recorder};
+use crate::dispatch::{Dispatcher, Encoder, Fate, Recorder};
 use crate::error::{Error, Result, shape_error};
 use crate::kv::{KvFormat, KvRows, Place};
 use crate::kv_steps::{ENTRIES, KvCopy, KvState, NOWHERE};
@@ -167,8 +167,10 @@ pub(crate) struct Step {
 /// [`Select`](crate::ops::depth::Select) counts), so that their lengths differ. A token's position stays the one in the whole sequence, which a layer without skipping tells: its `starts` are
 /// the positions of tokens that come one at a time. Attention counts by the layer's own: `starts` are its offsets, `lengths` its `kv_len`.
 ///
-/// Calls change what the host knows at once, and the device when what they record is submitted: a recorder that is dropped unsubmitted leaves
-/// a cache that must be cleared. A call that returns an error has changed neither.
+/// Calls change what the host knows at once, and the device when what they record is submitted. A call that returns an error has changed neither,
+/// and what a recorder of its own encoder has changed is undone when it is dropped unsubmitted. A caller's encoder does not tell whether it was
+/// submitted, nor is what is recorded into two recorders side by side told apart: of these the last to begin is undone by itself. A cache that
+/// is no longer as the device has it must be cleared.
 ///
 /// Source: paged caches with block tables and copy on write, Kwon et al., "Efficient Memory Management for Large Language Model Serving
 /// with PagedAttention" (arXiv 2309.06180).
@@ -181,22 +183,39 @@ pub struct KvCache {
     table: Option<Tensor>,
     /// Of each layer and sequence.
     held: Vec<Held>,
-    /// The pages of each sequence, in order.
-    pages: Vec<Vec<usize>>,
-    /// How many sequences share each page.
-    shared: Vec<u32>,
-    /// Pages that nobody has, the next last.
-    free: Vec<usize>,
+    pages: Pages,
     /// How often pages that sequences had have become others or none.
     moved: u64,
     /// For each layer and sequence: where the tokens that came last began, if that is known.
     begun: Vec<Option<Begun>>,
+    before: Option<Before>,
     /// Rows of the tables by which tokens turn, if they were told.
     positions: Option<usize>,
     /// What no other cache has.
     own: Arc<()>,
     /// For each layer, of its last append.
     turned: Vec<Turned>,
+}
+
+/// Which pages are whose.
+#[derive(Clone, Debug)]
+struct Pages {
+    /// Those of each sequence, in order.
+    of: Vec<Vec<usize>>,
+    /// How many sequences share each page.
+    shared: Vec<u32>,
+    /// Those that nobody has, the next last.
+    free: Vec<usize>,
+}
+
+/// What the host knew before a recorder changed it that may be dropped.
+#[derive(Debug)]
+struct Before {
+    fate: Fate,
+    held: Vec<Held>,
+    begun: Vec<Option<Begun>>,
+    /// Where pages have changed too.
+    pages: Option<Pages>,
 }
 
 /// A layer of a cache, for the ops that write and read it.
@@ -307,11 +326,10 @@ impl KvCache {
             state,
             table,
             held: vec![Held::default(); layers * batch],
-            pages: vec![Vec::new(); batch],
-            shared: vec![0; pages],
-            free: (0..pages).rev().collect(),
+            pages: Pages { of: vec![Vec::new(); batch], shared: vec![0; pages], free: (0..pages).rev().collect() },
             moved: 0,
             begun: vec![None; layers * batch],
+            before: None,
             positions: None,
             own: Arc::new(()),
             turned: (0..layers).map(|_| Turned::by_nothing()).collect(),
@@ -362,10 +380,48 @@ impl KvCache {
         self.check_positions(&(layer..layer + 1), &vec![coming; self.shape.batch], rows)
     }
 
+    /// From here on a recorder changes what the host knows.
+    fn begin<E: Encoder>(&mut self, recorder: &Recorder<E>) {
+        self.undo();
+        let fate = recorder.fate();
+        if !self.before.as_ref().is_some_and(|before| before.fate.is(fate)) {
+            let (held, begun) = (self.held.clone(), self.begun.clone());
+            self.before = fate.is_open().then(|| Before { fate: fate.clone(), held, begun, pages: None });
+        }
+    }
+
+    /// Pages change too.
+    fn turn_pages(&mut self) {
+        if let Some(before) = &mut self.before {
+            before.pages.get_or_insert_with(|| self.pages.clone());
+        }
+    }
+
+    /// What was known before a recorder that has been dropped.
+    fn gone(&self) -> Option<&Before> {
+        self.before.as_ref().filter(|before| before.fate.is_gone())
+    }
+
+    /// Takes back what a recorder has changed that has been dropped.
+    fn undo(&mut self) {
+        if let Some(Before { held, begun, pages, .. }) = self.before.take_if(|before| before.fate.is_gone()) {
+            (self.held, self.begun) = (held, begun);
+            if let Some(pages) = pages {
+                self.pages = pages;
+                self.moved += 1;
+            }
+        }
+    }
+
+    fn held(&self) -> &[Held] {
+        self.gone().map_or(&self.held, |before| &before.held)
+    }
+
     /// What these layers hold of a sequence.
     fn of(&self, mut layers: Range<usize>, sequence: usize) -> impl Iterator<Item = Held> {
         let batch = self.shape.batch;
-        std::iter::from_fn(move || layers.next()).map(move |l| self.held[l * batch + sequence])
+        let held = self.held();
+        std::iter::from_fn(move || layers.next()).map(move |l| held[l * batch + sequence])
     }
 
     /// What it is for.
@@ -383,7 +439,7 @@ impl KvCache {
 
     /// Pages that no sequence has; a static cache has none.
     pub fn free_pages(&self) -> usize {
-        self.free.len()
+        self.gone().and_then(|before| before.pages.as_ref()).unwrap_or(&self.pages).free.len()
     }
 
     /// The bytes of all keys and values that there is room for.
@@ -394,7 +450,7 @@ impl KvCache {
     /// How many tokens of a sequence a layer holds; none where only the device knows.
     pub fn length(&self, layer: usize, sequence: usize) -> Option<usize> {
         let known = sequence < self.shape.batch && layer < self.shape.layers;
-        self.held.get(layer * self.shape.batch + sequence).filter(|_| known)?.known()
+        self.held().get(layer * self.shape.batch + sequence).filter(|_| known)?.known()
     }
 
     /// A layer.
@@ -412,9 +468,11 @@ impl KvCache {
         };
         let starts = self.state.view(2 * layer * batch, [batch])?;
         let lengths = self.state.view((2 * layer + 1) * batch, [batch])?;
-        let (begun, turned) = (&self.begun[layer * batch..][..batch], &self.turned[layer]);
-        let skipped = self.held[layer * batch..][..batch].iter().any(|h| h.since.is_some());
-        let empty = self.held[layer * batch..][..batch].iter().all(|held| held.most == 0);
+        let of_layer = layer * batch..(layer + 1) * batch;
+        let (begun, turned) = (self.gone().map_or(&self.begun, |before| &before.begun), &self.turned[layer]);
+        let (held, begun) = (&self.held()[of_layer.clone()], &begun[of_layer]);
+        let skipped = held.iter().any(|h| h.since.is_some());
+        let empty = held.iter().all(|held| held.most == 0);
         Ok(KvLayer { keys, values, place, starts, lengths, begun, skipped, empty, turned })
     }
 
@@ -429,6 +487,7 @@ impl KvCache {
         layers: Range<usize>,
         coming: Coming<'_>,
     ) -> Result<Appended> {
+        self.begin(recorder);
         let Step { comes, taken, entries } = self.judge_append(recorder, &layers, coming)?;
         recorder.together(|recorder| {
             for (from, to, count) in self.copies(&taken) {
@@ -436,15 +495,18 @@ impl KvCache {
             }
             self.states(&layers, coming, &comes, &entries).into_iter().try_for_each(|state| recorder.run(state))
         })?;
-        let pages = self.free.split_off(self.free.len() - taken.len());
+        if !taken.is_empty() {
+            self.turn_pages();
+        }
+        let pages = self.pages.free.split_off(self.pages.free.len() - taken.len());
         for ((b, at, old), new) in taken.iter().zip(pages.into_iter().rev()) {
-            self.shared[new] = 1;
+            self.pages.shared[new] = 1;
             match *old {
                 Some(old) => {
-                    self.shared[old] -= 1;
-                    self.pages[*b][*at] = new;
+                    self.pages.shared[old] -= 1;
+                    self.pages.of[*b][*at] = new;
                 }
-                None => self.pages[*b].push(new),
+                None => self.pages.of[*b].push(new),
             }
         }
         let copies = taken.iter().any(|(.., old)| old.is_some());
@@ -459,11 +521,12 @@ impl KvCache {
 
     /// Whether an append would be taken, and what it does; nothing is recorded.
     pub(crate) fn judge_append<E: Encoder>(
-        &self,
+        &mut self,
         recorder: &Recorder<E>,
         layers: &Range<usize>,
         coming: Coming<'_>,
     ) -> Result<Step> {
+        self.undo();
         self.check_layers(layers)?;
         let comes = self.comes(coming)?;
         let runs = self.runs(layers, &comes)?;
@@ -471,11 +534,11 @@ impl KvCache {
             self.check_positions(layers, &comes.most, rows)?;
         }
         let taken = self.pages_wanted(&runs);
-        if taken.len() > self.free.len() {
-            return Err(full("free pages", taken.len(), self.free.len()));
+        if taken.len() > self.pages.free.len() {
+            return Err(full("free pages", taken.len(), self.pages.free.len()));
         }
         let mut entries: Vec<(usize, Vec<i32>)> = Vec::new();
-        for ((b, at, _), new) in taken.iter().zip(self.free.iter().rev()) {
+        for ((b, at, _), new) in taken.iter().zip(self.pages.free.iter().rev()) {
             let first = self.entry(*b, *at);
             match entries.last_mut() {
                 Some((from, some)) if *from + some.len() == first && some.len() < ENTRIES => some.push(*new as i32),
@@ -521,7 +584,7 @@ impl KvCache {
             if let KvRoom::Paged { page, .. } = self.room {
                 let least = self.of(layers.clone(), b).map(|h| h.least).min().unwrap_or(0);
                 // Padding may be written past what comes, to all pages that are there.
-                runs.push((b, least / page..end.div_ceil(page).max(self.pages[b].len())));
+                runs.push((b, least / page..end.div_ceil(page).max(self.pages.of[b].len())));
             }
         }
         Ok(runs)
@@ -532,7 +595,7 @@ impl KvCache {
         let KvRoom::Paged { page, .. } = self.room else { return Vec::new() };
         let rows = page * self.shape.groups;
         let mut copies: Vec<(usize, usize, usize)> = Vec::new();
-        for ((.., old), new) in taken.iter().zip(self.free.iter().rev()) {
+        for ((.., old), new) in taken.iter().zip(self.pages.free.iter().rev()) {
             let Some((old, new)) = old.map(|old| (old * rows, new * rows)) else { continue };
             match copies.last_mut() {
                 Some((from, to, count)) if (*from + *count, *to + *count) == (old, new) => *count += rows,
@@ -618,6 +681,9 @@ impl KvCache {
         if !Arc::ptr_eq(cache, &self.own) {
             return Err(shape_error!(OP, "the append was to another cache"));
         }
+        // Whoever records beside it does not know of this.
+        self.undo();
+        self.before = None;
         if *copies || sets.is_some_and(|then| then != self.moved) {
             return Err(shape_error!(OP, "pages are no longer as the recorded append sets them: append anew"));
         }
@@ -692,6 +758,7 @@ impl KvCache {
 
     /// The layers of a sequence lose so many tokens, or all.
     fn cut<E: Encoder>(&mut self, recorder: &mut Recorder<E>, sequence: usize, last: Option<usize>) -> Result<()> {
+        self.begin(recorder);
         let left = |held: Held| match last {
             None => Held::default(),
             Some(n) => Held {
@@ -734,7 +801,8 @@ impl KvCache {
         if from == to {
             return Err(shape_error!(OP, "sequence {from} cannot become its own fork"));
         }
-        let entries: Vec<i32> = self.pages[from].iter().map(|p| *p as i32).collect();
+        self.begin(recorder);
+        let entries: Vec<i32> = self.pages.of[from].iter().map(|p| *p as i32).collect();
         let state = KvState { source: Some(from), ..self.of_sequences(to..to + 1) };
         let gone = self.entries_from(to, entries.len());
         recorder.together(|recorder| {
@@ -749,10 +817,11 @@ impl KvCache {
             }
             Ok(())
         })?;
+        self.turn_pages();
         self.give_back(to, 0);
-        self.pages[to] = self.pages[from].clone();
-        for p in &self.pages[to] {
-            self.shared[*p] += 1;
+        self.pages.of[to] = self.pages.of[from].clone();
+        for p in &self.pages.of[to] {
+            self.pages.shared[*p] += 1;
         }
         let batch = self.shape.batch;
         for l in 0..self.shape.layers {
@@ -823,9 +892,9 @@ impl KvCache {
         // The shared pages that are left to others by that.
         let (mut left, mut wanted) = (Vec::new(), Vec::new());
         for (b, at) in runs.iter().flat_map(|(b, run)| run.clone().map(|at| (*b, at))) {
-            let old = self.pages[b].get(at).copied();
+            let old = self.pages.of[b].get(at).copied();
             if let Some(page) = old {
-                if self.shared[page] as usize == 1 + left.iter().filter(|l| **l == page).count() {
+                if self.pages.shared[page] as usize == 1 + left.iter().filter(|l| **l == page).count() {
                     continue;
                 }
                 left.push(page);
@@ -837,13 +906,16 @@ impl KvCache {
 
     /// A sequence keeps its first pages.
     fn give_back(&mut self, sequence: usize, keep: usize) {
-        let keep = keep.min(self.pages[sequence].len());
-        let gone = self.pages[sequence].split_off(keep);
+        let keep = keep.min(self.pages.of[sequence].len());
+        if keep < self.pages.of[sequence].len() {
+            self.turn_pages();
+        }
+        let gone = self.pages.of[sequence].split_off(keep);
         self.moved += u64::from(!gone.is_empty());
         for p in gone.into_iter().rev() {
-            self.shared[p] -= 1;
-            if self.shared[p] == 0 {
-                self.free.push(p);
+            self.pages.shared[p] -= 1;
+            if self.pages.shared[p] == 0 {
+                self.pages.free.push(p);
             }
         }
     }

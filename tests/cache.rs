@@ -8,7 +8,7 @@ use gristmill::ops::attention::prologue::{Angles, Projection, Prologue, Start, T
 use gristmill::ops::attention::rope::Rope;
 use gristmill::ops::attention::{Attention, Order};
 use gristmill::ops::depth::{Choose, GRIDS, Select, Take};
-use gristmill::{Dispatcher, Elem, Error, KvFormat, KvRows, Place, Recorder, Result};
+use gristmill::{Dispatcher, Elem, Error, KvFormat, KvRows, Place, Recorder, Result, wgpu};
 use pollster::block_on;
 
 /// Numbers that differ, of both signs and several sizes; the same for the same seed.
@@ -339,15 +339,15 @@ fn forks_share_pages_until_one_writes() -> Result<()> {
     m.check("cleared")
 }
 
-/// What a dropped recorder would have done to the table only the host believes, until the cache is cleared.
+/// What a caller's encoder would have done to the table that was never submitted only the host believes, until the cache is cleared.
 #[test]
 fn a_cleared_table_names_no_page_whatever_was_dropped() -> Result<()> {
     let mut m = Model::new(KvRoom::Paged { page: 4, pages: 7, each: 3 })?;
     let mut recorder = m.gpu.record()?;
     m.cache.append(&mut recorder, 0..LAYERS, Coming::To { sequence: 0, tokens: 12 })?;
     recorder.submit()?;
-    let mut dropped = m.gpu.record()?;
-    m.cache.truncate(&mut dropped, 0, 4)?;
+    let mut dropped = m.gpu.device().create_command_encoder(&Default::default());
+    m.cache.truncate(&mut m.gpu.record_into(&mut dropped)?, 0, 4)?;
     drop(dropped);
     let mut recorder = m.gpu.record()?;
     m.cache.clear(&mut recorder)?;
@@ -357,6 +357,65 @@ fn a_cleared_table_names_no_page_whatever_was_dropped() -> Result<()> {
     let Place::Paged { table, .. } = m.cache.layer(0)?.place else { panic!("it has pages") };
     assert!(block_on(table.read_words())?.iter().all(|word| *word == u32::MAX));
     assert_eq!(block_on(m.cache.layer(0)?.lengths.read_words())?[0], 0);
+    Ok(())
+}
+
+type Change = fn(&mut KvCache, &mut Recorder<wgpu::CommandEncoder>) -> Result<()>;
+
+/// What the host believed by a recorder of its own encoder that is dropped it believes no more, and goes on with the device.
+#[test]
+fn what_a_dropped_recorder_has_changed_is_undone() -> Result<()> {
+    let changes: [(&str, Change); 8] = [
+        ("a token", |cache, rec| cache.append(rec, 0..LAYERS, Coming::Each(1)).map(drop)),
+        ("pages", |cache, rec| cache.append(rec, 0..1, Coming::Listed(&[6, 5, 1])).map(drop)),
+        ("a cut", |cache, rec| cache.truncate(rec, 0, 1)),
+        ("the last", |cache, rec| cache.take_back(rec, 1, 2)),
+        ("a fork", |cache, rec| cache.fork(rec, 0, 2)),
+        ("a fork that is written to", |cache, rec| {
+            cache.fork(rec, 1, 0)?;
+            cache.append(rec, 0..LAYERS, Coming::To { sequence: 0, tokens: 2 })?;
+            cache.take_back(rec, 0, 5)
+        }),
+        ("all", |cache, rec| cache.clear(rec)),
+        ("what fails", |cache, rec| {
+            cache.append(rec, 0..LAYERS, Coming::Each(1))?;
+            cache.fork(rec, 1, 1).or(Ok(()))
+        }),
+    ];
+    for room in [KvRoom::Static { tokens: 12 }, KvRoom::Paged { page: 4, pages: 14, each: 4 }] {
+        let mut m = Model::new(room)?;
+        for (what, change) in changes {
+            let mut recorder = m.gpu.record()?;
+            m.cache.append(&mut recorder, 0..LAYERS, Coming::Listed(&[1, 1, 0]))?;
+            (0..LAYERS).try_for_each(|l| m.write(&mut recorder, l, &[1, 1, 0]))?;
+            recorder.submit()?;
+            let known = |m: &Model| {
+                let lengths = (0..LAYERS * BATCH).map(|i| m.cache.length(i / BATCH, i % BATCH)).collect::<Vec<_>>();
+                (lengths, m.cache.free_pages())
+            };
+            let before = known(&m);
+            for kept in [false, true] {
+                if kept {
+                    let gpu = m.gpu.clone();
+                    let told = gpu.keep(|rec| change(&mut m.cache, rec).and(Err(Error::Lost { reason: what.into() })));
+                    assert!(told.is_err());
+                } else {
+                    let mut dropped = m.gpu.record()?;
+                    // Early on there is less than is taken back; what was changed until then is undone all the same.
+                    let _ = change(&mut m.cache, &mut dropped);
+                    drop(dropped);
+                }
+                assert_eq!(known(&m), before, "{room:?}, {what}");
+                m.check(&format!("{room:?}, {what}"))?;
+            }
+        }
+        // To the end of the room, as though none of these had been.
+        let (mut recorder, left) = (m.gpu.record()?, [4, 4, 0]);
+        m.cache.append(&mut recorder, 0..LAYERS, Coming::Listed(&left))?;
+        (0..LAYERS).try_for_each(|l| m.write(&mut recorder, l, &left))?;
+        recorder.submit()?;
+        m.check("at last")?;
+    }
     Ok(())
 }
 

@@ -1054,7 +1054,7 @@ fn positions_past_the_table_are_told_before_anything_is_written() -> Result<()> 
     assert_eq!(layer.record(&mut rec, &scratch, &three, Some(&cache.layer(0)?)), Err(past("qkv_prologue", 10)));
     assert_eq!(rec.dispatches(), made_room);
     layer.record(&mut rec, &scratch, &Tokens { turn: Some(tables.turn()), ..three }, Some(&cache.layer(0)?))?;
-    drop(rec);
+    rec.submit()?;
     assert_eq!(cache.again(&appended), Err(past("kv cache", 11)));
 
     // A cache that was told the tables says so before.

@@ -198,7 +198,7 @@ impl DecoderLayer<'_> {
         scratch: &LayerScratch,
         tokens: &Tokens<'_>,
         skipping: &Skipping<'_>,
-        cache: Option<(&mut KvCache, usize)>,
+        mut cache: Option<(&mut KvCache, usize)>,
     ) -> Result<Option<Appended>> {
         let [batch, each] = self.tokens_of(tokens)?;
         let (kept, of_samples) = skipping.known(batch, each)?;
@@ -227,7 +227,7 @@ impl DecoderLayer<'_> {
         }
         self.select(skipping, tokens, sizes, &mut Judge(rec))?;
         self.kept(scratch, tokens, skipping, sizes, of_layer.as_ref(), &mut Judge(rec))?;
-        if let Some((cache, layer)) = &cache {
+        if let Some((cache, layer)) = &mut cache {
             cache.judge_append(rec, &(*layer..*layer + 1), coming)?;
         }
         rec.together(|rec| {

@@ -41,6 +41,7 @@ use pipelines::{Pipeline, Pipelines};
 pub use probe::{MatrixProbe, MatrixProbeProblem, ProbeParams, ProbeProblem, SubgroupProbe};
 #[cfg(not(target_arch = "wasm32"))]
 pub use readback::Reading;
+pub(crate) use recorder::Fate;
 pub use recorder::{Encoder, Recorder};
 pub use recording::Recording;
 pub use request::Request;
@@ -383,7 +384,7 @@ impl Dispatcher {
         self.check()?;
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gristmill") };
         let encoder = self.scoped("record", || self.device().create_command_encoder(&descriptor))?;
-        Ok(Recorder::new(self.clone(), encoder))
+        Ok(Recorder::owning(self.clone(), encoder))
     }
 
     /// Begins to record into the caller's encoder, between the caller's own passes.
@@ -396,7 +397,7 @@ impl Dispatcher {
     ) -> Result<Recorder<&'e mut wgpu::CommandEncoder>> {
         self.tidy();
         self.check()?;
-        Ok(Recorder::new(self.clone(), encoder))
+        Ok(Recorder::borrowing(self.clone(), encoder))
     }
 
     /// Compiles the pipelines of these plans ahead of their first use, and waits until the device has accepted them.

@@ -2,6 +2,7 @@
 
 use std::borrow::BorrowMut;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::dispatch::recording::{Dispatch, Recording};
 use crate::dispatch::uniforms::{Chunk, Loan};
@@ -14,6 +15,49 @@ use crate::plan::{Access, Source};
 pub trait Encoder: BorrowMut<wgpu::CommandEncoder> {}
 
 impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder for E {}
+
+/// What becomes of what a recorder records, for those who count on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Fate(Arc<AtomicU8>);
+
+impl Fate {
+    const OPEN: u8 = 0;
+    const SEALED: u8 = 1;
+    const GONE: u8 = 2;
+
+    fn open() -> Self {
+        Self(Arc::new(AtomicU8::new(Self::OPEN)))
+    }
+
+    /// It is submitted or kept, or is in the hands of a caller, who does not tell.
+    fn sealed() -> Self {
+        Self(Arc::new(AtomicU8::new(Self::SEALED)))
+    }
+
+    fn seal(&self) {
+        self.0.store(Self::SEALED, Ordering::Relaxed);
+    }
+
+    /// Of a recorder that is dropped.
+    fn lose(&self) {
+        let _ = self.0.compare_exchange(Self::OPEN, Self::GONE, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// It may yet be dropped.
+    pub fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::OPEN
+    }
+
+    /// It never runs.
+    pub fn is_gone(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::GONE
+    }
+
+    /// It is that of the same recorder.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 /// Records ops, one after the other, into an encoder of its own ([`Dispatcher::record`]) or into a caller's
 /// ([`Dispatcher::record_into`]). All go into one compute pass; each sees what those before it wrote.
@@ -34,6 +78,7 @@ pub struct Recorder<E: Encoder> {
     dispatches: usize,
     /// What is kept in place of going into an encoder.
     kept: Option<Vec<Dispatch>>,
+    fate: Fate,
 }
 
 impl<E: Encoder> std::fmt::Debug for Recorder<E> {
@@ -43,17 +88,18 @@ impl<E: Encoder> std::fmt::Debug for Recorder<E> {
 }
 
 impl<E: Encoder> Recorder<E> {
-    pub(crate) fn new(gpu: Dispatcher, encoder: E) -> Self {
+    fn new(gpu: Dispatcher, encoder: Option<E>, fate: Fate) -> Self {
         Self {
             gpu,
             pass: None,
-            encoder: Some(encoder),
+            encoder,
             timestamps: None,
             chunks: Vec::new(),
             written: 0,
             borrowed: Vec::new(),
             dispatches: 0,
             kept: None,
+            fate,
         }
     }
 
@@ -66,6 +112,11 @@ impl<E: Encoder> Recorder<E> {
     /// The dispatcher that records.
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.gpu
+    }
+
+    /// What becomes of what is recorded.
+    pub(crate) fn fate(&self) -> &Fate {
+        &self.fate
     }
 
     /// What is recorded is kept, and runs later ([`Dispatcher::keep`]).
@@ -200,23 +251,21 @@ impl<E: Encoder> Recorder<E> {
 }
 
 impl Recorder<wgpu::CommandEncoder> {
+    /// Into an encoder of its own.
+    pub(super) fn owning(gpu: Dispatcher, encoder: wgpu::CommandEncoder) -> Self {
+        Self::new(gpu, Some(encoder), Fate::open())
+    }
+
     /// Keeps what it records.
     pub(super) fn keeping(gpu: Dispatcher) -> Self {
-        Self {
-            gpu,
-            pass: None,
-            encoder: None,
-            timestamps: None,
-            chunks: Vec::new(),
-            written: 0,
-            borrowed: Vec::new(),
-            dispatches: 0,
-            kept: Some(Vec::new()),
-        }
+        let mut recorder = Self::new(gpu, None, Fate::open());
+        recorder.kept = Some(Vec::new());
+        recorder
     }
 
     /// What it has kept.
     pub(super) fn kept(mut self) -> Recording {
+        self.fate.seal();
         let (dispatches, chunks) = (self.kept.take().unwrap_or_default(), std::mem::take(&mut self.chunks));
         Recording::new(self.gpu.clone(), dispatches, chunks, std::mem::take(&mut self.borrowed))
     }
@@ -233,11 +282,18 @@ impl Recorder<wgpu::CommandEncoder> {
             if let Some(encoder) = self.encoder.take() {
                 gpu.queue().submit([encoder.finish()]);
             }
-        })
+        })?;
+        self.fate.seal();
+        Ok(())
     }
 }
 
-impl Recorder<&mut wgpu::CommandEncoder> {
+impl<'e> Recorder<&'e mut wgpu::CommandEncoder> {
+    /// Into a caller's encoder.
+    pub(super) fn borrowing(gpu: Dispatcher, encoder: &'e mut wgpu::CommandEncoder) -> Self {
+        Self::new(gpu, Some(encoder), Fate::sealed())
+    }
+
     /// Ends our pass in the caller's encoder. The caller goes on with the encoder and submits it on the
     /// dispatcher's queue; dropping the recorder does the same.
     pub fn finish(self) {}
@@ -245,6 +301,7 @@ impl Recorder<&mut wgpu::CommandEncoder> {
 
 impl<E: Encoder> Drop for Recorder<E> {
     fn drop(&mut self) {
+        self.fate.lose();
         self.pass = None;
         // After `submit` there is no encoder, and the chunks may go back at once. Else the caller's encoder still refers to
         // them until its commands are done. An encoder of our own that is dropped unsubmitted frees them with it.
