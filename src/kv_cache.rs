@@ -168,9 +168,8 @@ pub(crate) struct Step {
 /// the positions of tokens that come one at a time. Attention counts by the layer's own: `starts` are its offsets, `lengths` its `kv_len`.
 ///
 /// Calls change what the host knows at once, and the device when what they record is submitted. A call that returns an error has changed neither,
-/// and what a recorder of its own encoder has changed is undone when it is dropped unsubmitted. A caller's encoder does not tell whether it was
-/// submitted, nor is what is recorded into two recorders side by side told apart: of these the last to begin is undone by itself. A cache that
-/// is no longer as the device has it must be cleared.
+/// and what a recorder with an encoder of its own has changed is undone when it is dropped unsubmitted. A caller's encoder does not tell whether it
+/// was submitted, and of two recorders side by side only what the later one has changed is undone: then the cache must be cleared.
 ///
 /// Source: paged caches with block tables and copy on write, Kwon et al., "Efficient Memory Management for Large Language Model Serving
 /// with PagedAttention" (arXiv 2309.06180).

@@ -8,7 +8,7 @@ use gristmill::ops::attention::prologue::{Angles, Projection, Prologue, Start, T
 use gristmill::ops::attention::rope::Rope;
 use gristmill::ops::attention::{Attention, Order};
 use gristmill::ops::depth::{Choose, GRIDS, Select, Take};
-use gristmill::{Dispatcher, Elem, Error, KvFormat, KvRows, Place, Recorder, Result, wgpu};
+use gristmill::{Dispatcher, Elem, Error, KvFormat, KvRows, Op, Place, Recorder, Result, wgpu};
 use pollster::block_on;
 
 /// Numbers that differ, of both signs and several sizes; the same for the same seed.
@@ -22,6 +22,12 @@ fn numbers(n: usize, seed: usize) -> Vec<f32> {
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
+}
+
+fn run_plan(gpu: &Dispatcher, op: impl Op, name: &str) -> Result<()> {
+    let mut recorder = gpu.record()?;
+    recorder.run_plan(op, name)?;
+    recorder.submit()
 }
 
 #[test]
@@ -90,9 +96,7 @@ fn a_prologue_writes_what_the_host_would() -> Result<()> {
                 for rows in [&keys, &values] {
                     rows.write(&vec![0.0; rows.rows() * rows.width()])?;
                 }
-                let mut recorder = gpu.record()?;
-                recorder.run_plan(op, &plan.name)?;
-                recorder.submit()?;
+                run_plan(&gpu, op, &plan.name)?;
                 for (got, (want, ..)) in [&keys, &values].into_iter().zip(&want) {
                     // A block that nobody writes has codes for 0 all the same.
                     let (bytes, host) = (block_on(got.tensor().read_bytes())?, block_on(want.tensor().read_bytes())?);
@@ -1013,9 +1017,7 @@ fn attention_multiplies_by_the_scales_of_a_cache() -> Result<()> {
         let of = |q, k, v| Attention { kv_heads: Some(2), ..Attention::new(q, k, v, &y) };
         for plan in gpu.plans(of(&q, &k, &v))? {
             let run = |op: Attention<'_>| {
-                let mut recorder = gpu.record()?;
-                recorder.run_plan(op, &plan.name)?;
-                recorder.submit()?;
+                run_plan(&gpu, op, &plan.name)?;
                 block_on(y.read())
             };
             let plain = run(of(&halves, &k, &v))?;
@@ -1045,9 +1047,7 @@ fn matrix_units_too_leave_a_scale_that_is_no_number_to_who_sees_it() -> Result<(
         let attention = Attention { causal: true, offset, kv_heads: Some(1), ..Attention::new(&q, &k, &v, &y) };
         let mut first: Option<Vec<f32>> = None;
         for plan in gpu.plans(attention)?.iter().rev() {
-            let mut recorder = gpu.record()?;
-            recorder.run_plan(attention, &plan.name)?;
-            recorder.submit()?;
+            run_plan(&gpu, attention, &plan.name)?;
             let got = block_on(y.read())?;
             let wrong = got.iter().filter(|v| !v.is_finite()).count();
             // Queries 3 and 4 see the first, 5 to 7 the second too; from 8 on a key has no number.

@@ -141,10 +141,10 @@ fn run(gpu: &Dispatcher, path: &Path) -> Result<(), Failed> {
     let field = |name: &str| meta.get(name).map(String::as_str).ok_or_else(|| Failed::from(format!("no {name}")));
     let (op, attrs, compare) = (field("op")?, attrs_of(field("attrs")?)?, Compare::of(field("compare")?)?);
 
-    if op == SCHEDULE {
-        return schedule(&attrs, &file, &compare);
-    }
     let refused = meta.get("expect_error").map(|reason| Refused { path, reason });
+    if op == SCHEDULE {
+        return schedule(&attrs, &file, &compare, refused);
+    }
     if op == LAYER {
         return layer(gpu, &attrs, &file, &compare, refused);
     }
@@ -325,7 +325,12 @@ fn candidates(file: &SafeTensors<'_>) -> Result<Value, Failed> {
 }
 
 /// The ratios of a model's layers, which need no device.
-fn schedule(attrs: &Attrs, file: &SafeTensors<'_>, compare: &Compare) -> Result<(), Failed> {
+fn schedule(
+    attrs: &Attrs,
+    file: &SafeTensors<'_>,
+    compare: &Compare,
+    refused: Option<Refused<'_>>,
+) -> Result<(), Failed> {
     let layers = || -> Result<Vec<Layer>, Error> {
         let a = attrs.reader(SCHEDULE);
         let base = Schedule::new(a.needed("layers") as usize);
@@ -339,6 +344,9 @@ fn schedule(attrs: &Attrs, file: &SafeTensors<'_>, compare: &Compare) -> Result<
         a.finish()?;
         schedule.layers()
     };
+    if let Some(refused) = refused {
+        return refused.is_told(layers());
+    }
     let layers = layers()?;
     let ratio: Vec<f32> = layers.iter().map(|l| l.ratio).collect();
     compare.check("ratio", &ratio, &Elem::F32.decode(file.tensor("expect.ratio")?.data()))?;

@@ -106,7 +106,7 @@ impl Reading {
     pub(crate) fn of(gpu: Dispatcher, tensor: &Tensor, buffer: &wgpu::Buffer) -> Result<Self> {
         gpu.check()?;
         let copied = if tensor.bytes() == 0 { None } else { Some(gpu.copied(tensor, buffer)?) };
-        let (copy, told) = copied.map_or((None, None), |(copy, told)| (Some(copy), Some(told)));
+        let (copy, told) = copied.unzip();
         Ok(Self { gpu, elem: tensor.elem(), copy, told })
     }
 
